@@ -1,0 +1,72 @@
+# Everything here works from a fresh clone; `make help` lists it. PYTHON picks the interpreter for the virtual environment.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SITES ?= 2
+NODES_PER_SITE ?= 1
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-api test-e2e check crds format bench-control-plane clean
+
+help: ## this list
+	@echo "EdgeModel: make <target>"
+	@awk -F':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@echo "Installing the Python packages into $(VENV) (once; a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP) ## the main job on real input: train, compress, roll out to two sites, predict, scale
+	@$(BIN)/python -m tests.demo $(ARGS)
+
+demo-down: $(STAMP) ## remove everything that `make demo` made
+	@$(BIN)/python -m tests.demo down
+
+cluster: $(STAMP) ## a local Kubernetes with a core node and edge sites (SITES=2 NODES_PER_SITE=1)
+	@$(BIN)/python -m tests.cluster up --sites $(SITES) --nodes-per-site $(NODES_PER_SITE) $(ARGS)
+
+cluster-status: $(STAMP) ## what of the local cluster runs
+	@$(BIN)/python -m tests.cluster status
+
+cluster-down: $(STAMP) ## stop the local cluster and leave nothing behind
+	@$(BIN)/python -m tests.cluster down
+
+images: $(STAMP) ## build the three images and push them to the local registry
+	@$(BIN)/python -m tests.cluster.images $(ARGS)
+
+test: $(STAMP) check ## everything: checks, unit, api and e2e tests, with all they need
+	@$(BIN)/python -m pytest tests/unit tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
+
+test-unit: $(STAMP) ## pure logic, and programs on their own
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+test-api: $(STAMP) ## the operator against a real kube-apiserver, controller-manager and etcd
+	@$(BIN)/python -m pytest tests/api $(ARGS)
+
+test-e2e: $(STAMP) ## the whole local cluster: sites cut off, operator killed, bad input
+	@$(BIN)/python -m pytest tests/cluster tests/e2e $(ARGS)
+
+check: $(STAMP) ## formatting, lint, types, layers, CRD drift
+	@mkdir -p build
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports > build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
+	@$(BIN)/python -m edgemodel_operator.crd crds/edgemodels.yaml --check
+
+crds: $(STAMP) ## write crds/ from operator/edgemodel_operator/api/
+	@$(BIN)/python -m edgemodel_operator.crd crds/edgemodels.yaml
+
+format: $(STAMP) ## format and fix what can be fixed
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench-control-plane: $(STAMP) ## 1,000 EdgeModels × 2 sites: time to Ready, reaction time, memory, idle writes
+	@$(BIN)/python -m tests.bench.control_plane $(ARGS)
+
+clean: ## remove build output and the virtual environment (the caches of the local cluster stay)
+	@rm -rf build $(VENV)

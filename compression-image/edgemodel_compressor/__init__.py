@@ -1,0 +1,20 @@
+"""The compression program: a trained ONNX model in, a smaller one out, measured before and after.
+
+Two faces on one engine: the Job that an EdgeModel starts (``job``), and the command line for a desk without a
+cluster (``commandline``). From the edge inwards:
+
+* ``fetch``      gets the model and the dataset: ``oci://``, ``https://``, ``http://``, ``pvc://``, a local path
+* ``model``      turns untrusted bytes into a checked model, or into one sentence that says what is wrong
+* ``dataset``    reads samples and splits them into disjoint calibration and evaluation parts
+* ``graph``      prunes and quantizes
+* ``measure``    size, latency, accuracy
+* ``choose``     pure: which candidate, or why none
+* ``engine``     the sequence of the above
+* ``card``, ``layer``, ``image``, ``publish``  the result as one reproducible layer on the inference image
+* ``registry``   plain registry HTTP
+"""
+
+import os
+
+# ONNX Runtime reads it once, when it is loaded: this line has to come before every import of it.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"

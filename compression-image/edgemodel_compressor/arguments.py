@@ -1,0 +1,130 @@
+"""The options of ``edgemodel-compress``."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn, TypeVar, get_args
+
+from edgemodel_contract.quantity import parse_duration, parse_percent, parse_size
+from edgemodel_contract.result import EXIT_BAD_INPUT
+from edgemodel_contract.task import Datatype, TensorSpec
+
+T = TypeVar("T")
+
+_DESCRIPTION = """\
+Make a trained ONNX model smaller, and show what it cost: size, latency and accuracy of the original and of every
+candidate that was tried, measured on this machine.
+
+  edgemodel-compress model.onnx --dataset digits.npz -o out/
+
+The dataset is an npz file with one array per model input (or x for a single input), samples first, and integer labels
+y if there are any. One part of it calibrates, the rest judges. Without labels the candidates are compared with the
+original's answers; without a dataset only dynamic quantization is tried and no accuracy is measured.
+"""
+_EPILOG = """\
+out/ holds model.onnx, card.json, report.json (what was tried, without timings) and result.json (with timings).
+exit codes: 0 done, 1 a server could not be reached, 2 bad input, 3 no candidate meets the limits.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """Read the command line; exits with 2 and one sentence where it is wrong."""
+    parser = _Parser(
+        prog="edgemodel-compress",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("model", nargs="?", help="ONNX file: a path, or a URI https:// http:// oci://")
+    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder for the result")
+    parser.add_argument("--dataset", metavar="FILE", help="npz or npy file: a path or a URI")
+    parser.add_argument("--sha256", metavar="HEX", help="expected digest of the model file")
+    parser.add_argument("--name", help="model name in the card (default: the file's)")
+    parser.add_argument("--labels", metavar="A,B,…", help="class names, by comma, or a file with one per line")
+    parser.add_argument(
+        "--input",
+        action="append",
+        default=[],
+        type=_input,
+        metavar="NAME:TYPE:DIMS",
+        help="shape of an input whose dimensions the file leaves open, as in tokens:INT64:1,128",
+    )
+
+    how = parser.add_argument_group("how to compress")
+    how.add_argument(
+        "--mode",
+        choices=("Auto", "Manual", "None"),
+        help="Auto tries several and chooses, Manual does what the next options say, None only measures "
+        "(default: Manual where one of them is given, else Auto)",
+    )
+    how.add_argument("--prune", type=float, metavar="SHARE", help="zero this share of the weights, as in 0.5")
+    how.add_argument(
+        "--prune-scope", choices=("global", "layer"), default="global", help="over all weights, or in each layer"
+    )
+    how.add_argument("--quantize", choices=("dynamic", "static"), help="8-bit integers; static needs a dataset")
+    how.add_argument("--threads", type=int, default=1, help="threads it will be served with (default: 1)")
+
+    limits = parser.add_argument_group("what the result must meet")
+    limits.add_argument("--max-size", type=_quantity(parse_size), metavar="SIZE", help="of the model file, as in 8Mi")
+    limits.add_argument("--max-latency", type=_quantity(parse_duration), metavar="TIME", help="p95, as in 10ms")
+    limits.add_argument("--max-accuracy-drop", type=_quantity(parse_percent), metavar="PERCENT", help="as in 1%%")
+
+    push = parser.add_argument_group("push as an image")
+    push.add_argument("--push", metavar="REPOSITORY", help="registry/path to push to")
+    push.add_argument("--base-image", metavar="IMAGE", help="inference image to put the model on")
+    push.add_argument("--platform", default="linux/amd64", help="of the base image (default: linux/amd64)")
+    push.add_argument(
+        "--insecure-registry", action="append", default=[], metavar="HOST", help="registry that speaks plain HTTP"
+    )
+    push.add_argument("--registry-ca", type=Path, metavar="FILE", help="private CA of registry and sources (PEM)")
+
+    job = parser.add_argument_group("as a Kubernetes Job")
+    job.add_argument("--task", type=Path, metavar="FILE", help="do the task in this file; takes no other options")
+    job.add_argument("--termination-log", type=Path, metavar="FILE", help="where the result goes")
+
+    options = parser.parse_args(arguments)
+    _check(parser, options)
+    return options
+
+
+def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    if options.task:
+        if options.model:
+            parser.error("give a model or --task, not both")
+        return
+    if not options.model or not options.out:
+        parser.error("give a model and a folder for the result, as in: edgemodel-compress model.onnx -o out/")
+    if bool(options.push) != bool(options.base_image):
+        parser.error("--push and --base-image go together: the model becomes a layer on the base image")
+    if options.mode == "None" and (options.prune is not None or options.quantize):
+        parser.error("--mode None compresses nothing; leave out --prune and --quantize")
+
+
+def _quantity(read: Callable[[str], T]) -> Callable[[str], T]:
+    def convert(text: str) -> T:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def _input(text: str) -> TensorSpec:
+    name, _, rest = text.rpartition(":")
+    name, _, datatype = name.rpartition(":")
+    try:
+        shape = tuple(int(size) for size in rest.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not an input: write it like tokens:INT64:1,128") from error
+    known = {str(item): item for item in get_args(Datatype)}
+    if not name or datatype not in known:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an input: write it like tokens:INT64:1,128, with a type of {', '.join(known)}"
+        )
+    return TensorSpec(name=name, datatype=known[datatype], shape=shape)

@@ -1,0 +1,133 @@
+"""The choice among measured candidates. Pure: the same figures always give the same answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from edgemodel_contract.quantity import format_duration
+from edgemodel_contract.result import Candidate, Measurement
+from edgemodel_contract.task import Mode, Objectives
+
+DEFAULT_ACCURACY_DROP = 0.01
+"""What Auto may lose where no objective says otherwise: one percentage point."""
+LATENCY_NOISE = 0.05
+"""Two runs of one model differ by about this much; less is not called slower."""
+_EPSILON = 1e-9
+
+
+@dataclass(frozen=True)
+class Choice:
+    """``chosen``, or None and the one that came ``closest``. ``others`` are the rest, each with its reason."""
+
+    chosen: Candidate | None
+    others: tuple[Candidate, ...]
+    closest: Candidate | None = None
+
+
+def choose(original: Candidate, compressed: Sequence[Candidate], objectives: Objectives, mode: Mode) -> Choice:
+    """Pick the smallest candidate that keeps every promise.
+
+    ``Manual`` has only the candidate it names, ``None`` only the original. ``Auto`` also takes the original, loses no
+    more than one point of accuracy unless the objectives allow more, and without objectives is neither larger nor
+    slower than the original. With objectives that say nothing of latency, one slower than the original is taken only
+    where no other meets them. Smallest means the bytes a node downloads plus those it keeps: layer and model file.
+    """
+    if mode == "Manual":
+        eligible = list(compressed)
+    elif mode == "None":
+        eligible = [original]
+    else:
+        eligible = [original, *compressed]
+    judged = [(item, _faults(item, original, objectives, mode)) for item in eligible]
+    passing = [item for item, faults in judged if not faults]
+    rejected = {item.method: ", ".join(text for text, _ in faults) for item, faults in judged if faults}
+    if not passing:
+        _, nearest = min(enumerate(judged), key=lambda entry: (max(excess for _, excess in entry[1][1]), entry[0]))
+        closest = _with_reason(nearest[0], rejected)
+        rest = [item for item in (original, *compressed) if item.method != closest.method]
+        return Choice(None, tuple(_with_reason(item, rejected) for item in rest), closest)
+    patient = mode == "Auto" and objectives.max_latency is None
+    slower = {item.method: _slower(item.measured, original.measured) if patient else [] for item in passing}
+    chosen = min(passing, key=lambda item: (bool(slower[item.method]), *_footprint(item)))
+    others = [item for item in (original, *compressed) if item.method != chosen.method]
+    reasons = {
+        item.method: slower[item.method][0][0]
+        if slower[item.method] and not slower[chosen.method]
+        else f"larger than {chosen.method}"
+        for item in passing
+    } | rejected
+    return Choice(msgspec.structs.replace(chosen, rejected=None), tuple(_with_reason(item, reasons) for item in others))
+
+
+def accuracy_drop(candidate: Measurement, original: Measurement) -> float | None:
+    """Accuracy lost, as a fraction of 1; None where it was not measured."""
+    if candidate.accuracy is None or original.accuracy is None:
+        return None
+    return original.accuracy - candidate.accuracy
+
+
+def _footprint(candidate: Candidate) -> tuple[int, float, str]:
+    measured = candidate.measured
+    stored = measured.size if measured.layer_size is None else measured.layer_size
+    return (measured.size + stored, measured.latency_p50 or 0.0, candidate.method)
+
+
+def _faults(item: Candidate, original: Candidate, objectives: Objectives, mode: Mode) -> list[tuple[str, float]]:
+    """Each promise broken: a few words, and how far off as a ratio (1 is just missed)."""
+    measured, faults = item.measured, []
+    limit = objectives.max_size
+    if limit is not None and measured.size > limit:
+        faults.append((f"size {_bytes(measured.size)} > {_bytes(limit)}", measured.size / limit))
+    if objectives.max_latency is not None:
+        faults += _latency_fault(measured.latency_p95, objectives.max_latency)
+    allowed = objectives.max_accuracy_drop
+    if allowed is None and mode == "Auto":
+        allowed = DEFAULT_ACCURACY_DROP if item.measured.accuracy is not None else None
+    if allowed is not None:
+        faults += _accuracy_fault(accuracy_drop(measured, original.measured), allowed)
+    if mode == "Auto" and objectives == Objectives() and item.method != original.method:
+        faults += _comparison_faults(measured, original.measured)
+    return faults
+
+
+def _latency_fault(p95: float | None, limit: float) -> list[tuple[str, float]]:
+    if p95 is None:
+        return [("latency not measured", float("inf"))]
+    if p95 > limit:
+        return [(f"latency p95 {format_duration(p95)} > {format_duration(limit)}", p95 / limit)]
+    return []
+
+
+def _accuracy_fault(drop: float | None, allowed: float) -> list[tuple[str, float]]:
+    if drop is None:
+        return [("accuracy not measured", float("inf"))]
+    if drop > allowed + _EPSILON:
+        # Against a limit of zero a ratio says nothing; one point then counts as twice the limit.
+        excess = drop / allowed if allowed > 0 else 1 + 100 * drop
+        return [(f"accuracy drop {100 * drop:.2g}% > {100 * allowed:g}%", excess)]
+    return []
+
+
+def _comparison_faults(measured: Measurement, original: Measurement) -> list[tuple[str, float]]:
+    faults = []
+    if measured.size > original.size:
+        faults.append(
+            (f"size {_bytes(measured.size)} > original {_bytes(original.size)}", measured.size / original.size)
+        )
+    return faults + _slower(measured, original)
+
+
+def _slower(measured: Measurement, original: Measurement) -> list[tuple[str, float]]:
+    ours, theirs = measured.latency_p50, original.latency_p50
+    if ours is None or theirs is None or ours <= theirs * (1 + LATENCY_NOISE):
+        return []
+    return [(f"slower: {format_duration(ours)} > original {format_duration(theirs)}", ours / theirs)]
+
+
+def _with_reason(item: Candidate, reasons: dict[str, str]) -> Candidate:
+    return msgspec.structs.replace(item, rejected=reasons.get(item.method, "not asked for"))
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"

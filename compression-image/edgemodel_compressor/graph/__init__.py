@@ -1,0 +1,1 @@
+"""Changes to a model's graph and weights: pruning, quantization, and the sparsity that is left."""

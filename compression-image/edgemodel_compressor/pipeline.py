@@ -1,0 +1,64 @@
+"""From a task to an outcome, for both faces: fetch, check, load, compress."""
+
+from pathlib import Path
+
+from edgemodel_compressor.candidates import methods
+from edgemodel_compressor.choose import Choice
+from edgemodel_compressor.dataset import read_dataset
+from edgemodel_compressor.engine import Job, Outcome, compress
+from edgemodel_compressor.errors import TaskError
+from edgemodel_compressor.fetch.fetcher import Fetcher
+from edgemodel_compressor.model import load_model
+from edgemodel_compressor.progress import Span
+from edgemodel_contract.result import Candidate
+from edgemodel_contract.task import Task
+
+
+def check_task(task: Task) -> None:
+    """What can be known to be wrong before anything is fetched.
+
+    Raises:
+        TaskError: InvalidTask.
+    """
+    methods(task.recipe, task.dataset is not None)
+    if task.serving.threads < 1:
+        raise TaskError("InvalidTask", f"serving.threads is {task.serving.threads}; give at least 1.")
+
+
+def run(task: Task, fetcher: Fetcher, folder: Path, span: Span) -> Outcome:
+    """Fetch what ``task`` names into ``folder``, check it, and compress it.
+
+    Raises:
+        TaskError: any reason but ObjectivesNotMet, which is ``require_chosen``'s.
+    """
+    check_task(task)
+    fetching, loading, working = span.split(2, 1, 17)
+    parts = fetching.split(2, 1)
+    fetched = fetcher.fetch(task.model, "model", folder / "source.onnx", parts[0])
+    data = fetcher.fetch(task.dataset, "dataset", folder / "dataset", parts[1]) if task.dataset else None
+    loading.report("Loading", "checking the model")
+    model = load_model(fetched.path, fetched.sha256, task.inputs, task.serving.threads)
+    dataset = None
+    if data:
+        loading.report("Loading", "checking the dataset", 0.5)
+        dataset = read_dataset(data.path, model.inputs, fetcher.settings.max_download)
+    job = Job(model, dataset, task.recipe, task.serving.threads, folder, fetcher.settings)
+    return compress(job, working)
+
+
+def require_chosen(choice: Choice, outcome: Outcome) -> Candidate:
+    """The chosen candidate.
+
+    Raises:
+        TaskError: ObjectivesNotMet, with the candidate that came closest.
+    """
+    if choice.chosen is not None:
+        return choice.chosen
+    closest = choice.closest
+    nearest = f"; {closest.method} came closest: {closest.rejected}" if closest else ""
+    raise TaskError(
+        "ObjectivesNotMet",
+        f"No candidate meets the objectives{nearest}. Relax that objective, or start from a smaller model.",
+        closest=closest,
+        original=outcome.original.measured,
+    )

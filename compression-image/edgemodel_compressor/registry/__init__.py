@@ -1,0 +1,1 @@
+"""Plain registry HTTP: references, credentials, tokens, manifests and blobs."""

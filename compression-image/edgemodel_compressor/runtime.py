@@ -1,0 +1,48 @@
+"""ONNX Runtime sessions, on the CPU and quiet."""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from edgemodel_compressor.errors import first_line
+
+# The package has set ORT_DISABLE_TELEMETRY before this import; this is for builds that do not know the variable.
+onnxruntime.disable_telemetry_events()
+onnxruntime.set_default_logger_severity(4)
+
+Array = NDArray[Any]
+Feed = Mapping[str, Array]
+
+
+class Session:
+    """One model loaded for inference on ``threads`` threads of the CPU."""
+
+    def __init__(self, model: Path, threads: int) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # As the server does it: idle threads wait actively only on CPUs of their own.
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        spinning = 1 < threads <= cpus
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        options.log_severity_level = 4
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+    def run(self, feed: Feed) -> list[Array]:
+        """All outputs, in the model's order, for one batch."""
+        return [np.asarray(output) for output in self._session.run(None, dict(feed))]
+
+
+def explain(error: BaseException) -> str:
+    """What ONNX Runtime says, without its error codes and without the path of a temporary file."""
+    text = first_line(error, 1000)
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", text)
+    text = re.sub(r"^Load model from \S+ failed: ?", "", text)
+    text = re.sub(r"^/\S+\.(?:cc|h|cpp):\d+ .*?\) ?(?:const )?", "", text)
+    return text if len(text) <= 300 else text[:299] + "…"

@@ -1,0 +1,132 @@
+"""The model in ONNX Runtime: load it, check it against its card, warm it up, run tensors through it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgemodel_contract.task import TensorSpec
+from edgemodel_server.cpus import Parallelism
+from edgemodel_server.datatypes import FLOATS, NUMPY, ONNX_RUNTIME, Array
+from edgemodel_server.errors import BadRequestError, ModelError, ModelFailedError
+from edgemodel_server.folder import ModelFolder
+from edgemodel_server.ort import onnxruntime
+
+_InvalidArgument = onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument
+
+WARM_UP_RUNS = 3
+FREE_SIZES = (1, 32, 224)
+"""Sizes tried in warm-up for dimensions other than the batch that the model leaves open."""
+_FATAL_ONLY = 4
+
+
+class Engine:
+    """One loaded model. ``run`` may be called from several threads at once."""
+
+    def __init__(self, folder: ModelFolder, parallelism: Parallelism) -> None:
+        """Load the model of ``folder``.
+
+        Raises:
+            ModelError: ONNX Runtime cannot load it, or its inputs or outputs are not those of the card.
+        """
+        self.card = folder.card
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = parallelism.threads
+        options.inter_op_num_threads = 1
+        options.add_session_config_entry("session.intra_op.allow_spinning", str(int(parallelism.spinning)))
+        # Errors come back as exceptions; ONNX Runtime's own log would repeat each on stderr in another format.
+        options.log_severity_level = _FATAL_ONLY
+        try:
+            # By path, not bytes: external data is mapped into memory from there instead of copied.
+            self._session = onnxruntime.InferenceSession(str(folder.model), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
+            raise ModelError(
+                f"ONNX Runtime {onnxruntime.__version__} cannot load {folder.model}: {_first_line(error)}"
+            ) from error
+        _check(folder, "input", self.card.inputs, self._session.get_inputs())
+        _check(folder, "output", self.card.outputs, self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        """Run the model once; one array per name in ``outputs``, in that order.
+
+        Raises:
+            BadRequestError: the model refuses values that its types and shapes allow.
+            ModelFailedError: it failed while computing.
+        """
+        try:
+            return list(self._session.run(list(outputs), dict(inputs)))
+        except _InvalidArgument as error:
+            raise BadRequestError(f"inputs: the model refuses them: {_first_line(error)}") from error
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
+            raise ModelFailedError(f"the model failed on these inputs: {_first_line(error)}") from error
+
+    def warm_up(self) -> list[list[Array]]:
+        """Run batches of one, first of zeros and then of fixed pseudo-random values; all outputs of each run.
+
+        The first runs allocate memory and choose kernels, which no client should wait for. A model whose open
+        dimensions fit none of the sizes tried is served cold, and no outputs are returned.
+
+        Raises:
+            ModelError: the model cannot compute although its inputs leave nothing open but the batch.
+        """
+        specs = self.card.inputs
+        names = [spec.name for spec in self.card.outputs]
+        open_sizes = FREE_SIZES if any(-1 in spec.shape[1:] for spec in specs) else FREE_SIZES[:1]
+        for size in open_sizes:
+            try:
+                return [
+                    self.run({spec.name: _probe(spec, size, seed) for spec in specs}, names)
+                    for seed in range(WARM_UP_RUNS)
+                ]
+            except (BadRequestError, ModelFailedError) as error:
+                if len(open_sizes) == 1:
+                    raise ModelError(f"the model fails on a warm-up input of its own shape: {error}") from error
+        return []
+
+
+def _probe(spec: TensorSpec, free: int, seed: int) -> Array:
+    """An input of batch 1. Integers stay zero, because other values may be out of a vocabulary."""
+    shape = [size if size >= 0 else (1 if position == 0 else free) for position, size in enumerate(spec.shape)]
+    if spec.datatype == "BYTES":
+        return np.full(shape, "", dtype=object)
+    if spec.datatype in FLOATS and seed:
+        return np.random.default_rng(seed).random(shape).astype(NUMPY[spec.datatype])
+    return np.zeros(shape, dtype=NUMPY[spec.datatype])
+
+
+def _check(folder: ModelFolder, kind: str, specs: Sequence[TensorSpec], actual: Sequence[Any]) -> None:
+    """Raise ModelError unless the session's inputs or outputs are those of the card."""
+    again = "the card belongs to another model; build the model image again"
+    if {spec.name for spec in specs} != {node.name for node in actual}:
+        raise ModelError(
+            f"{folder.model} has the {kind}s {sorted(node.name for node in actual)} but its card says "
+            f"{sorted(spec.name for spec in specs)}: {again}"
+        )
+    by_name = {node.name: node for node in actual}
+    for spec in specs:
+        node = by_name[spec.name]
+        datatype = ONNX_RUNTIME.get(node.type)
+        if datatype != spec.datatype:
+            raise ModelError(
+                f"{kind} {spec.name!r} of {folder.model} is {datatype or node.type} but its card says "
+                f"{spec.datatype}: {again}"
+            )
+        if not _shape_fits(kind, spec.shape, node.shape):
+            raise ModelError(
+                f"{kind} {spec.name!r} of {folder.model} has shape {node.shape} but its card says "
+                f"{list(spec.shape)}: {again}"
+            )
+
+
+def _shape_fits(kind: str, card: Sequence[int], actual: Sequence[int | str | None] | None) -> bool:
+    """The card may fix what the model leaves open. Outputs may also have no known shape at all in the file."""
+    if kind == "output" and not actual:
+        return True
+    if actual is None or len(card) != len(actual):
+        return False
+    pairs = zip(card, actual, strict=True)
+    return all(not isinstance(real, int) or real < 0 or said == real for said, real in pairs)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

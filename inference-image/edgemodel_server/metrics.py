@@ -1,0 +1,68 @@
+"""What the server measures of itself, for Prometheus and for the operator's latency loop."""
+
+from prometheus_client import (
+    CollectorRegistry,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+from edgemodel_contract.card import ModelCard
+from edgemodel_contract.serving import IN_FLIGHT_METRIC, REQUEST_DURATION_BUCKETS, REQUEST_DURATION_METRIC
+from edgemodel_server.protocol import MODEL_VERSION
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+# A second series per histogram that nobody reads would make every scrape larger.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+class Metrics:
+    """One registry with the server's metrics. All times are seconds."""
+
+    def __init__(self) -> None:
+        """Register everything; nothing has a label value before it happened."""
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = Histogram(
+            REQUEST_DURATION_METRIC,
+            "Inference requests, from the first byte read to the last byte written.",
+            ("endpoint", "code"),
+            buckets=REQUEST_DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            IN_FLIGHT_METRIC, "Inference requests accepted and not yet answered.", registry=self.registry
+        )
+        self.queued = Gauge("edgemodel_queue_depth", "Inferences that wait for a worker.", registry=self.registry)
+        self.queue = Histogram(
+            "edgemodel_queue_duration_seconds",
+            "Time an inference waited for a worker.",
+            buckets=REQUEST_DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self.compute = Histogram(
+            "edgemodel_compute_duration_seconds",
+            "Time the model computed.",
+            buckets=REQUEST_DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self.ready = Gauge("edgemodel_ready", "1 while the server is ready for traffic.", registry=self.registry)
+        self._info = Gauge(
+            "edgemodel_model_info",
+            "The model served; always 1.",
+            ("model", "version", "digest", "source_digest", "task", "method"),
+            registry=self.registry,
+        )
+
+    def serving(self, card: ModelCard, digest: str) -> None:
+        """Say which model is served; ``digest`` is that of its file."""
+        origin = card.provenance
+        self._info.labels(card.name, MODEL_VERSION, digest, origin.source_digest, origin.task, origin.method).set(1)
+
+    def render(self) -> bytes:
+        """The text exposition format, as CONTENT_TYPE says."""
+        return generate_latest(self.registry)

@@ -1,0 +1,86 @@
+"""What is served and in which state."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from edgemodel_server.bodies import BodyReader
+from edgemodel_server.classifier import Classifier, classifier
+from edgemodel_server.cpus import Parallelism
+from edgemodel_server.engine import Engine
+from edgemodel_server.errors import NotFoundError, UnavailableError, shown
+from edgemodel_server.folder import open_folder
+from edgemodel_server.metrics import Metrics
+from edgemodel_server.protocol import MODEL_VERSION
+from edgemodel_server.scheduler import Scheduler
+from edgemodel_server.settings import Settings
+
+
+class State(Enum):
+    """The life of the server. It serves requests in READY and in DRAINING."""
+
+    STARTING = "the model is being loaded"
+    READY = "ready"
+    DRAINING = "the server is shutting down"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A loaded model. ``classifier`` is None where the model does not sort images into classes."""
+
+    engine: Engine
+    digest: str
+    classifier: Classifier | None
+
+
+def load_model(settings: Settings, parallelism: Parallelism) -> Model:
+    """Verify, load and warm up the model of ``settings.model_dir``. Takes as long as the model needs: not for the
+    event loop.
+
+    Raises:
+        ModelError: it cannot be served.
+    """
+    folder = open_folder(settings.model_dir)
+    engine = Engine(folder, parallelism)
+    outputs = engine.warm_up()
+    return Model(engine, folder.digest, classifier(folder.card, outputs))
+
+
+class Service:
+    """The state that the routes share. Only the event loop's thread changes it."""
+
+    def __init__(self, settings: Settings, parallelism: Parallelism) -> None:
+        """Starting, with no model yet."""
+        self.settings = settings
+        self.state = State.STARTING
+        self.metrics = Metrics()
+        self.scheduler = Scheduler(parallelism, settings.queue_limit, self.metrics)
+        self.bodies = BodyReader(settings.max_body, settings.max_buffered, settings.body_timeout)
+        self._model: Model | None = None
+
+    def serve(self, model: Model) -> None:
+        """Become ready with ``model``."""
+        self._model = model
+        self.metrics.serving(model.engine.card, model.digest)
+        self.metrics.ready.set(1)
+        self.state = State.READY
+
+    def drain(self) -> None:
+        """Stop being ready; requests are served as before."""
+        self.metrics.ready.set(0)
+        self.state = State.DRAINING
+
+    def model(self) -> Model:
+        """The model. Raises UnavailableError while there is none."""
+        if self._model is None:
+            raise UnavailableError(f"not ready: {self.state.value}")
+        return self._model
+
+    def named_model(self, name: str, version: str) -> Model:
+        """The model of that name and version. Raises NotFoundError for any other."""
+        model = self.model()
+        served = model.engine.card.name
+        if name != served:
+            raise NotFoundError(f"there is no model {shown(name)} here; this server has {shown(served)}")
+        if version != MODEL_VERSION:
+            raise NotFoundError(f"there is no version {shown(version)} of model {served!r}; it has {MODEL_VERSION!r}")
+        return model

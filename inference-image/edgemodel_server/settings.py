@@ -1,0 +1,167 @@
+"""Settings of the server, all from environment variables.
+
+None of the names ends in ``_HOST`` or ``_PORT``: Kubernetes injects such variables for Services, and one called
+``edgemodel`` would overwrite ours.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgemodel_contract.card import MODEL_DIR
+from edgemodel_contract.quantity import parse_size
+from edgemodel_contract.serving import HTTP_PORT
+
+
+class SettingsError(Exception):
+    """A variable has a value that cannot be used; the message names it and gives an example."""
+
+
+def _boolean(text: str) -> bool:
+    values = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in values:
+        raise ValueError("write true or false")
+    return values[text.lower()]
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 2**31:
+        raise ValueError("write a whole number from 1")
+    return int(text)
+
+
+def _count_or_none(text: str) -> int:
+    if not text.isdecimal() or int(text) > 2**31:
+        raise ValueError("write a whole number from 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 3600:
+        raise ValueError("write seconds from 0 to 3600, like 5 or 0.5")
+    return value
+
+
+def _address(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ValueError("write host:port like 127.0.0.1:8080, or :8080 for all addresses")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What an operator of the server may set; VARIABLES says by which variable, and the defaults."""
+
+    model_dir: Path
+    listen: tuple[str, int]
+    threads: int
+    queue_limit: int
+    max_body: int
+    """Bytes."""
+    max_buffered: int
+    """Bytes."""
+    body_timeout: float
+    """Seconds."""
+    max_pixels: int
+    drain: float
+    """Seconds."""
+    shutdown: float
+    """Seconds."""
+    access_log: bool
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One environment variable: the field of Settings it sets, its default, how it is read and what it does."""
+
+    name: str
+    field: str
+    default: str
+    read: Callable[[str], object]
+    description: str
+
+
+VARIABLES = (
+    Variable("EDGEMODEL_MODEL_DIR", "model_dir", MODEL_DIR, Path, "folder with card.json and model.onnx"),
+    Variable(
+        "EDGEMODEL_LISTEN",
+        "listen",
+        f":{HTTP_PORT}",
+        _address,
+        "host:port; no host means all addresses, IPv4 and IPv6",
+    ),
+    Variable(
+        "EDGEMODEL_THREADS",
+        "threads",
+        "0",
+        _count_or_none,
+        "threads of one inference; 0 means as many as the container's CPU quota, rounded up",
+    ),
+    Variable(
+        "EDGEMODEL_QUEUE_LIMIT",
+        "queue_limit",
+        "64",
+        _count,
+        "inferences that may wait for a worker; more are answered 503",
+    ),
+    Variable(
+        "EDGEMODEL_MAX_BODY", "max_body", "32Mi", parse_size, "largest request body; a larger one is answered 413"
+    ),
+    Variable(
+        "EDGEMODEL_MAX_BUFFERED",
+        "max_buffered",
+        "128Mi",
+        parse_size,
+        "bytes of all request bodies held at a time; beyond it requests are answered 503",
+    ),
+    Variable("EDGEMODEL_BODY_TIMEOUT_SECONDS", "body_timeout", "30", _seconds, "time a client has to send its body"),
+    Variable(
+        "EDGEMODEL_MAX_PIXELS",
+        "max_pixels",
+        "40000000",
+        _count,
+        "largest image, in pixels; a larger one is answered 413",
+    ),
+    Variable(
+        "EDGEMODEL_DRAIN_SECONDS",
+        "drain",
+        "5",
+        _seconds,
+        "time after SIGTERM in which new requests are still served, while endpoints and proxies catch up",
+    ),
+    Variable(
+        "EDGEMODEL_SHUTDOWN_SECONDS",
+        "shutdown",
+        "20",
+        _seconds,
+        "time that requests in flight have to finish after draining",
+    ),
+    Variable("EDGEMODEL_ACCESS_LOG", "access_log", "false", _boolean, "log every request"),
+)
+
+
+def read_settings(environment: Mapping[str, str]) -> Settings:
+    """Settings from environment variables; an unset or empty one takes its default.
+
+    Raises:
+        SettingsError: a variable's value cannot be read.
+    """
+    values: dict[str, Any] = {}
+    for variable in VARIABLES:
+        text = environment.get(variable.name) or variable.default
+        try:
+            values[variable.field] = variable.read(text)
+        except ValueError as error:
+            raise SettingsError(f"{variable.name} is {text!r}: {error}") from error
+    return Settings(**values)
+
+
+def describe_settings() -> str:
+    """One paragraph per variable, for ``--help``."""
+    return "\n".join(f"  {item.name} (default {item.default})\n      {item.description}" for item in VARIABLES)

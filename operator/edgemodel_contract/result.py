@@ -1,0 +1,132 @@
+"""What a compression Job answers: in its termination message, at most 4 KiB of JSON."""
+
+from typing import Literal
+
+import msgspec
+
+from edgemodel_contract.encoding import encode
+from edgemodel_contract.task import Struct
+
+TERMINATION_MESSAGE_LIMIT = 4096
+
+EXIT_SUCCEEDED = 0
+EXIT_UNAVAILABLE = 1
+"""Something outside the task failed (network, registry): the same task may succeed later."""
+EXIT_BAD_INPUT = 2
+EXIT_INFEASIBLE = 3
+
+FailureReason = Literal[
+    "SourceUnavailable",
+    "SourceUnauthorized",
+    "SourceNotFound",
+    "ChecksumMismatch",
+    "InvalidModel",
+    "InvalidDataset",
+    "InvalidTask",
+    "UnsupportedModel",
+    "ObjectivesNotMet",
+    "RegistryUnavailable",
+    "RegistryUnauthorized",
+    "BaseImageInvalid",
+    "SourceTooLarge",
+    "InternalError",
+]
+RETRYABLE: frozenset[str] = frozenset(
+    {
+        "SourceUnavailable",
+        "SourceUnauthorized",
+        "SourceNotFound",
+        "RegistryUnavailable",
+        "RegistryUnauthorized",
+        "InternalError",
+    }
+)
+"""Reasons that may pass without a change of the EdgeModel: a server comes back, a Secret is mended."""
+
+
+class Measurement(Struct, frozen=True, kw_only=True):
+    """What was measured on one model, and on what. Times are seconds, sizes bytes."""
+
+    size: int
+    """Bytes of the model file."""
+    layer_size: int | None = None
+    """Bytes of the compressed image layer."""
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+    threads: int = 1
+    accuracy: float | None = None
+    metric: str | None = None
+    """What ``accuracy`` is: ``top1`` against labels, ``agreement`` with the original, or ``cosine``."""
+    samples: int = 0
+    """How many evaluation samples ``accuracy`` rests on."""
+    sparsity: float | None = None
+    """Share of the weights that are zero."""
+
+
+class Candidate(Struct, frozen=True, kw_only=True):
+    """One model that was tried. ``rejected`` says why it was not chosen, in a few words."""
+
+    method: str
+    """``original``, ``dynamic-int8``, ``static-int8``, ``prune-0.5``, ``prune-0.5+static-int8`` …"""
+    measured: Measurement
+    rejected: str | None = None
+
+
+class Success(Struct, frozen=True, kw_only=True, tag="Succeeded", tag_field="outcome"):
+    """The model is in the registry. ``image`` is ``repository@sha256:…``."""
+
+    task: str
+    """Digest of the task, 64 hex digits."""
+    image: str
+    source_digest: str
+    """``sha256:…`` of the model file as fetched."""
+    model_digest: str
+    """``sha256:…`` of the model file as served."""
+    original: Measurement
+    chosen: Candidate
+    others: tuple[Candidate, ...] = ()
+    cpu: str = ""
+    """Name of the CPU that the latencies were measured on."""
+    reused: bool = False
+    """The registry had the image of this task already."""
+
+
+class Failure(Struct, frozen=True, kw_only=True, tag="Failed", tag_field="outcome"):
+    """No image. ``message`` is a sentence that says what, where and what to do next."""
+
+    task: str
+    reason: FailureReason
+    message: str
+    closest: Candidate | None = None
+    """With ``ObjectivesNotMet``: the candidate that came nearest."""
+    original: Measurement | None = None
+
+
+Result = Success | Failure
+
+
+def encode_result(result: Result) -> bytes:
+    """JSON that fits a termination message: runners-up, then the end of a long message, are left out if need be."""
+    data = encode(result)
+    while len(data) > TERMINATION_MESSAGE_LIMIT:
+        if isinstance(result, Success) and result.others:
+            result = msgspec.structs.replace(result, others=result.others[:-1])
+        elif isinstance(result, Failure) and len(result.message) > 200:
+            result = msgspec.structs.replace(result, message=result.message[: len(result.message) // 2] + "…")
+        else:
+            raise ValueError(f"the result takes {len(data)} bytes, more than {TERMINATION_MESSAGE_LIMIT}")
+        data = encode(result)
+    return data
+
+
+def decode_result(text: str) -> Result:
+    """Read a termination message.
+
+    Raises:
+        ValueError: it is not a Result, for instance because the process was killed before it wrote one.
+    """
+    try:
+        result: Result = msgspec.json.decode(text, type=Result)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"not a valid result: {error}") from error
+    return result

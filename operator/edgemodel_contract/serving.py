@@ -1,0 +1,38 @@
+"""What the operator and the inference server agree on: ports, paths and metric names."""
+
+HTTP_PORT = 8080
+"""REST and metrics."""
+LIVE_PATH = "/v2/health/live"
+READY_PATH = "/v2/health/ready"
+METRICS_PATH = "/metrics"
+
+REQUEST_DURATION_METRIC = "edgemodel_request_duration_seconds"
+"""Histogram of served inference requests, from the first byte read to the last byte written; label ``endpoint``
+(``infer`` or ``predict``) and ``code`` (HTTP status). Seconds."""
+REQUEST_DURATION_BUCKETS = (
+    0.0005,
+    0.001,
+    0.002,
+    0.003,
+    0.005,
+    0.0075,
+    0.01,
+    0.015,
+    0.02,
+    0.03,
+    0.05,
+    0.075,
+    0.1,
+    0.15,
+    0.2,
+    0.3,
+    0.5,
+    0.75,
+    1.0,
+    2.0,
+    5.0,
+    10.0,
+)
+"""Upper bounds in seconds: dense where a 5G edge promises latencies, a factor of at most 2 below one second."""
+IN_FLIGHT_METRIC = "edgemodel_requests_in_flight"
+"""Gauge: inference requests accepted and not yet answered."""

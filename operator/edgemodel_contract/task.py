@@ -1,0 +1,157 @@
+"""What the operator asks of a compression Job. The Job finds it as ``task.json`` in a mounted ConfigMap."""
+
+from typing import Literal
+
+import msgspec
+
+from edgemodel_contract.encoding import digest
+
+TASK_FILE = "task.json"
+
+Mode = Literal["Auto", "Manual", "None"]
+Datatype = Literal[
+    "BOOL",
+    "UINT8",
+    "UINT16",
+    "UINT32",
+    "UINT64",
+    "INT8",
+    "INT16",
+    "INT32",
+    "INT64",
+    "FP16",
+    "FP32",
+    "FP64",
+    "BYTES",
+]
+"""The datatype names of the Open Inference Protocol, version 2."""
+
+
+class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
+    """Frozen, keyword-only, camelCase in JSON, defaults left out: an added field keeps old digests."""
+
+
+class TensorSpec(Struct, frozen=True, kw_only=True):
+    """One input or output of a model. ``-1`` in ``shape`` is a dimension that may vary."""
+
+    name: str
+    datatype: Datatype
+    shape: tuple[int, ...]
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """A file to fetch: ``oci://``, ``https://``, ``http://`` or ``pvc://claim/path``; a local path on the
+    command line.
+
+    ``sha256`` is the expected digest of the file, 64 hex digits, checked before the bytes are read as anything.
+    ``secret`` is true where credentials for it are mounted.
+    """
+
+    uri: str
+    sha256: str | None = None
+    secret: bool = False
+
+
+class Pruning(Struct, frozen=True, kw_only=True):
+    """Magnitude pruning, W_pruned = W × M (Han et al., 2015): ``sparsity`` of the weights become zero."""
+
+    sparsity: float
+    scope: Literal["Global", "Layer"] = "Global"
+    method: Literal["Magnitude"] = "Magnitude"
+
+
+class Quantization(Struct, frozen=True, kw_only=True):
+    """8-bit integers: ``Dynamic`` needs no data, ``Static`` is calibrated on the dataset (QDQ, per channel)."""
+
+    method: Literal["Dynamic", "Static"]
+
+
+class Objectives(Struct, frozen=True, kw_only=True):
+    """What the result must meet, in base units: bytes, seconds (p95), and accuracy lost as a fraction."""
+
+    max_size: int | None = None
+    max_latency: float | None = None
+    max_accuracy_drop: float | None = None
+
+
+class Recipe(Struct, frozen=True, kw_only=True):
+    """How to compress. ``pruning`` and ``quantization`` bind in ``Manual``; ``Auto`` chooses by ``objectives``."""
+
+    mode: Mode = "Auto"
+    pruning: Pruning | None = None
+    quantization: Quantization | None = None
+    objectives: Objectives = Objectives()
+
+
+class Preprocessing(Struct, frozen=True, kw_only=True):
+    """How ``/predict`` turns an image into the input tensor: (pixel × scale − mean) / std, per channel."""
+
+    scale: float = 1 / 255
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+
+class Serving(Struct, frozen=True, kw_only=True):
+    """What the model card must say, and the number of threads it will be served with (measured with as many)."""
+
+    threads: int = 1
+    labels: tuple[str, ...] = ()
+    preprocessing: Preprocessing = Preprocessing()
+
+
+class Task(Struct, frozen=True, kw_only=True):
+    """One compression job. ``digest`` names it: equal tasks give the same image."""
+
+    name: str
+    """Model name in the Open Inference Protocol, and in the card."""
+    model: Source
+    dataset: Source | None = None
+    inputs: tuple[TensorSpec, ...] = ()
+    """Only what the file does not say: concrete shapes for dynamic dimensions."""
+    recipe: Recipe = Recipe()
+    serving: Serving = Serving()
+    base_image: str
+    """Inference image the model layer goes on; by digest or tag; may be an index and in another registry."""
+    platform: str = "linux/amd64"
+    repository: str
+    """Where the result is pushed, without tag: ``registry/path``. The tag is the task's digest."""
+    engine: str
+    """The compression image that runs the task: a new engine is a new task."""
+
+    @property
+    def digest(self) -> str:
+        """64 hex digits over the canonical JSON of the task."""
+        return digest(self)
+
+    @property
+    def tag(self) -> str:
+        """Image tag: the first 32 hex digits of the digest."""
+        return self.digest[:32]
+
+
+class RegistryAccess(Struct, frozen=True, kw_only=True):
+    """How the Job reaches registries. Mounted next to the task, not part of its digest.
+
+    ``endpoints`` maps a registry host as written in image references to the URL to speak to, for registries that
+    are known to nodes under another address (mirrors, port forwards). ``insecure`` lists hosts that speak plain HTTP.
+    """
+
+    endpoints: dict[str, str] = {}
+    insecure: tuple[str, ...] = ()
+
+
+REGISTRY_ACCESS_FILE = "registries.json"
+REGISTRY_CREDENTIALS_DIR = "/etc/edgemodel/registry"
+"""Mount of a ``kubernetes.io/dockerconfigjson`` Secret: file ``.dockerconfigjson``."""
+REGISTRY_CA_DIR = "/etc/edgemodel/ca"
+"""Mount of a ConfigMap with the private CA: file ``ca.crt``."""
+SOURCE_CREDENTIALS_DIR = "/etc/edgemodel/source"
+"""Mount of ``model.secretRef``: keys ``username`` and ``password``, or ``token``, or ``.dockerconfigjson``."""
+CLAIMS_DIR = "/mnt/claims"
+"""Claims of ``pvc://claim/path`` are mounted read-only at ``/mnt/claims/<claim>``."""
+TASK_DIR = "/etc/edgemodel/task"
+"""Mount of the task's ConfigMap."""
+WORK_DIR = "/work"
+"""Scratch space of the Job, an emptyDir with a size limit."""
+TERMINATION_LOG = "/dev/termination-log"

@@ -1,0 +1,40 @@
+"""``edgemodel-operator``: read the settings, set up logging, watch until a signal."""
+
+import argparse
+import importlib.metadata
+import logging
+import os
+import sys
+
+from edgemodel_operator import handlers
+from edgemodel_operator.settings import describe, load
+
+
+def main() -> int:
+    """Entry point. Exit code 2 for settings that are missing or malformed."""
+    parser = argparse.ArgumentParser(
+        prog="edgemodel-operator",
+        description="Takes every EdgeModel of a cluster from a trained model to inference servers on all edge sites.",
+        epilog=f"Settings, from environment variables:\n{describe()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=importlib.metadata.version("edgemodel"))
+    parser.parse_args()
+    try:
+        settings = load(os.environ)
+    except ValueError as error:
+        print(f"edgemodel-operator: {error}", file=sys.stderr)
+        return 2
+    handlers.configure_logging(json=settings.log_format == "json")
+    logging.getLogger(__name__).info(
+        "compressing with %s, serving with %s, pushing to %s",
+        settings.compression_image,
+        settings.inference_image,
+        settings.repository,
+    )
+    handlers.run(settings)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,50 @@
+"""EdgeModel, v1alpha1 of group edge5g.io, as typed structs.
+
+The one source of the resource's schema: ``crd.py`` writes the CustomResourceDefinition from these types, their
+bounds, defaults, docstrings and CEL rules.
+"""
+
+from edgemodel_operator.api.names import API_VERSION, EDGE_NODE_LABEL, GROUP, KIND, PLURAL, SITE_LABEL, VERSION
+from edgemodel_operator.api.resource import EdgeModel, parse
+from edgemodel_operator.api.spec import EnvVar, Placement, Resources, Scaling, Spec
+from edgemodel_operator.api.status import (
+    CandidateStatus,
+    CompressionStatus,
+    CompressionSummary,
+    Condition,
+    ConditionStatus,
+    MeasurementStatus,
+    ModelStatus,
+    ProgressStatus,
+    SiteState,
+    SiteStatus,
+    Status,
+)
+
+__all__ = [
+    "API_VERSION",
+    "EDGE_NODE_LABEL",
+    "GROUP",
+    "KIND",
+    "PLURAL",
+    "SITE_LABEL",
+    "VERSION",
+    "CandidateStatus",
+    "CompressionStatus",
+    "CompressionSummary",
+    "Condition",
+    "ConditionStatus",
+    "EdgeModel",
+    "EnvVar",
+    "MeasurementStatus",
+    "ModelStatus",
+    "Placement",
+    "ProgressStatus",
+    "Resources",
+    "Scaling",
+    "SiteState",
+    "SiteStatus",
+    "Spec",
+    "Status",
+    "parse",
+]

@@ -1,0 +1,10 @@
+"""Group, version and names of the resource, and the labels that make edge sites of nodes."""
+
+GROUP = "edge5g.io"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "EdgeModel"
+PLURAL = "edgemodels"
+
+EDGE_NODE_LABEL = "node-role.kubernetes.io/edge"
+SITE_LABEL = "topology.kubernetes.io/zone"

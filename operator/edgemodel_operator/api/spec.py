@@ -1,0 +1,334 @@
+"""What is wanted: ``spec``, with its bounds, defaults, descriptions and CEL rules."""
+
+from typing import Annotated, ClassVar, Literal
+
+from msgspec import UNSET, Meta, UnsetType, field
+
+from edgemodel_contract.quantity import DURATION_PATTERN, PERCENT_PATTERN, QUANTITY_PATTERN, SIZE_PATTERN
+from edgemodel_contract.task import Datatype, Mode
+from edgemodel_operator.api.base import Struct
+from edgemodel_operator.api.names import EDGE_NODE_LABEL, SITE_LABEL
+
+Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
+Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Size = Annotated[str, Meta(max_length=32, pattern=SIZE_PATTERN)]
+Duration = Annotated[str, Meta(max_length=32, pattern=DURATION_PATTERN)]
+Percent = Annotated[str, Meta(max_length=16, pattern=PERCENT_PATTERN)]
+Wave = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(pattern=r"^(100|[1-9][0-9]?)%$")]
+Uri = Annotated[str, Meta(max_length=2048, pattern=r"^(oci|https?|s3|pvc|hf)://[^\s]+$")]
+
+
+class SecretRef(Struct, frozen=True, kw_only=True):
+    """A Secret in the EdgeModel's namespace."""
+
+    name: Name
+    """Of the Secret."""
+
+
+class TensorInput(Struct, frozen=True, kw_only=True):
+    """Shape and datatype of one input, where the file leaves them open."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=256)]
+    """Of the input, as in the file."""
+    shape: Annotated[list[Annotated[int, Meta(ge=-1)]], Meta(max_length=8)]
+    """All dimensions; -1 is one that may vary from request to request."""
+    datatype: Datatype = "FP32"
+    """As the Open Inference Protocol names it."""
+
+
+class ModelSource(Struct, frozen=True, kw_only=True):
+    """What to deploy."""
+
+    uri: Annotated[
+        Uri,
+        Meta(
+            description="Where the model file is: oci://registry/repository:tag, https://host/path, or pvc://claim/path."
+        ),
+    ]
+    format: Literal["onnx", "exported-program", "torchscript", "transformers"] | UnsetType = UNSET
+    """Told from the bytes when absent."""
+    sha256: Sha256 | UnsetType = UNSET
+    """Expected digest of the file. With it, a changed file is refused; without it, a tag is read once per change."""
+    secret_ref: SecretRef | UnsetType = UNSET
+    """Credentials for the URI: keys username and password, or token, or .dockerconfigjson."""
+    inputs: Annotated[list[TensorInput], Meta(max_length=64)] | UnsetType = UNSET
+    """Only what the file does not say, such as sizes of dimensions that it leaves open."""
+
+
+class Pruning(Struct, frozen=True, kw_only=True):
+    """Removes weights (Magnitude: W × M, they become zero) or whole neurons and channels (Structured)."""
+
+    sparsity: Annotated[float, Meta(ge=0, le=0.99)]
+    """Share of the weights to remove."""
+    method: Literal["Magnitude", "Structured"] = "Magnitude"
+    """Magnitude sets the smallest weights to zero; Structured takes whole channels out."""
+    scope: Literal["Global", "Layer"] = "Global"
+    """Global ranks all weights together; Layer prunes each layer to the same share."""
+
+
+class Quantization(Struct, frozen=True, kw_only=True):
+    """Turns weights, and with Static activations too, into integers."""
+
+    method: Literal["Dynamic", "Static", "WeightOnly"]
+    """Dynamic finds ranges of activations at run time, Static calibrates them on data, WeightOnly keeps floats."""
+    bits: Literal[4, 8] = 8
+    """Of one weight."""
+
+
+class Recovery(Struct, frozen=True, kw_only=True):
+    """Short training after pruning."""
+
+    method: Literal["Labels", "Distillation"] = "Labels"
+    """What is learnt from: the labels of the dataset, or the answers of the original."""
+    epochs: Annotated[int, Meta(ge=1, le=1000)] = 3
+    """Passes over the training part of the dataset."""
+
+
+class Dataset(Struct, frozen=True, kw_only=True):
+    """Samples for calibration and evaluation; the Job splits them, the parts never overlap."""
+
+    uri: Uri
+    """Where the file is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; a NumPy .npz file."""
+    sha256: Sha256 | UnsetType = UNSET
+    """Expected digest of the file. With it, a changed file is refused."""
+
+
+class Objectives(Struct, frozen=True, kw_only=True):
+    """What the compressed model must meet. Nothing that misses one is rolled out."""
+
+    max_size: Size | UnsetType = UNSET
+    """Of the model file."""
+    max_latency: Duration | UnsetType = UNSET
+    """95th percentile of one inference at batch size 1, with as many threads as served."""
+    max_accuracy_drop: Percent | UnsetType = UNSET
+    """Percentage points lost against the original, on the evaluation part of the dataset."""
+
+
+Quantity = Annotated[int, Meta(ge=0)] | Annotated[str, Meta(max_length=32, pattern=QUANTITY_PATTERN)]
+Quantities = dict[str, Quantity]
+
+
+class Resources(Struct, frozen=True, kw_only=True):
+    """As in a container: quantities by resource name."""
+
+    requests: Quantities | UnsetType = UNSET
+    """What the scheduler sets aside."""
+    limits: Quantities | UnsetType = UNSET
+    """What is never exceeded."""
+
+
+class CompressionJob(Struct, frozen=True, kw_only=True):
+    """The Job that compresses."""
+
+    resources: Resources = Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"cpu": "2", "memory": "4Gi"})
+    node_selector: dict[str, str] | UnsetType = UNSET
+    """Absent: nodes without the edge label; any node where all that take pods have it."""
+    active_deadline_seconds: Annotated[int, Meta(ge=1, le=604800)] = 3600
+    """The Job is stopped after this time."""
+
+
+class Compression(Struct, frozen=True, kw_only=True):
+    """How to make the model small."""
+
+    RULES: ClassVar = (
+        (
+            "self.mode != 'Manual' || has(self.pruning) || has(self.quantization)",
+            "mode Manual needs pruning or quantization",
+        ),
+        (
+            "self.mode == 'Manual' || !(has(self.pruning) || has(self.quantization))",
+            "pruning and quantization are only read in mode Manual: set mode to Manual or remove them",
+        ),
+        (
+            "has(self.dataset) || !(has(self.quantization) && self.quantization.method == 'Static')",
+            "static quantization is calibrated on data: add dataset, or use quantization.method Dynamic",
+        ),
+        (
+            "has(self.dataset) || !(has(self.objectives) && has(self.objectives.maxAccuracyDrop))",
+            "objectives.maxAccuracyDrop is measured on data: add dataset",
+        ),
+    )
+
+    mode: Mode = "Auto"
+    """Auto tries what applies and picks by the objectives; Manual does what is named; None packages as is."""
+    pruning: Pruning | UnsetType = UNSET
+    quantization: Quantization | UnsetType = UNSET
+    recovery: Recovery | UnsetType = UNSET
+    dataset: Dataset | UnsetType = UNSET
+    objectives: Objectives = Objectives()
+    job: CompressionJob = CompressionJob()
+
+
+class Batching(Struct, frozen=True, kw_only=True):
+    """Joins concurrent requests into one run of the model."""
+
+    max_batch_size: Annotated[int, Meta(ge=1, le=1024)] = 8
+    """Requests in one run at most."""
+    max_delay: Duration = "2ms"
+    """How long the first request of a run waits for others."""
+
+
+class Preprocessing(Struct, frozen=True, kw_only=True):
+    """How POST /predict turns an image into the input tensor: (pixel × scale − mean) / std, per channel."""
+
+    scale: Annotated[float, Meta(gt=0)] = 1 / 255
+    """Factor for pixels from 0 to 255."""
+    mean: Annotated[list[float], Meta(max_length=4)] | UnsetType = UNSET
+    """Subtracted, one number per channel; absent: nothing."""
+    std: Annotated[list[Annotated[float, Meta(gt=0)]], Meta(max_length=4)] | UnsetType = UNSET
+    """Divided by, one number per channel; absent: nothing."""
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    """Order of the tensor's dimensions: batch, channels, height, width."""
+
+
+class EnvVar(Struct, frozen=True, kw_only=True):
+    """One environment variable of the server's container."""
+
+    name: Annotated[str, Meta(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    """Of the variable."""
+    value: Annotated[str, Meta(max_length=4096)] = ""
+    """Its text."""
+
+
+SERVING_RESOURCES = Resources(requests={"cpu": "250m", "memory": "256Mi"}, limits={"cpu": "1", "memory": "1Gi"})
+
+
+class Serving(Struct, frozen=True, kw_only=True):
+    """The inference server. Threads follow limits.cpu, rounded up; latency is measured with as many."""
+
+    resources: Resources = SERVING_RESOURCES
+    preprocessing: Preprocessing = Preprocessing()
+    labels: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=10000)] | UnsetType = UNSET
+    """Names of the classes, by index."""
+    batching: Batching | UnsetType = UNSET
+    tls: SecretRef | UnsetType = UNSET
+    auth: SecretRef | UnsetType = UNSET
+    env: Annotated[list[EnvVar], Meta(max_length=64)] | UnsetType = UNSET
+    """Further environment variables."""
+
+
+class ScalingTarget(Struct, frozen=True, kw_only=True):
+    """The latency that users are promised, as the server sees it."""
+
+    latency: Duration
+    """What the percentile of the requests is to stay below."""
+    percentile: Annotated[int, Meta(ge=50, le=99)] = 95
+    """Share of the requests that the promise is for."""
+
+
+class ScalingRules(Struct, frozen=True, kw_only=True):
+    """As in HorizontalPodAutoscaler v2: the best recommendation of the window counts."""
+
+    stabilization_window_seconds: Annotated[int, Meta(ge=0, le=3600)]
+    """Replicas move only where all that was measured over this time asks for it."""
+
+
+class ScalingBehavior(Struct, frozen=True, kw_only=True):
+    """How fast replicas follow latency."""
+
+    scale_up: ScalingRules = ScalingRules(stabilization_window_seconds=0)
+    scale_down: ScalingRules = ScalingRules(stabilization_window_seconds=300)
+
+
+class Scaling(Struct, frozen=True, kw_only=True):
+    """Replicas per site."""
+
+    RULES: ClassVar = (
+        (
+            "!has(self.maxReplicas) || self.maxReplicas >= self.minReplicas",
+            "maxReplicas must not be below minReplicas",
+        ),
+    )
+
+    min_replicas: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Replicas of each site, with and without traffic."""
+    max_replicas: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+    """Absent: as minReplicas."""
+    target: ScalingTarget | UnsetType = UNSET
+    """Absent: minReplicas, always."""
+    behavior: ScalingBehavior = ScalingBehavior()
+    metrics: Literal["Pods", "Prometheus"] = "Pods"
+    """Where latency is read: from the servers themselves, or from Prometheus."""
+
+
+class ServingOverride(Struct, frozen=True, kw_only=True):
+    """What one site's servers do differently."""
+
+    resources: Resources | UnsetType = UNSET
+    """Instead of spec.serving.resources, as a whole."""
+    env: Annotated[list[EnvVar], Meta(max_length=64)] | UnsetType = UNSET
+    """Added to spec.serving.env; a variable of the same name is replaced."""
+
+
+class ScalingOverride(Struct, frozen=True, kw_only=True):
+    """How one site scales differently."""
+
+    min_replicas: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+    """Instead of spec.scaling.minReplicas."""
+    max_replicas: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
+    """Instead of spec.scaling.maxReplicas."""
+    target: ScalingTarget | UnsetType = UNSET
+    """Instead of spec.scaling.target, as a whole."""
+
+
+SiteName = Annotated[str, Meta(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$")]
+
+
+class Override(Struct, frozen=True, kw_only=True):
+    """Replaces parts of serving and scaling on one site."""
+
+    site: SiteName
+    """The site that this is for."""
+    serving: ServingOverride | UnsetType = UNSET
+    scaling: ScalingOverride | UnsetType = UNSET
+
+
+class Placement(Struct, frozen=True, kw_only=True):
+    """Which nodes serve, and how they form sites."""
+
+    node_selector: dict[str, str] = field(default_factory=lambda: {EDGE_NODE_LABEL: ""})
+    """Labels that a node must have, all of them."""
+    site_label: Annotated[str, Meta(min_length=1, max_length=317)] = SITE_LABEL
+    """Node label whose value names the site. Nodes without it form the site ``default``."""
+    sites: Annotated[list[SiteName], Meta(max_length=500)] | UnsetType = UNSET
+    """Absent or empty: every site that has a matching node."""
+    overrides: Annotated[list[Override], Meta(max_length=500)] | UnsetType = UNSET
+    """What single sites do differently."""
+
+
+class Gates(Struct, frozen=True, kw_only=True):
+    """What a wave must show before the next one starts."""
+
+    latency: Duration | UnsetType = UNSET
+    """The 95th percentile of requests is to stay below it."""
+    error_rate: Percent | UnsetType = UNSET
+    """Share of the requests that may fail."""
+    accuracy: Percent | UnsetType = UNSET
+    """Measured on labelled requests."""
+
+
+class Rollout(Struct, frozen=True, kw_only=True):
+    """How a new version spreads: wave by wave, each a number of sites or a share of them, counted from the first."""
+
+    waves: Annotated[list[Wave], Meta(min_length=1, max_length=16)] = field(default_factory=lambda: [1, "25%", "100%"])
+    """Sites that have the new version after each wave: a number, or a share of all, rounded up."""
+    soak: Duration = "0s"
+    """How long a wave must have been available before the next one starts."""
+    gates: Gates | UnsetType = UNSET
+    auto_rollback: bool = False
+    """A version that fails a gate is taken back everywhere."""
+    paused: bool = False
+    """No further site is updated."""
+
+
+class Spec(Struct, frozen=True, kw_only=True):
+    """What is wanted."""
+
+    model: ModelSource
+    compression: Compression = Compression()
+    serving: Serving = Serving()
+    placement: Placement = Placement()
+    scaling: Scaling = Scaling()
+    rollout: Rollout = Rollout()
+    suspend: bool = False
+    """The operator stops acting on this EdgeModel; what runs keeps running."""

@@ -1,0 +1,168 @@
+"""The inference Deployment of one site."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from msgspec import UNSET
+
+from edgemodel_contract.encoding import digest
+from edgemodel_contract.serving import HTTP_PORT, LIVE_PATH, READY_PATH
+from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, EnvVar, Resources, Spec
+from edgemodel_operator.manifests.names import (
+    REVISION_ANNOTATION,
+    SITE_LABEL,
+    child_name,
+    model_labels,
+    serving_selector,
+)
+from edgemodel_operator.manifests.owned import metadata, sealed
+from edgemodel_operator.manifests.resources import container_resources, threads
+from edgemodel_operator.manifests.security import container_security_context, pod_security_context
+from edgemodel_operator.observed import Object
+from edgemodel_operator.settings import Settings
+
+CONTAINER = "server"
+DRAIN_SECONDS = 5
+GRACE_SECONDS = 35
+"""The drain delay, and time for the slowest request in flight."""
+
+
+@dataclass(frozen=True)
+class SiteServing:
+    """What one site runs, after its overrides."""
+
+    site: str
+    labelled: bool
+    """False for the site ``default``, whose nodes lack the site label."""
+    image: str
+    resources: Resources
+    env: tuple[EnvVar, ...] = ()
+
+
+def deployment_name(model: EdgeModel, site: str) -> str:
+    """Also the name of the site's Service, so it is plain: people write it into gateways.
+
+    Model ``a`` on site ``b-c`` and model ``a-b`` on site ``c`` share one; the API server refuses the second owner, and
+    its EdgeModel says NameConflict.
+    """
+    return child_name(model.metadata.name, site)
+
+
+def build_deployment(model: EdgeModel, spec: Spec, serving: SiteServing, replicas: int, settings: Settings) -> Object:
+    """The Deployment. An update starts the new pod first and stops the old one when the new one is ready."""
+    labels = model_labels(model.metadata.name, "inference") | {SITE_LABEL: serving.site}
+    template = {"metadata": {"labels": labels}, "spec": _pod(spec, serving, settings)}
+    return sealed(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": metadata(
+                model,
+                deployment_name(model, serving.site),
+                labels,
+                {REVISION_ANNOTATION: digest(template)[:16]},
+            ),
+            "spec": {
+                "replicas": replicas,
+                "revisionHistoryLimit": 2,
+                "selector": {"matchLabels": serving_selector(model.metadata.name, serving.site)},
+                "strategy": {
+                    "type": "RollingUpdate",
+                    "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0},
+                },
+                "template": template,
+            },
+        }
+    )
+
+
+def revision(deployment: Object) -> str | None:
+    """The pod template's digest, as the operator applied it."""
+    annotations = deployment["metadata"].get("annotations") or {}
+    value: str | None = annotations.get(REVISION_ANNOTATION)
+    return value
+
+
+def image(deployment: Object) -> str | None:
+    """The image that a Deployment asks for."""
+    for container in deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
+        if container["name"] == CONTAINER:
+            found: str = container["image"]
+            return found
+    return None
+
+
+def _pod(spec: Spec, serving: SiteServing, settings: Settings) -> dict[str, Any]:
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": serving.image,
+        "imagePullPolicy": "IfNotPresent",
+        "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
+        "env": [
+            {"name": "EDGEMODEL_THREADS", "value": str(threads(serving.resources))},
+            {"name": "EDGEMODEL_DRAIN_SECONDS", "value": str(DRAIN_SECONDS)},
+            *({"name": item.name, "value": item.value} for item in serving.env),
+        ],
+        "startupProbe": _probe(READY_PATH, period=1, failures=300),
+        "readinessProbe": _probe(READY_PATH, period=2, failures=1),
+        "livenessProbe": _probe(LIVE_PATH, period=10, failures=6),
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "securityContext": container_security_context(),
+    }
+    if resources := container_resources(serving.resources):
+        container["resources"] = resources
+    pod: dict[str, Any] = {
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": pod_security_context(),
+        "affinity": {
+            "nodeAffinity": {
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": _node_requirements(spec, serving)}]
+                }
+            }
+        },
+        # A site without its link keeps its pods for as long as that lasts: they still serve the users behind it.
+        "tolerations": [
+            {"key": f"node.kubernetes.io/{taint}", "operator": "Exists", "effect": "NoExecute"}
+            for taint in ("unreachable", "not-ready")
+        ]
+        + [{"key": EDGE_NODE_LABEL, "operator": "Exists", "effect": "NoSchedule"}],
+        "containers": [container],
+    }
+    if settings.registry_secret:
+        pod["imagePullSecrets"] = [{"name": settings.registry_secret}]
+    return pod
+
+
+def _node_requirements(spec: Spec, serving: SiteServing) -> list[dict[str, Any]]:
+    wanted: list[dict[str, Any]] = [
+        {"key": key, "operator": "In", "values": [value]} for key, value in sorted(spec.placement.node_selector.items())
+    ]
+    if serving.labelled:
+        return [*wanted, {"key": spec.placement.site_label, "operator": "In", "values": [serving.site]}]
+    return [*wanted, {"key": spec.placement.site_label, "operator": "DoesNotExist"}]
+
+
+def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
+    return {
+        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "successThreshold": 1,
+        "failureThreshold": failures,
+    }
+
+
+def site_serving(spec: Spec, site: str, labelled: bool, image: str) -> SiteServing:
+    """``spec.serving`` with the overrides of ``site``."""
+    resources = spec.serving.resources
+    env = {item.name: item for item in (spec.serving.env if spec.serving.env is not UNSET else [])}
+    for override in spec.placement.overrides if spec.placement.overrides is not UNSET else []:
+        if override.site == site and override.serving is not UNSET:
+            if override.serving.resources is not UNSET:
+                resources = override.serving.resources
+            if override.serving.env is not UNSET:
+                env |= {item.name: item for item in override.serving.env}
+    return SiteServing(site=site, labelled=labelled, image=image, resources=resources, env=tuple(env.values()))

@@ -1,0 +1,136 @@
+"""The compression Job: one attempt at one task, without Kubernetes credentials."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from msgspec import UNSET
+
+from edgemodel_contract.task import (
+    CLAIMS_DIR,
+    REGISTRY_CA_DIR,
+    REGISTRY_CREDENTIALS_DIR,
+    SOURCE_CREDENTIALS_DIR,
+    TASK_DIR,
+    TASK_FILE,
+    WORK_DIR,
+    Task,
+)
+from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, Spec
+from edgemodel_operator.manifests.config_map import task_config_map_name
+from edgemodel_operator.manifests.names import ATTEMPT_LABEL, TASK_LABEL, child_name, model_labels
+from edgemodel_operator.manifests.owned import metadata, sealed
+from edgemodel_operator.manifests.resources import container_resources
+from edgemodel_operator.manifests.security import container_security_context, pod_security_context
+from edgemodel_operator.observed import Object
+from edgemodel_operator.settings import Settings
+
+CONTAINER = "compress"
+WORK_SIZE = "32Gi"
+"""Of the scratch space: the largest source, its data, and some candidates at once."""
+
+
+def job_name(model: EdgeModel, task: Task, attempt: int) -> str:
+    """A new attempt is a new Job: Jobs cannot be run again."""
+    return child_name(model.metadata.name, "compress", task.tag[:10], str(attempt))
+
+
+def build_job(model: EdgeModel, spec: Spec, task: Task, attempt: int, off_edge: bool, settings: Settings) -> Object:
+    """The Job. ``backoffLimit`` is 0: whether and when to try again depends on the reason, so the plan decides.
+
+    ``off_edge`` keeps it from nodes with the edge label: compression would take the users' CPU.
+    """
+    labels = model_labels(model.metadata.name, "compression") | {
+        TASK_LABEL: task.tag,
+        ATTEMPT_LABEL: str(attempt),
+    }
+    volumes, mounts = _volumes(model, spec, task, settings)
+    container: dict[str, Any] = {
+        "name": CONTAINER,
+        "image": settings.compression_image,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["--task", f"{TASK_DIR}/{TASK_FILE}"],
+        "env": [{"name": "TMPDIR", "value": WORK_DIR}, {"name": "HOME", "value": WORK_DIR}],
+        "terminationMessagePath": "/dev/termination-log",
+        "terminationMessagePolicy": "File",
+        "securityContext": container_security_context(),
+        "volumeMounts": mounts,
+    }
+    if resources := container_resources(spec.compression.job.resources):
+        container["resources"] = resources
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": pod_security_context(),
+        "containers": [container],
+        "volumes": volumes,
+    } | _node_choice(spec, off_edge)
+    if settings.registry_secret:
+        pod["imagePullSecrets"] = [{"name": settings.registry_secret}]
+    return sealed(
+        {
+            "apiVersion": "batch/v1",
+            "kind": "Job",
+            "metadata": metadata(model, job_name(model, task, attempt), labels),
+            "spec": {
+                "backoffLimit": 0,
+                "activeDeadlineSeconds": spec.compression.job.active_deadline_seconds,
+                "template": {"metadata": {"labels": labels}, "spec": pod},
+            },
+        }
+    )
+
+
+def attempt_of(job: Object) -> int:
+    """The attempt that a Job is; 1 where somebody spoilt its label."""
+    text = (job["metadata"].get("labels") or {}).get(ATTEMPT_LABEL, "")
+    return int(text) if text.isdecimal() else 1
+
+
+def _node_choice(spec: Spec, off_edge: bool) -> dict[str, Any]:
+    selector = spec.compression.job.node_selector
+    if selector is not UNSET and selector:
+        return {"nodeSelector": dict(selector)}
+    if not off_edge:
+        return {}
+    terms = [{"matchExpressions": [{"key": EDGE_NODE_LABEL, "operator": "DoesNotExist"}]}]
+    return {
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+    }
+
+
+def _volumes(
+    model: EdgeModel, spec: Spec, task: Task, settings: Settings
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "task", "configMap": {"name": task_config_map_name(model, task)}},
+        {"name": "work", "emptyDir": {"sizeLimit": WORK_SIZE}},
+    ]
+    mounts: list[dict[str, Any]] = [
+        {"name": "task", "mountPath": TASK_DIR, "readOnly": True},
+        {"name": "work", "mountPath": WORK_DIR},
+    ]
+
+    def mount(name: str, source: dict[str, Any], path: str) -> None:
+        volumes.append({"name": name, **source})
+        mounts.append({"name": name, "mountPath": path, "readOnly": True})
+
+    if spec.model.secret_ref is not UNSET:
+        mount("source", {"secret": {"secretName": spec.model.secret_ref.name}}, SOURCE_CREDENTIALS_DIR)
+    if settings.registry_secret:
+        mount("registry", {"secret": {"secretName": settings.registry_secret}}, REGISTRY_CREDENTIALS_DIR)
+    if settings.registry_ca_config_map:
+        mount("ca", {"configMap": {"name": settings.registry_ca_config_map}}, REGISTRY_CA_DIR)
+    for claim in claims(task):
+        mount(
+            child_name("claim", claim),
+            {"persistentVolumeClaim": {"claimName": claim, "readOnly": True}},
+            f"{CLAIMS_DIR}/{claim}",
+        )
+    return volumes, mounts
+
+
+def claims(task: Task) -> list[str]:
+    """PersistentVolumeClaims that the task's sources name, each once."""
+    sources = [task.model, *([task.dataset] if task.dataset else [])]
+    return sorted({urlsplit(source.uri).netloc for source in sources if source.uri.startswith("pvc://")})

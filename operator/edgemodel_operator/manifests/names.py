@@ -1,0 +1,59 @@
+"""Names and labels of everything the operator makes."""
+
+import hashlib
+import re
+
+from edgemodel_operator.api import GROUP
+
+MANAGER = "edgemodel-operator"
+"""Field manager and value of app.kubernetes.io/managed-by."""
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MODEL_LABEL = f"{GROUP}/model"
+SITE_LABEL = f"{GROUP}/site"
+COMPONENT_LABEL = "app.kubernetes.io/component"
+TASK_LABEL = f"{GROUP}/task"
+ATTEMPT_LABEL = f"{GROUP}/attempt"
+HASH_ANNOTATION = f"{GROUP}/applied-hash"
+"""Digest of what was applied: tells a changed intent, which may have removed fields, from a drifted object."""
+REVISION_ANNOTATION = f"{GROUP}/revision"
+"""Digest of the pod template: what a rollout carries from site to site."""
+
+NAME_LIMIT = 63
+"""Of a label value, a Service and a pod's host name."""
+
+
+def child_name(*parts: str) -> str:
+    """A DNS-1035 label of at most ``NAME_LIMIT`` characters from the parts, joined by dashes.
+
+    Where a part had to be changed or cut, a hash of the original parts keeps two children apart.
+    """
+    plain = "-".join(parts)
+    slug = re.sub(r"[^a-z0-9-]+", "-", plain.lower()).strip("-")
+    if not slug[:1].isalpha():
+        slug = f"m-{slug}"
+    if slug == plain and len(slug) <= NAME_LIMIT:
+        return slug
+    mark = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+    return f"{slug[: NAME_LIMIT - len(mark) - 1].rstrip('-')}-{mark}"
+
+
+def label_value(name: str) -> str:
+    """``name`` as a label value: itself, or shortened with a hash."""
+    return name if len(name) <= NAME_LIMIT else child_name(name)
+
+
+def model_labels(model: str, component: str) -> dict[str, str]:
+    """On every child of an EdgeModel."""
+    return {
+        "app.kubernetes.io/name": "edgemodel",
+        "app.kubernetes.io/instance": label_value(model),
+        MANAGED_BY_LABEL: MANAGER,
+        COMPONENT_LABEL: component,
+        MODEL_LABEL: label_value(model),
+    }
+
+
+def serving_selector(model: str, site: str | None = None) -> dict[str, str]:
+    """Picks the inference pods of a model, on one site or on all."""
+    labels = {MODEL_LABEL: label_value(model), COMPONENT_LABEL: "inference"}
+    return labels | {SITE_LABEL: site} if site is not None else labels

@@ -1,0 +1,159 @@
+"""What the watch caches say about one EdgeModel: plain values, read by policies and never written."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from edgemodel_contract.progress import Progress
+
+Object = dict[str, Any]
+"""A Kubernetes object as JSON data."""
+
+
+_CONDITION_TAINTS = "node.kubernetes.io/"
+"""Prefix of the taints that Kubernetes sets and lifts itself."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node that a site may be made of."""
+
+    name: str
+    labels: Mapping[str, str]
+    ready: bool
+    """The kubelet reports, and says it is ready."""
+    open: bool = True
+    """Takes pods without special tolerations: not cordoned, and no taint but those of its own condition."""
+
+
+@dataclass(frozen=True)
+class Pod:
+    """The few facts of a pod that decisions need."""
+
+    name: str
+    labels: Mapping[str, str]
+    phase: str
+    ip: str | None = None
+    ready: bool = False
+    reason: str = ""
+    """``status.reason``, for instance Evicted."""
+    message: str = ""
+    unschedulable: str | None = None
+    """The scheduler's message while the pod fits nowhere."""
+    waiting_reason: str = ""
+    waiting_message: str = ""
+    exit_code: int | None = None
+    """Of the container's present or last termination."""
+    exit_reason: str = ""
+    ended_at: datetime | None = None
+    """When that was."""
+    termination_message: str = ""
+    restarts: int = 0
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class SiteLatency:
+    """What the servers of one site measured over the last window."""
+
+    seconds: float | None
+    """The wanted percentile; None without requests."""
+    requests_per_second: float
+    servers: int
+    """Replicas that were ready all the time that the figures are about."""
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """A number of replicas that the latency measured at a time asked for."""
+
+    at: datetime
+    replicas: int
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why the API server did not take a child. ``reason`` is NameConflict or Rejected."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Observed:
+    """Everything known about one EdgeModel's surroundings. Objects are keyed by name; all are its own children."""
+
+    nodes: tuple[Node, ...] = ()
+    deployments: Mapping[str, Object] = field(default_factory=dict)
+    services: Mapping[str, Object] = field(default_factory=dict)
+    config_maps: Mapping[str, Object] = field(default_factory=dict)
+    jobs: Mapping[str, Object] = field(default_factory=dict)
+    pods: tuple[Pod, ...] = ()
+    progress: Progress | None = None
+    """Last line of the running Job's log."""
+    latency: Mapping[str, SiteLatency] = field(default_factory=dict)
+    """By site."""
+    recommendations: Mapping[str, tuple[Recommendation, ...]] = field(default_factory=dict)
+    """By site, oldest first."""
+    refusals: Mapping[str, Refusal] = field(default_factory=dict)
+    """Children that the API server did not take, by ``Kind/name``."""
+
+
+def node_from(raw: Mapping[str, Any]) -> Node:
+    """Project a v1 Node."""
+    conditions = raw.get("status", {}).get("conditions") or []
+    spec = raw.get("spec") or {}
+    return Node(
+        name=raw["metadata"]["name"],
+        labels=dict(raw["metadata"].get("labels") or {}),
+        ready=any(item["type"] == "Ready" and item["status"] == "True" for item in conditions),
+        open=not spec.get("unschedulable")
+        and not any(
+            taint["effect"] in ("NoSchedule", "NoExecute") and not taint["key"].startswith(_CONDITION_TAINTS)
+            for taint in spec.get("taints") or []
+        ),
+    )
+
+
+def pod_from(raw: Mapping[str, Any]) -> Pod:
+    """Project a v1 Pod with one container."""
+    status = raw.get("status") or {}
+    container: Mapping[str, Any] = next(iter(status.get("containerStatuses") or []), {})
+    state = container.get("state") or {}
+    waiting = state.get("waiting") or {}
+    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
+    conditions = {item["type"]: item for item in status.get("conditions") or []}
+    scheduled = conditions.get("PodScheduled", {})
+    return Pod(
+        name=raw["metadata"]["name"],
+        labels=dict(raw["metadata"].get("labels") or {}),
+        phase=status.get("phase", "Pending"),
+        ip=status.get("podIP"),
+        ready=conditions.get("Ready", {}).get("status") == "True",
+        reason=status.get("reason", ""),
+        message=status.get("message", ""),
+        unschedulable=scheduled.get("message", "")
+        if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
+        else None,
+        waiting_reason=waiting.get("reason", ""),
+        waiting_message=waiting.get("message", ""),
+        exit_code=ended.get("exitCode"),
+        exit_reason=ended.get("reason", ""),
+        ended_at=moment(ended["finishedAt"]) if ended.get("finishedAt") else None,
+        termination_message=ended.get("message", ""),
+        restarts=container.get("restartCount", 0),
+        deleting="deletionTimestamp" in raw["metadata"],
+    )
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with seconds, as Kubernetes writes times."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str) -> datetime:
+    """Read an RFC 3339 time as Kubernetes writes it."""
+    return datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))

@@ -1,0 +1,1 @@
+"""Decisions: one small file each, pure functions of their arguments, clock included."""

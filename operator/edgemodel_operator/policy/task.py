@@ -1,0 +1,72 @@
+"""The compression task that a spec asks for."""
+
+from msgspec import UNSET
+
+from edgemodel_contract import task as contract
+from edgemodel_contract.quantity import parse_duration, parse_percent, parse_size
+from edgemodel_operator.api import EdgeModel, Spec
+from edgemodel_operator.manifests.resources import threads
+from edgemodel_operator.settings import Settings
+
+
+def desired_task(model: EdgeModel, spec: Spec, settings: Settings) -> contract.Task:
+    """Depends on nothing but the spec and the settings, so that its digest names the result."""
+    namespace, name = model.key
+    compression, preprocessing = spec.compression, spec.serving.preprocessing
+    return contract.Task(
+        name=name,
+        model=contract.Source(
+            uri=spec.model.uri,
+            sha256=_given(spec.model.sha256),
+            secret=spec.model.secret_ref is not UNSET,
+        ),
+        dataset=None
+        if compression.dataset is UNSET
+        else contract.Source(
+            uri=compression.dataset.uri,
+            sha256=_given(compression.dataset.sha256),
+            secret=spec.model.secret_ref is not UNSET,
+        ),
+        inputs=tuple(
+            contract.TensorSpec(name=item.name, datatype=item.datatype, shape=tuple(item.shape))
+            for item in (spec.model.inputs if spec.model.inputs is not UNSET else [])
+        ),
+        recipe=_recipe(spec),
+        serving=contract.Serving(
+            threads=threads(spec.serving.resources),
+            labels=tuple(spec.serving.labels if spec.serving.labels is not UNSET else ()),
+            preprocessing=contract.Preprocessing(
+                scale=preprocessing.scale,
+                mean=tuple(preprocessing.mean if preprocessing.mean is not UNSET else ()),
+                std=tuple(preprocessing.std if preprocessing.std is not UNSET else ()),
+                layout=preprocessing.layout,
+            ),
+        ),
+        base_image=settings.inference_image,
+        platform=settings.platform,
+        repository=f"{settings.repository}/{namespace}/{name}",
+        engine=settings.compression_image,
+    )
+
+
+def _recipe(spec: Spec) -> contract.Recipe:
+    compression, wanted = spec.compression, spec.compression.objectives
+    pruning = quantization = None
+    if compression.pruning is not UNSET:
+        pruning = contract.Pruning(sparsity=compression.pruning.sparsity, scope=compression.pruning.scope)
+    if compression.quantization is not UNSET and compression.quantization.method != "WeightOnly":
+        quantization = contract.Quantization(method=compression.quantization.method)
+    return contract.Recipe(
+        mode=compression.mode,
+        pruning=pruning,
+        quantization=quantization,
+        objectives=contract.Objectives(
+            max_size=None if wanted.max_size is UNSET else parse_size(wanted.max_size),
+            max_latency=None if wanted.max_latency is UNSET else parse_duration(wanted.max_latency),
+            max_accuracy_drop=None if wanted.max_accuracy_drop is UNSET else parse_percent(wanted.max_accuracy_drop),
+        ),
+    )
+
+
+def _given(text: object) -> str | None:
+    return text if isinstance(text, str) else None

@@ -1,0 +1,130 @@
+"""Whether a spec can be carried out: rules across fields, and what this version does not do yet.
+
+The schema's CEL rules say the same first, on servers that know CEL (1.25 and later).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from msgspec import UNSET
+
+from edgemodel_contract.quantity import parse_duration
+from edgemodel_operator.api import EdgeModel, Resources, Spec
+from edgemodel_operator.manifests.resources import threads
+
+
+@dataclass(frozen=True)
+class Problem:
+    """``reason`` is InvalidSpec or NotSupported; ``message`` says which field and what to do."""
+
+    reason: str
+    message: str
+
+
+_INVALID: tuple[tuple[Callable[[Spec], bool], str], ...] = (
+    (
+        lambda s: (
+            s.compression.mode == "Manual" and s.compression.pruning is UNSET and s.compression.quantization is UNSET
+        ),
+        "spec.compression: mode Manual needs pruning or quantization",
+    ),
+    (
+        lambda s: (
+            s.compression.mode != "Manual"
+            and (s.compression.pruning is not UNSET or s.compression.quantization is not UNSET)
+        ),
+        "spec.compression: pruning and quantization are only read in mode Manual: set mode to Manual or remove them",
+    ),
+    (
+        lambda s: (
+            s.compression.quantization is not UNSET
+            and s.compression.quantization.method == "Static"
+            and s.compression.dataset is UNSET
+        ),
+        "spec.compression: static quantization is calibrated on data: add dataset, or use quantization.method Dynamic",
+    ),
+    (
+        lambda s: s.compression.objectives.max_accuracy_drop is not UNSET and s.compression.dataset is UNSET,
+        "spec.compression: objectives.maxAccuracyDrop is measured on data: add dataset",
+    ),
+    (
+        lambda s: s.scaling.max_replicas is not UNSET and s.scaling.max_replicas < s.scaling.min_replicas,
+        "spec.scaling: maxReplicas must not be below minReplicas",
+    ),
+)
+
+_LATER: tuple[tuple[Callable[[Spec], bool], str], ...] = (
+    (
+        lambda s: s.model.format is not UNSET and s.model.format != "onnx",
+        "spec.model.format: this version reads onnx only; export the model to ONNX first",
+    ),
+    (
+        lambda s: s.model.uri.startswith(("s3://", "hf://")),
+        "spec.model.uri: this version fetches oci://, https://, http:// and pvc:// only; put the model in one of those",
+    ),
+    (
+        lambda s: s.compression.dataset is not UNSET and s.compression.dataset.uri.startswith(("s3://", "hf://")),
+        "spec.compression.dataset.uri: this version fetches oci://, https://, http:// and pvc:// only",
+    ),
+    (
+        lambda s: s.compression.pruning is not UNSET and s.compression.pruning.method == "Structured",
+        "spec.compression.pruning.method: this version has Magnitude only",
+    ),
+    (
+        lambda s: (
+            s.compression.quantization is not UNSET
+            and (s.compression.quantization.method == "WeightOnly" or s.compression.quantization.bits != 8)
+        ),
+        "spec.compression.quantization: this version has Dynamic and Static with 8 bits only",
+    ),
+    (
+        lambda s: s.compression.recovery is not UNSET,
+        "spec.compression.recovery: this version does not train; remove it",
+    ),
+    (
+        lambda s: s.serving.batching is not UNSET,
+        "spec.serving.batching: this version runs each request by itself; remove it",
+    ),
+    (
+        lambda s: s.serving.tls is not UNSET or s.serving.auth is not UNSET,
+        "spec.serving: this version serves without tls and auth; put a gateway with both in front, and remove them",
+    ),
+    (
+        lambda s: s.scaling.metrics != "Pods",
+        "spec.scaling.metrics: this version reads latency from the pods only; use Pods",
+    ),
+    (
+        lambda s: s.rollout.gates is not UNSET or s.rollout.auto_rollback,
+        "spec.rollout: this version gates a wave on readiness only; remove gates and autoRollback",
+    ),
+)
+
+
+def find_problem(model: EdgeModel) -> Problem | None:
+    """The first thing that stands in the way of carrying out ``model.spec``, or None."""
+    if model.spec is None:
+        return Problem("InvalidSpec", f"The spec cannot be read: {model.spec_error}. Correct it and apply again.")
+    spec = model.spec
+    for rows, reason in ((_INVALID, "InvalidSpec"), (_LATER, "NotSupported")):
+        for applies, message in rows:
+            if applies(spec):
+                return Problem(reason, f"{message}.")
+    return _amount_problem(spec)
+
+
+def _amount_problem(spec: Spec) -> Problem | None:
+    """Amounts that fit the schema's patterns and mean nothing."""
+    places = [("spec.serving.resources", spec.serving.resources, "spec.scaling.target", spec.scaling.target)]
+    for override in spec.placement.overrides if spec.placement.overrides is not UNSET else []:
+        where = f"spec.placement.overrides of site {override.site}"
+        resources = override.serving.resources if override.serving is not UNSET else UNSET
+        target = override.scaling.target if override.scaling is not UNSET else UNSET
+        places.append((where, resources if resources is not UNSET else Resources(), where, target))
+    for where, resources, whose, target in places:
+        try:
+            threads(resources)
+        except ValueError as error:
+            return Problem("InvalidSpec", f"{where}: {error}.")
+        if target is not UNSET and parse_duration(target.latency) <= 0:
+            return Problem("InvalidSpec", f"{whose}: the target latency must be more than zero.")
+    return None

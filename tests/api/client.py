@@ -1,0 +1,111 @@
+"""A small synchronous client of the API server, as an administrator: JSON objects in and out."""
+
+import json
+import ssl
+from typing import Any
+
+import httpx
+
+from tests.cluster.control_plane import ControlPlane
+
+Object = dict[str, Any]
+
+_PATHS = {
+    "EdgeModel": ("/apis/edge5g.io/v1alpha1", "edgemodels"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "Job": ("/apis/batch/v1", "jobs"),
+    "ConfigMap": ("/api/v1", "configmaps"),
+    "Service": ("/api/v1", "services"),
+    "Secret": ("/api/v1", "secrets"),
+    "Pod": ("/api/v1", "pods"),
+    "Event": ("/api/v1", "events"),
+    "Node": ("/api/v1", "nodes"),
+    "Namespace": ("/api/v1", "namespaces"),
+}
+CLUSTER_WIDE = frozenset({"Node", "Namespace"})
+
+
+class RefusedError(Exception):
+    """The API server answered with an error."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+class Api:
+    """One connection pool. ``namespace`` is empty for kinds that have none."""
+
+    def __init__(self, plane: ControlPlane) -> None:
+        pair = plane.authority.issue("api-tests", "edgemodel-api-tests", "system:masters")
+        context = ssl.create_default_context(cafile=str(plane.authority.cert))
+        context.load_cert_chain(pair.cert, pair.key)
+        self._http = httpx.Client(base_url=plane.url, verify=context, timeout=30)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._http.close()
+
+    def get(self, kind: str, namespace: str, name: str) -> Object | None:
+        """The object, or None."""
+        try:
+            return self._call("GET", _path(kind, namespace, name))
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def list(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
+        """All objects that have the labels, by name."""
+        answer = self._call("GET", _path(kind, namespace), query={"labelSelector": selector})
+        return sorted(answer["items"], key=lambda item: str(item["metadata"]["name"]))
+
+    def create(self, obj: Object) -> Object:
+        """Create; RefusedError with the server's words otherwise."""
+        return self._call("POST", _path(obj["kind"], obj["metadata"].get("namespace", "")), body=obj)
+
+    def merge(self, kind: str, namespace: str, name: str, patch: Object, subresource: str = "") -> Object:
+        """Merge patch (RFC 7386); ``subresource`` such as ``status``."""
+        path = _path(kind, namespace, name) + (f"/{subresource}" if subresource else "")
+        return self._call("PATCH", path, body=patch, content="application/merge-patch+json")
+
+    def delete(self, kind: str, namespace: str, name: str, propagation: str = "Background") -> None:
+        """Delete at once (no grace period); one that is gone is fine."""
+        body = {"propagationPolicy": propagation, "gracePeriodSeconds": 0}
+        try:
+            self._call("DELETE", _path(kind, namespace, name), body=body)
+        except RefusedError as error:
+            if error.status != 404:
+                raise
+
+    def delete_all(self, kind: str, namespace: str) -> None:
+        """Delete every object of ``kind`` in ``namespace``."""
+        self._call("DELETE", _path(kind, namespace), body={"propagationPolicy": "Background"})
+
+    def _call(
+        self,
+        verb: str,
+        path: str,
+        *,
+        body: Object | None = None,
+        content: str = "application/json",
+        query: dict[str, str] | None = None,
+    ) -> Object:
+        response = self._http.request(
+            verb,
+            path,
+            content=None if body is None else json.dumps(body),
+            headers={"Content-Type": content},
+            params=query,
+        )
+        answer: Object = response.json()
+        if response.is_error:
+            raise RefusedError(response.status_code, str(answer.get("message", response.text)))
+        return answer
+
+
+def _path(kind: str, namespace: str, name: str = "") -> str:
+    root, plural = _PATHS[kind]
+    place = "" if kind in CLUSTER_WIDE else f"/namespaces/{namespace}"
+    return f"{root}{place}/{plural}" + (f"/{name}" if name else "")

@@ -1,0 +1,78 @@
+import itertools
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.api.client import Api
+from tests.api.operator_process import RESYNC_SECONDS, OperatorProcess
+from tests.api.world import EDGE_LABEL, ZONE_LABEL, World, make_node
+from tests.cluster.control_plane import ControlPlane
+
+BASE = Path(__file__).parents[2] / "manifests" / "base"
+SITES = ("site-a", "site-b")
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A control plane with what an administrator installs, and two edge sites of one node each."""
+    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as plane:
+        # A kubectl newer than the server asks it for a validation that it does not know.
+        plane.kubectl("apply", "--validate=false", "-k", BASE)
+        plane.kubectl("wait", "--for=condition=Established", "crd/edgemodels.edge5g.io", "--timeout=30s")
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def api(plane: ControlPlane) -> Iterator[Api]:
+    """The administrator's client."""
+    api = Api(plane)
+    make_node(api, "core", {})
+    for site in SITES:
+        make_node(api, f"{site}-1", {EDGE_LABEL: "", ZONE_LABEL: site})
+    yield api
+    api.close()
+
+
+@pytest.fixture(scope="session")
+def shared_operator(plane: ControlPlane, api: Api) -> Iterator[OperatorProcess]:  # noqa: ARG001
+    """One process for all tests, under the ServiceAccount of manifests/base and nobody else."""
+    operator = OperatorProcess(
+        plane.service_account_kubeconfig("edgemodel-system", "edgemodel-operator"),
+        plane.folder / "operator.log",
+        EDGEMODEL_RESYNC_SECONDS=str(RESYNC_SECONDS),
+        EDGEMODEL_SCRAPE_SECONDS="0.5",
+        EDGEMODEL_LATENCY_WINDOW_SECONDS="2",
+    )
+    yield operator
+    operator.kill()
+
+
+@pytest.fixture
+def operator(shared_operator: OperatorProcess) -> OperatorProcess:
+    """The operator, running: a test may kill it, the next one gets a new process."""
+    if not shared_operator.alive:
+        shared_operator.start()
+    return shared_operator
+
+
+@pytest.fixture
+def world(plane: ControlPlane, api: Api) -> Iterator[World]:
+    """A namespace of this test's own."""
+    world = World(plane, api, f"test-{next(_numbers)}")
+    yield world
+    world.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test shows what the operator said last."""
+    report = yield
+    operator = getattr(item, "funcargs", {}).get("shared_operator")
+    if report.failed and isinstance(operator, OperatorProcess):
+        report.sections.append(("operator log", operator.log_tail()))
+    return report

@@ -1,0 +1,93 @@
+"""Which binaries run: those in KUBEBUILDER_ASSETS where it is set, else built once from Debian's source."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import kubernetes_source, packages
+from .errors import ClusterError
+from .paths import cache_dir
+from .progress import Progress
+from .shell import SYSTEM_PATH, run
+
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
+NODE = ("kube-scheduler", "kubelet", "kube-proxy", "pause")
+
+
+@dataclass(frozen=True)
+class Assets:
+    """The programs of one Kubernetes version."""
+
+    folder: Path
+    etcd: Path
+    kubectl: Path
+    minor: int
+
+    def path(self, name: str) -> Path:
+        """The program called `name`, for example `kube-apiserver`."""
+        return self.folder / name
+
+
+def minor_version(text: str) -> int:
+    """The 20 of `Kubernetes v1.20.2`, as the servers print with --version."""
+    found = re.search(r"v1\.(\d+)", text)
+    if found is None:
+        raise ClusterError(f"`kube-apiserver --version` says {text.strip()!r}, which names no version 1.x.")
+    return int(found.group(1))
+
+
+def resolve(progress: Progress, nodes: bool = False) -> Assets:
+    """Find the binaries, building or installing what is missing.
+
+    Args:
+        nodes: also what nodes need (kubelet, kube-proxy, kube-scheduler, pause).
+    """
+    chosen = os.environ.get("KUBEBUILDER_ASSETS")
+    if chosen:
+        folder = Path(chosen)
+        _require(folder, CONTROL_PLANE + (NODE if nodes else ()))
+        etcd = folder / "etcd"
+    else:
+        folder = kubernetes_source.build(progress)
+        etcd = _etcd(progress)
+    version = run(folder / "kube-apiserver", "--version").stdout
+    return Assets(folder, etcd, _kubectl(folder, progress), minor_version(version))
+
+
+def _require(folder: Path, names: Iterable[str]) -> None:
+    absent = [name for name in names if not os.access(folder / name, os.X_OK)]
+    if absent:
+        raise ClusterError(
+            f"KUBEBUILDER_ASSETS is {folder}, which lacks {', '.join(absent)}. Put them there,"
+            " or unset it to have the binaries built."
+        )
+
+
+def _etcd(progress: Progress) -> Path:
+    if _which("etcd") is None:
+        packages.install(["etcd-server"], progress, cache_dir() / "packages.log")
+    return _found("etcd")
+
+
+def _kubectl(folder: Path, progress: Progress) -> Path:
+    if os.access(folder / "kubectl", os.X_OK):
+        return folder / "kubectl"
+    if _which("kubectl") is None:
+        packages.install(["kubernetes-client"], progress, cache_dir() / "packages.log")
+    return _found("kubectl")
+
+
+def _which(name: str) -> str | None:
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+
+
+def _found(name: str) -> Path:
+    path = _which(name)
+    if path is None:
+        raise ClusterError(f"{name} is not on PATH although its Debian package is installed; reinstall it.")
+    return Path(path)

@@ -1,0 +1,48 @@
+"""Forwarded ports: how the host reaches a Service of a cluster whose network it is not part of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .control_plane import free_ports
+from .errors import ClusterError
+from .kubectl import Kubectl
+from .processes import Daemon, stray_processes, terminate
+from .registry import listens
+from .shell import wait_for
+
+
+class Forwards:
+    """`kubectl port-forward` in the background, one for each Service port that was asked for."""
+
+    def __init__(self, kubectl: Kubectl, folder: Path) -> None:
+        self._kubectl = kubectl
+        self._folder = folder
+
+    def url(self, namespace: str, service: str, port: int) -> str:
+        """The URL on loopback of a Service's port, the same at every call.
+
+        Every call forwards anew: a forwarding is bound to one pod, and does not always notice that it has gone.
+        """
+        name = f"{namespace}.{service}.{port}"
+        daemon = Daemon(name, self._folder)
+        daemon.stop(grace=0)
+        chosen = self._folder / f"{name}.port"
+        if not chosen.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            chosen.write_text(str(free_ports(1, "127.0.0.1")[0]))
+        local = int(chosen.read_text())
+        arguments = ("port-forward", f"--namespace={namespace}", f"service/{service}", f"{local}:{port}")
+        daemon.ensure(self._kubectl.command(*arguments))
+
+        def ready() -> bool:
+            if not daemon.alive:
+                raise ClusterError(f"Service {namespace}/{service} cannot be reached: {daemon.log_tail(3)}")
+            return listens("127.0.0.1", local)
+
+        wait_for(f"the port of Service {namespace}/{service}", ready, 30)
+        return f"http://127.0.0.1:{local}"
+
+    def stop(self) -> None:
+        """End all of them."""
+        terminate(stray_processes(self._folder), grace=1)

@@ -1,0 +1,114 @@
+"""What holds for every provider: the choice among them, what is refused, what is shown."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import existing, providers
+from tests.cluster.config import ClusterConfig
+from tests.cluster.errors import ClusterError, NotSupportedError
+from tests.cluster.handle import Cluster, labelled_nodes
+from tests.cluster.paths import cache_dir, locked, state_dir
+from tests.cluster.progress import Progress, clock
+from tests.cluster.status import text
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.delenv("EDGEMODEL_REGISTRY", raising=False)
+
+
+def test_the_users_own_kubeconfig_comes_first() -> None:
+    assert providers.choose({"KUBECONFIG": "/home/me/.kube/config"}, docker_and_kind=True) == "existing"
+
+
+def test_the_kubeconfig_that_up_told_to_export_is_not_somebody_elses() -> None:
+    own = {"KUBECONFIG": str(state_dir() / "kubeconfig")}
+    assert providers.choose(own, docker_and_kind=False) == "native"
+
+
+@pytest.mark.parametrize(("answers", "provider"), [(True, "kind"), (False, "native")])
+def test_kind_is_taken_where_it_can_run(answers: bool, provider: str) -> None:
+    assert providers.choose({}, docker_and_kind=answers) == provider
+
+
+def test_without_a_cluster_load_says_how_to_get_one() -> None:
+    with pytest.raises(ClusterError, match=r"python -m tests\.cluster up"):
+        providers.load()
+
+
+def test_an_existing_cluster_is_not_harmed() -> None:
+    cluster = Cluster(existing.ExistingCluster(ClusterConfig(provider="existing"), state_dir()))
+    for deed in (cluster.registry.stop, cluster.registry.start):
+        with pytest.raises(NotSupportedError, match="use provider native or kind"):
+            deed()
+    with pytest.raises(NotSupportedError, match="set EDGEMODEL_REGISTRY"):
+        _ = cluster.registry.name
+    driver = existing.ExistingCluster(ClusterConfig(provider="existing"), state_dir())
+    for refused in (driver.cut, driver.restore, driver.kill_node, driver.start_node):
+        with pytest.raises(NotSupportedError, match="on an existing cluster"):
+            refused("site-a")
+
+
+def test_an_existing_cluster_needs_a_kubeconfig() -> None:
+    with pytest.raises(ClusterError, match="needs KUBECONFIG"):
+        providers.up(ClusterConfig(provider="existing"), Progress(io.StringIO()))
+    assert providers.recorded() is None
+
+
+def test_an_edge_node_without_a_zone_is_of_the_site_default() -> None:
+    node = {"metadata": {"name": "n", "labels": {"node-role.kubernetes.io/edge": ""}}, "spec": {}}
+    (spec,) = labelled_nodes([node], "topology.kubernetes.io/zone")
+    assert spec.site == "default"
+
+
+def test_folders_follow_xdg_and_ignore_relative_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cache_dir() == tmp_path / "cache" / "edgemodel"
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert cache_dir() == Path.home() / ".cache" / "edgemodel"
+
+
+def test_a_lock_that_is_held_is_named_when_waiting_ends() -> None:
+    with locked("test"), pytest.raises(ClusterError, match=r"test\.lock"), locked("test", timeout=0):
+        pass
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.44, "0.4 s"), (12.3, "12 s"), (423.0, "7:03")])
+def test_times_read_well(seconds: float, shown: str) -> None:
+    assert clock(seconds) == shown
+
+
+def test_each_step_ends_in_one_line_with_its_time() -> None:
+    out = io.StringIO()
+    progress = Progress(out)
+    with progress.step("good") as step:
+        step.note = "3 of 3"
+    with pytest.raises(ValueError, match="oops"), progress.step("bad"):
+        raise ValueError("oops")
+    good, bad = out.getvalue().splitlines()
+    assert good.startswith("  ✓ good (3 of 3) · ")
+    assert bad.startswith("  ✗ bad · ")
+
+
+def test_the_status_names_what_is_wrong() -> None:
+    shown = text(
+        {
+            "provider": "native",
+            "healthy": False,
+            "problems": ["Site site-b is cut off."],
+            "kubeconfig": "/state/kubeconfig",
+            "registry": {"name": "127.0.0.1:5000", "hostEndpoint": "h", "podEndpoint": "p"},
+            "nodes": [{"name": "site-b", "site": "site-b", "ready": False}],
+            "processes": [{"name": "etcd", "alive": False, "pid": 7, "log": "/state/etcd.log"}],
+        }
+    )
+    assert "native cluster: NOT healthy" in shown
+    assert "! Site site-b is cut off." in shown
+    assert "NotReady" in shown
+    assert "dead" in shown

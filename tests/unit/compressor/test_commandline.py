@@ -1,0 +1,256 @@
+"""The command line as a person sees it: a table, a folder, one sentence when something is wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from edgemodel_compressor import arguments
+from edgemodel_compressor.commandline import run_commandline
+from edgemodel_compressor.settings import Settings
+from edgemodel_contract.card import ModelCard
+from edgemodel_contract.encoding import decode
+from edgemodel_contract.result import Success, decode_result
+from tests.unit.compressor import builders, images
+from tests.unit.compressor.servers import RunningRegistry, free_port
+
+FILES = {"model.onnx", "card.json", "report.json", "result.json"}
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture(autouse=True)
+def _no_docker_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+
+
+def run(settings: Settings, *words: str | Path) -> int:
+    return run_commandline(arguments.parse([str(word) for word in words]), settings)
+
+
+def test_it_prints_a_table_and_writes_a_folder(
+    settings: Settings, shared: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(settings, shared / "conv.onnx", "--dataset", shared / "conv.npz", "-o", out, "--quantize", "static") == 0
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
+    assert lines[0].split() == ["method", "size", "as", "layer", "p50", "p95", "accuracy", "zeros", "verdict"]
+    assert lines[1].split()[0] == "original"
+    assert lines[2].startswith("*")
+    assert lines[2].split()[1] == "static-int8"
+    assert lines[2].endswith("chosen")
+    assert "150 samples" in printed.out
+    assert "evaluating static-int8" in printed.err
+    assert {file.name for file in out.iterdir()} == FILES
+
+
+def test_the_folder_is_what_the_image_would_hold_and_the_result_has_all_figures(
+    settings: Settings, shared: Path, out: Path
+) -> None:
+    words = ("--dataset", shared / "mlp.npz", "-o", out, "--labels", "a,b,c,d", "--name", "net")
+    assert run(settings, shared / "mlp.onnx", *words) == 0
+    card = decode((out / "card.json").read_bytes(), ModelCard)
+    assert (card.name, card.labels) == ("net", ("a", "b", "c", "d"))
+    for name, digest in card.files.items():
+        assert images.sha256((out / name).read_bytes()) == digest
+    result = decode_result((out / "result.json").read_text())
+    assert isinstance(result, Success)
+    assert result.model_digest == card.files["model.onnx"]
+    methods = {result.chosen.method, *(item.method for item in result.others), "original"}
+    assert methods == {"original", "dynamic-int8", "static-int8", "prune-0.5+static-int8"}
+    report = json.loads((out / "report.json").read_bytes())
+    assert {item["method"] for item in report["candidates"]} == methods
+
+
+def test_without_a_dataset_dynamic_quantization_is_tried_and_no_accuracy_claimed(
+    settings: Settings, shared: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(settings, shared / "mlp.onnx", "-o", out) == 0
+    printed = capsys.readouterr().out
+    assert "dynamic-int8" in printed
+    assert "static-int8" not in printed
+    assert "not measured, no dataset" in printed
+
+
+def test_samples_without_labels_are_compared_with_the_original(
+    settings: Settings, shared: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = builders.save_dataset(tmp_path / "d.npz", x=builders.blobs(60, (48,))[0])
+    assert run(settings, shared / "mlp.onnx", "--dataset", data, "-o", out, "--quantize", "dynamic") == 0
+    assert "equal to the original's, 30 samples" in capsys.readouterr().out
+
+
+def test_limits_that_cannot_be_met_still_show_the_table_and_write_nothing(
+    settings: Settings, shared: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--dataset", shared / "mlp.npz", "-o", out, "--max-size", "1Ki")
+    assert run(settings, shared / "mlp.onnx", *words) == 3
+    printed = capsys.readouterr()
+    assert "closest: size" in printed.out
+    assert "came closest" in printed.err.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_an_earlier_result_is_replaced_as_a_whole(settings: Settings, shared: Path, out: Path) -> None:
+    assert run(settings, shared / "mlp.onnx", "-o", out, "--mode", "None") == 0
+    (out / "report.json").unlink()
+    assert run(settings, shared / "mlp.onnx", "-o", out, "--prune", "0.5", "--prune-scope", "layer") == 0
+    result = decode_result((out / "result.json").read_text())
+    assert isinstance(result, Success)
+    assert result.chosen.method == "prune-0.5-layer"
+    assert {file.name for file in out.iterdir()} == FILES
+    assert [entry for entry in out.parent.iterdir() if entry.name.startswith(".out")] == []
+
+
+def test_an_interruption_while_the_folder_is_replaced_keeps_the_earlier_result(
+    settings: Settings, shared: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(settings, shared / "mlp.onnx", "-o", out, "--mode", "None") == 0
+    before = (out / "result.json").read_bytes()
+    rename = Path.rename
+
+    def interrupted(source: Path, target: Path) -> Path:
+        if source.name == "new":
+            raise KeyboardInterrupt
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings, shared / "mlp.onnx", "-o", out, "--prune", "0.5")
+    assert (out / "result.json").read_bytes() == before
+    assert [entry for entry in out.parent.iterdir() if entry.name.startswith(".out")] == []
+
+
+def test_a_folder_with_other_files_is_left_alone(
+    settings: Settings, shared: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.mkdir()
+    (out / "thesis.tex").write_text("precious")
+    assert run(settings, shared / "mlp.onnx", "-o", out) == 2
+    assert "thesis.tex" in capsys.readouterr().err
+    assert [file.name for file in out.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "sentence"),
+    [
+        (["none.onnx"], 2, "does not exist"),
+        (["SHARED/mlp.npz"], 2, "never unpickled"),
+        (["SHARED/mlp.onnx", "--dataset", "SHARED/conv.npz"], 2, "[300, 1, 12, 12]"),
+        (["SHARED/mlp.onnx", "--quantize", "static"], 2, "add a dataset (compression.dataset, --dataset)"),
+        (["SHARED/mlp.onnx", "--max-accuracy-drop", "1%"], 2, "add a dataset (compression.dataset, --dataset)"),
+        (["SHARED/mlp.onnx", "--sha256", "0" * 64], 2, "was expected"),
+        (["SHARED/mlp.onnx", "--threads", "0"], 2, "threads"),
+        (["SHARED/mlp.onnx", "--mode", "Manual"], 2, "neither pruning nor quantization"),
+        (["SHARED/mlp.onnx", "--push", "UPPER", "--base-image", "x"], 2, "not a repository"),
+        (["ftp://host/model.onnx"], 2, "use one of"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_no_folder(
+    settings: Settings,
+    shared: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    sentence: str,
+) -> None:
+    assert run(settings, *(word.replace("SHARED", str(shared)) for word in words), "-o", out) == code
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith("edgemodel-compress: ")
+    assert sentence in error
+    assert not out.exists()
+
+
+def test_a_server_that_is_not_there_is_exit_code_one(
+    settings: Settings, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(settings, f"http://127.0.0.1:{free_port()}/m.onnx", "-o", out) == 1
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "give a model and a folder"),
+        (["m.onnx"], "give a model and a folder"),
+        (["m.onnx", "-o", "out", "--max-size", "8 MB"], "write it like 8Mi"),
+        (["m.onnx", "-o", "out", "--max-latency", "10"], "write it like 10ms"),
+        (["m.onnx", "-o", "out", "--max-accuracy-drop", "1"], "write it like 1%"),
+        (["m.onnx", "-o", "out", "--push", "host/a"], "go together"),
+        (["m.onnx", "-o", "out", "--mode", "None", "--prune", "0.5"], "compresses nothing"),
+        (["m.onnx", "-o", "out", "--input", "x:1,2"], "write it like tokens"),
+        (["m.onnx", "-o", "out", "--input", "x:FLOAT:1,2"], "with a type of"),
+        (["m.onnx", "-o", "out", "--colour"], "unrecognized"),
+        (["m.onnx", "--task", "t.json"], "not both"),
+    ],
+)
+def test_a_mistyped_option_is_one_sentence_and_exit_code_two(
+    words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        arguments.parse(words)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert sentence in error
+
+
+def test_shapes_the_file_leaves_open_can_be_given(
+    settings: Settings, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = ["N", "features"]
+    model = builders.model(
+        [helper.make_node("Relu", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    path = builders.save(model, tmp_path / "open.onnx")
+    assert run(settings, path, "-o", out, "--mode", "None") == 2
+    assert "state them in inputs" in capsys.readouterr().err
+    assert run(settings, path, "-o", out, "--mode", "None", "--input", "x:FP32:1,7") == 0
+    assert decode((out / "card.json").read_bytes(), ModelCard).inputs[0].shape == (1, 7)
+
+
+def test_labels_may_be_in_a_file(settings: Settings, shared: Path, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("cat\ndog\n\nbird\n")
+    run(settings, shared / "mlp.onnx", "-o", out, "--mode", "None", "--labels", tmp_path / "labels.txt")
+    assert decode((out / "card.json").read_bytes(), ModelCard).labels == ("cat", "dog", "bird")
+
+
+def test_the_result_can_be_pushed_as_an_image(
+    settings: Settings, shared: Path, out: Path, registry: RunningRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images.push_base(registry)
+    words = ["--push", f"{registry.host}/desk/net", "--base-image", f"{registry.host}/base/server:v1"]
+    words += ["--insecure-registry", registry.host]
+    assert run(settings, shared / "mlp.onnx", "-o", out, "--mode", "None", *words) == 0
+    result = decode_result((out / "result.json").read_text())
+    assert isinstance(result, Success)
+    assert result.image in capsys.readouterr().out
+    layer = images.pull(registry, result.image).layers[-1]
+    for name in ("model.onnx", "card.json", "report.json"):
+        assert layer[f"edgemodel/model/{name}"][1] == (out / name).read_bytes()
+
+
+def test_what_was_asked_for_but_cannot_be_done_is_said(
+    settings: Settings, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = builders.model(
+        [helper.make_node("Sin", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
+    )
+    path = builders.save(model, tmp_path / "sin.onnx")
+    data = builders.save_dataset(tmp_path / "d.npz", x=np.ones((9, 4), np.float32))
+    assert run(settings, path, "--dataset", data, "-o", out, "--quantize", "static") == 2
+    assert "static-int8 is not possible" in capsys.readouterr().err
+    assert run(settings, path, "--dataset", data, "-o", out) == 0
+    printed = capsys.readouterr().out
+    assert "dynamic-int8 is not possible" in printed
+    assert "original, unchanged" in printed

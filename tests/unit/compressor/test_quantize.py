@@ -1,0 +1,172 @@
+"""Quantization by ONNX Runtime's tool: smaller, close to the original, the same bytes on every run."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.graph.prune import prune
+from edgemodel_compressor.graph.quantize import quantize_dynamic, quantize_static, tidy
+from edgemodel_compressor.graph.weights import sparsity
+from edgemodel_compressor.runtime import Array, Feed, Session
+from edgemodel_contract.task import Pruning
+from tests.unit.compressor import builders
+
+IMAGES = builders.blobs(120, (1, 12, 12))
+
+
+def feeds(name: str = "image", values: Array = IMAGES[0]) -> Iterator[Feed]:
+    return ({name: values[index : index + 1]} for index in range(64))
+
+
+def static(source: Path, folder: Path) -> Path:
+    target = folder / "static.onnx"
+    quantize_static(source, target, folder, feeds(), lambda: None)
+    tidy(target)
+    return target
+
+
+def dynamic(source: Path, folder: Path) -> Path:
+    target = folder / "dynamic.onnx"
+    quantize_dynamic(source, target, folder)
+    tidy(target)
+    return target
+
+
+def accuracy(path: Path, name: str, values: Array, labels: Array) -> float:
+    session = Session(path, 1)
+    answers = [int(session.run({name: values[i : i + 1]})[0].argmax()) for i in range(len(values))]
+    return float(np.mean(np.array(answers) == labels))
+
+
+def operators(path: Path) -> set[str]:
+    return {node.op_type for node in onnx.load(path).graph.node}
+
+
+@pytest.fixture
+def conv(shared: Path) -> Path:
+    return shared / "conv.onnx"
+
+
+def test_static_takes_a_mean_over_axes_given_as_an_input(tmp_path: Path) -> None:
+    """As torch's exporter writes global average pooling since opset 18."""
+    rng = np.random.default_rng(3)
+    proto = builders.model(
+        [
+            helper.make_node("Conv", ["image", "kernel"], ["maps"], name="conv", kernel_shape=[3, 3]),
+            helper.make_node("ReduceMean", ["maps", "axes"], ["pooled"], name="mean", keepdims=0),
+            helper.make_node("Gemm", ["pooled", "head"], ["scores"], name="head"),
+        ],
+        inputs=[helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 1, 12, 12])],
+        outputs=[helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 3])],
+        weights={
+            "kernel": rng.normal(size=(24, 1, 3, 3)).astype(np.float32),
+            "head": rng.normal(size=(24, 3)).astype(np.float32),
+        },
+        opsets=[helper.make_opsetid("", 18)],
+    )
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([2, 3], np.int64), "axes"))
+    source = builders.save(proto, tmp_path / "mean.onnx")
+    quantized = static(source, tmp_path)
+    assert "QuantizeLinear" in operators(quantized)
+    before, after = (Session(path, 1).run({"image": IMAGES[0][:1]})[0] for path in (source, quantized))
+    assert np.abs(before - after).max() < 0.1 * np.abs(before).max()
+
+
+def test_static_is_qdq_per_channel_and_close(conv: Path, tmp_path: Path) -> None:
+    quantized = static(conv, tmp_path)
+    assert {"QuantizeLinear", "DequantizeLinear"} <= operators(quantized)
+    scales = [
+        tensor
+        for tensor in onnx.load(quantized).graph.initializer
+        if tensor.name.startswith("k2") and "scale" in tensor.name
+    ]
+    assert max(int(np.prod(scale.dims)) for scale in scales) == 24
+    assert quantized.stat().st_size < 0.5 * conv.stat().st_size
+    assert accuracy(quantized, "image", *IMAGES) > accuracy(conv, "image", *IMAGES) - 0.03
+
+
+def test_weights_have_seven_bits_so_that_no_cpu_saturates(conv: Path, tmp_path: Path) -> None:
+    for path in (static(conv, tmp_path), dynamic(conv, tmp_path)):
+        for tensor in onnx.load(path).graph.initializer:
+            if tensor.name.endswith("_quantized") and len(tensor.dims) > 1:
+                values = onnx.numpy_helper.to_array(tensor).astype(int)
+                assert values.max() - values.min() <= 128
+
+
+def test_dynamic_covers_convolutions_and_matrices(conv: Path, tmp_path: Path) -> None:
+    quantized = dynamic(conv, tmp_path)
+    assert {"ConvInteger", "MatMulInteger"} <= operators(quantized)
+    assert quantized.stat().st_size < 0.5 * conv.stat().st_size
+    assert accuracy(quantized, "image", *IMAGES) > accuracy(conv, "image", *IMAGES) - 0.03
+
+
+def test_zeros_stay_zeros(conv: Path, tmp_path: Path) -> None:
+    model = onnx.load(conv)
+    prune(model, Pruning(sparsity=0.6, scope="Layer"))
+    pruned = builders.save(model, tmp_path / "pruned.onnx")
+    for path in (static(pruned, tmp_path), dynamic(pruned, tmp_path)):
+        measured = sparsity(onnx.load(path))
+        assert measured is not None
+        assert 0.595 <= measured < 0.75
+
+
+def test_no_trace_of_tools_is_left(conv: Path, tmp_path: Path) -> None:
+    for path in (static(conv, tmp_path), dynamic(conv, tmp_path)):
+        model = onnx.load(path)
+        assert not model.metadata_props
+        assert model.producer_name == ""
+        assert {opset.domain for opset in model.opset_import} <= {"", "com.microsoft"}
+        onnx.checker.check_model(model)
+
+
+def test_another_process_writes_the_same_bytes(conv: Path, tmp_path: Path) -> None:
+    """Hash seeds differ between processes: what a set orders, they order differently."""
+    script = (
+        "import sys; from pathlib import Path; from tests.unit.compressor import test_quantize as t\n"
+        "source, folder = Path(sys.argv[1]), Path(sys.argv[2]); t.static(source, folder); t.dynamic(source, folder)"
+    )
+    results = []
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        command = [sys.executable, "-c", script, str(conv), str(folder)]
+        subprocess.run(command, env=environment, check=True, cwd=Path(__file__).parents[3])
+        results.append([(folder / name).read_bytes() for name in ("static.onnx", "dynamic.onnx")])
+    assert results[0] == results[1]
+
+
+def test_an_old_opset_is_raised(tmp_path: Path) -> None:
+    model = builders.mlp()
+    model.opset_import[0].version = 11
+    source = builders.save(model, tmp_path / "old.onnx")
+    values, labels = builders.blobs(100, (48,))
+    target = tmp_path / "static.onnx"
+    quantize_static(source, target, tmp_path, feeds("x", values), lambda: None)
+    assert accuracy(target, "x", values, labels) > 0.85
+
+
+def test_a_model_with_nothing_to_quantize_says_so(tmp_path: Path) -> None:
+    model = builders.model(
+        [helper.make_node("Sin", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 2])],
+    )
+    source = builders.save(model, tmp_path / "sin.onnx")
+    with pytest.raises(NotApplicableError, match="no operator"):
+        quantize_dynamic(source, tmp_path / "out.onnx", tmp_path)
+
+
+def test_what_the_tool_stumbles_on_is_explained(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"\x08\x08")
+    with pytest.raises(NotApplicableError):
+        quantize_dynamic(broken, tmp_path / "out.onnx", tmp_path)

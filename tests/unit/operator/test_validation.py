@@ -1,0 +1,173 @@
+"""Specs that cannot be carried out are told so by field, and with what to do."""
+
+from typing import Any
+
+import pytest
+
+from edgemodel_operator.api import Status, parse
+from edgemodel_operator.api import spec as parts
+from edgemodel_operator.api.base import Struct
+from edgemodel_operator.policy.validation import find_problem
+from tests.unit.operator.builders import ModelBuilder, edge_model
+
+DATASET = {"uri": "https://models.example/digits.npz"}
+
+
+def changed(*changes: tuple[str, Any]) -> ModelBuilder:
+    builder = edge_model()
+    for path, value in changes:
+        builder = builder.set(path, value)
+    return builder
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [],
+        [("compression.mode", "None")],
+        [("compression.mode", "Manual"), ("compression.pruning", {"sparsity": 0.5})],
+        [("compression.mode", "Manual"), ("compression.quantization", {"method": "Dynamic"})],
+        [
+            ("compression.mode", "Manual"),
+            ("compression.quantization", {"method": "Static"}),
+            ("compression.dataset", DATASET),
+        ],
+        [("compression.objectives", {"maxAccuracyDrop": "1%", "maxSize": "8Mi"}), ("compression.dataset", DATASET)],
+        [("scaling.minReplicas", 2), ("scaling.maxReplicas", 2)],
+        [("rollout.waves", [1, "100%"])],
+        [("model.uri", "pvc://models/digits.onnx"), ("model.format", "onnx")],
+        [("serving.resources", {"limits": {"cpu": 2, "memory": "1Gi"}})],
+    ],
+)
+def test_what_can_be_carried_out(changes: list[tuple[str, Any]]) -> None:
+    assert find_problem(changed(*changes).build()) is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ([("compression.mode", "Manual")], "mode Manual needs pruning or quantization"),
+        ([("compression.pruning", {"sparsity": 0.5})], "set mode to Manual or remove them"),
+        ([("compression.mode", "None"), ("compression.quantization", {"method": "Dynamic"})], "set mode to Manual"),
+        (
+            [("compression.mode", "Manual"), ("compression.quantization", {"method": "Static"})],
+            "add dataset, or use quantization.method Dynamic",
+        ),
+        ([("compression.objectives", {"maxAccuracyDrop": "1%"})], "maxAccuracyDrop is measured on data: add dataset"),
+        ([("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)], "maxReplicas must not be below minReplicas"),
+        ([("serving.resources", {"limits": {"cpu": "1Gi"}})], "spec.serving.resources: '1Gi' is not a number of CPUs"),
+        (
+            [("placement.overrides", [{"site": "a", "serving": {"resources": {"limits": {"cpu": "2k"}}}}])],
+            "spec.placement.overrides of site a: '2k' is not a number of CPUs",
+        ),
+        ([("scaling.target", {"latency": "0ms"})], "spec.scaling.target: the target latency must be more than zero"),
+        (
+            [("placement.overrides", [{"site": "a", "scaling": {"target": {"latency": "0s"}}}])],
+            "spec.placement.overrides of site a: the target latency must be more than zero",
+        ),
+    ],
+)
+def test_rules_across_fields(changes: list[tuple[str, Any]], words: str) -> None:
+    problem = find_problem(changed(*changes).build())
+    assert problem is not None
+    assert problem.reason == "InvalidSpec"
+    assert words in problem.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ([("model.format", "torchscript")], "spec.model.format"),
+        ([("model.uri", "s3://bucket/model.onnx")], "spec.model.uri"),
+        ([("model.uri", "hf://org/name")], "spec.model.uri"),
+        ([("compression.dataset", {"uri": "s3://bucket/d.npz"})], "spec.compression.dataset.uri"),
+        (
+            [("compression.mode", "Manual"), ("compression.pruning", {"sparsity": 0.5, "method": "Structured"})],
+            "spec.compression.pruning.method",
+        ),
+        (
+            [("compression.mode", "Manual"), ("compression.quantization", {"method": "WeightOnly"})],
+            "spec.compression.quantization",
+        ),
+        (
+            [("compression.mode", "Manual"), ("compression.quantization", {"method": "Dynamic", "bits": 4})],
+            "spec.compression.quantization",
+        ),
+        ([("compression.recovery", {"epochs": 1})], "spec.compression.recovery"),
+        ([("serving.batching", {})], "spec.serving.batching"),
+        ([("serving.tls", {"name": "certificate"})], "spec.serving"),
+        ([("serving.auth", {"name": "tokens"})], "spec.serving"),
+        ([("scaling.metrics", "Prometheus")], "spec.scaling.metrics"),
+        ([("rollout.gates", {"latency": "10ms"})], "spec.rollout"),
+        ([("rollout.autoRollback", True)], "spec.rollout"),
+    ],
+)
+def test_what_a_later_version_will_do_is_refused_and_not_ignored(changes: list[tuple[str, Any]], field: str) -> None:
+    problem = find_problem(changed(*changes).build())
+    assert problem is not None
+    assert problem.reason == "NotSupported"
+    assert problem.message.startswith(f"{field}: this version ")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "where"),
+    [
+        ("model.sha256", "abc", "spec.model.sha256"),
+        ("model.uri", "ftp://x/y", "spec.model.uri"),
+        ("compression.mode", "Fast", "spec.compression.mode"),
+        ("compression.pruning", {"sparsity": 1.0}, "spec.compression.pruning.sparsity"),
+        ("scaling.minReplicas", 0, "spec.scaling.minReplicas"),
+        ("scaling.target", {"latency": "fast"}, "spec.scaling.target.latency"),
+        ("rollout.waves", [0], "spec.rollout.waves[0]"),
+        ("rollout.waves", ["101%"], "spec.rollout.waves[0]"),
+        ("placement.sites", ["a b"], "spec.placement.sites[0]"),
+        ("serving.resources", {"limits": {"cpu": "much"}}, "spec.serving.resources.limits"),
+        ("suspend", "yes", "spec.suspend"),
+    ],
+)
+def test_schema_violations_that_a_server_kept_name_the_field(path: str, value: Any, where: str) -> None:
+    problem = find_problem(edge_model().set(path, value).build())
+    assert problem is not None
+    assert problem.reason == "InvalidSpec"
+    assert where in problem.message
+    assert "Correct it and apply again" in problem.message
+
+
+def test_a_missing_field_is_named() -> None:
+    problem = find_problem(edge_model().remove("model").build())
+    assert problem is not None
+    assert "'model'" in problem.message
+
+
+def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
+    """Servers before 1.25 drop the CEL rules; what one of them would say, the operator says."""
+    violations: dict[str, list[tuple[str, Any]]] = {
+        "mode Manual needs pruning or quantization": [("compression.mode", "Manual")],
+        "pruning and quantization are only read in mode Manual: set mode to Manual or remove them": [
+            ("compression.pruning", {"sparsity": 0.5})
+        ],
+        "static quantization is calibrated on data: add dataset, or use quantization.method Dynamic": [
+            ("compression.mode", "Manual"),
+            ("compression.quantization", {"method": "Static"}),
+        ],
+        "objectives.maxAccuracyDrop is measured on data: add dataset": [
+            ("compression.objectives", {"maxAccuracyDrop": "1%"})
+        ],
+        "maxReplicas must not be below minReplicas": [("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)],
+    }
+    rules = [
+        message
+        for struct in vars(parts).values()
+        if isinstance(struct, type) and issubclass(struct, Struct)
+        for _, message in struct.RULES
+    ]
+    assert sorted(rules) == sorted(violations)
+    for message in rules:
+        problem = find_problem(changed(*violations[message]).build())
+        assert problem is not None
+        assert message in problem.message
+
+
+def test_a_status_of_another_shape_counts_as_none() -> None:
+    raw = edge_model().raw() | {"status": {"conditions": "none of them"}}
+    assert parse(raw).status == Status()

@@ -1,0 +1,51 @@
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import onnx
+import pytest
+
+from edgemodel_server.app import create_app
+from edgemodel_server.cpus import Parallelism
+from edgemodel_server.service import Service, load_model
+from edgemodel_server.settings import read_settings
+from tests.unit.server.builders import write_folder
+
+
+class Serve(Protocol):
+    async def __call__(
+        self, model: onnx.ModelProto, env: dict[str, str] | None = None, **card: Any
+    ) -> httpx.AsyncClient:
+        """A client of a ready server in this process. ``card`` goes to ``write_folder``."""
+
+
+@asynccontextmanager
+async def client_of(service: Service) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=True)
+    async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
+        yield client
+    service.scheduler.close()
+
+
+@pytest.fixture
+def new_service(tmp_path: Path) -> Callable[..., Service]:
+    def build(model: onnx.ModelProto, env: dict[str, str] | None = None, **card: Any) -> Service:
+        write_folder(tmp_path / "model", model, **card)
+        settings = read_settings({"EDGEMODEL_MODEL_DIR": str(tmp_path / "model"), **(env or {})})
+        return Service(settings, Parallelism(threads=1, workers=1, spinning=False))
+
+    return build
+
+
+@pytest.fixture
+async def serve(new_service: Callable[..., Service]) -> AsyncIterator[Serve]:
+    async with AsyncExitStack() as stack:
+
+        async def start(model: onnx.ModelProto, env: dict[str, str] | None = None, **card: Any) -> httpx.AsyncClient:
+            service = new_service(model, env, **card)
+            service.serve(load_model(service.settings, Parallelism(threads=1, workers=1, spinning=False)))
+            return await stack.enter_async_context(client_of(service))
+
+        yield start

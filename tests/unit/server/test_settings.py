@@ -1,0 +1,58 @@
+"""Settings from the environment."""
+
+from pathlib import Path
+
+import pytest
+
+from edgemodel_contract.card import MODEL_DIR
+from edgemodel_server.settings import VARIABLES, Settings, SettingsError, describe_settings, read_settings
+
+
+def test_an_empty_environment_gives_the_documented_defaults() -> None:
+    assert read_settings({}) == read_settings({variable.name: "" for variable in VARIABLES})
+    assert read_settings({}) == Settings(
+        model_dir=Path(MODEL_DIR),
+        listen=("", 8080),
+        threads=0,
+        queue_limit=64,
+        max_body=32 * 2**20,
+        max_buffered=128 * 2**20,
+        body_timeout=30,
+        max_pixels=40_000_000,
+        drain=5,
+        shutdown=20,
+        access_log=False,
+    )
+    for variable in VARIABLES:
+        assert f"{variable.name} (default {variable.default})" in describe_settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "address"), [(":0", ("", 0)), ("127.0.0.1:80", ("127.0.0.1", 80)), ("[::1]:80", ("::1", 80))]
+)
+def test_addresses(text: str, address: tuple[str, int]) -> None:
+    assert read_settings({"EDGEMODEL_LISTEN": text}).listen == address
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "hint"),
+    [
+        ("EDGEMODEL_LISTEN", "8080", "write host:port"),
+        ("EDGEMODEL_LISTEN", "x:99999", "write host:port"),
+        ("EDGEMODEL_THREADS", "two", "write a whole number from 0"),
+        ("EDGEMODEL_QUEUE_LIMIT", "0", "write a whole number from 1"),
+        ("EDGEMODEL_MAX_BODY", "lots", "write it like 8Mi"),
+        ("EDGEMODEL_DRAIN_SECONDS", "-1", "write seconds from 0"),
+        ("EDGEMODEL_DRAIN_SECONDS", "nan", "write seconds from 0"),
+        ("EDGEMODEL_ACCESS_LOG", "maybe", "write true or false"),
+    ],
+)
+def test_a_bad_value_is_named_with_an_example(name: str, value: str, hint: str) -> None:
+    with pytest.raises(SettingsError, match=name) as refusal:
+        read_settings({name: value})
+    assert hint in str(refusal.value)
+    assert repr(value) in str(refusal.value)
+
+
+def test_no_variable_can_be_overwritten_by_a_service_of_the_same_name() -> None:
+    assert not [variable.name for variable in VARIABLES if variable.name.endswith(("_HOST", "_PORT"))]
