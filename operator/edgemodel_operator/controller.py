@@ -19,7 +19,7 @@ from edgemodel_operator.api import KIND, EdgeModel, parse
 from edgemodel_operator.cluster import ApiError, Cluster
 from edgemodel_operator.latency import Latencies, Target
 from edgemodel_operator.manifests.drift import differs
-from edgemodel_operator.manifests.names import SITE_LABEL, TASK_LABEL
+from edgemodel_operator.manifests.names import SITE_LABEL
 from edgemodel_operator.manifests.owned import is_owned
 from edgemodel_operator.metrics import Metrics
 from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, timestamp
@@ -127,14 +127,15 @@ class Controller:
             config_maps=children["ConfigMap"],
             jobs=children["Job"],
             pods=pods,
-            progress=await self._progress(model, pods),
+            progress=await self._progress(model, children["Job"], pods),
             latency=self.latencies.of(key),
             recommendations=self._recommendations.get(key, {}),
         )
 
-    async def _progress(self, model: EdgeModel, pods: tuple[Pod, ...]) -> Progress | None:
+    async def _progress(self, model: EdgeModel, jobs: Mapping[str, Object], pods: tuple[Pod, ...]) -> Progress | None:
+        owners = {job["metadata"]["uid"] for job in jobs.values()}
         for pod in pods:
-            if TASK_LABEL in pod.labels and pod.phase == "Running" and not pod.deleting:
+            if pod.owner in owners and pod.phase == "Running" and not pod.deleting:
                 return last_progress(await self.cluster.pod_log(model.metadata.namespace, pod.name))
         return None
 

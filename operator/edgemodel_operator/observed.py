@@ -35,6 +35,8 @@ class Pod:
     name: str
     labels: Mapping[str, str]
     phase: str
+    owner: str = ""
+    """uid of the object that controls it: a name may have been somebody else's before."""
     ip: str | None = None
     ready: bool = False
     reason: str = ""
@@ -131,6 +133,9 @@ def pod_from(raw: Mapping[str, Any]) -> Pod:
         name=raw["metadata"]["name"],
         labels=dict(raw["metadata"].get("labels") or {}),
         phase=status.get("phase", "Pending"),
+        owner=next(
+            (item["uid"] for item in raw["metadata"].get("ownerReferences") or [] if item.get("controller")), ""
+        ),
         ip=status.get("podIP"),
         ready=conditions.get("Ready", {}).get("status") == "True",
         reason=status.get("reason", ""),

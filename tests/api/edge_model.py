@@ -165,8 +165,10 @@ class Model:
             generation = raw["metadata"]["generation"]
             if raw.get("status", {}).get("observedGeneration", generation) != generation:
                 return None  # what is there is the Job of the spec before
-            maps = {item["metadata"]["labels"][TASK_LABEL]: item for item in self.children("ConfigMap")}
-            for job in self.children("Job"):
+            # Those of an EdgeModel of the same name, just deleted, may still be there.
+            mine = [item for item in self.children("ConfigMap") if _is_controlled(item, raw)]
+            maps = {item["metadata"]["labels"][TASK_LABEL]: item for item in mine}
+            for job in (item for item in self.children("Job") if _is_controlled(item, raw)):
                 labels = job["metadata"]["labels"]
                 if labels["edge5g.io/attempt"] == str(attempt) and len(maps) == 1 and labels[TASK_LABEL] in maps:
                     return decode(maps[labels[TASK_LABEL]]["data"][TASK_FILE], Task), job
@@ -180,7 +182,8 @@ class Model:
         name = job["metadata"]["name"]
 
         def pod() -> Object | None:
-            return next(iter(self._api.list("Pod", self.namespace, f"job-name={name}")), None)
+            pods = self._api.list("Pod", self.namespace, f"job-name={name}")
+            return next((pod for pod in pods if _is_controlled(pod, job)), None)
 
         return self._eventually(f"a pod of Job {name}", pod)
 
@@ -254,6 +257,11 @@ def server_container(deployment: Object) -> dict[str, Any]:
     """The inference server's container in a Deployment."""
     containers = deployment["spec"]["template"]["spec"]["containers"]
     return next(item for item in containers if item["name"] == SERVER)
+
+
+def _is_controlled(obj: Object, by: Object) -> bool:
+    owners = obj["metadata"].get("ownerReferences") or []
+    return any(owner["uid"] == by["metadata"]["uid"] for owner in owners)
 
 
 def _is_ready(pod: Object) -> bool:

@@ -163,7 +163,7 @@ class Simulator:
         pod = {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": f"{name}-pod", "labels": labels},
+            "metadata": {"name": f"{name}-pod", "labels": labels, "ownerReferences": [_owner(job)]},
             "spec": template["spec"],
         }
         await self.request("POST", PODS, pod)
@@ -193,6 +193,11 @@ class Simulator:
         }
         path = f"{DEPLOYMENTS}/{deployment['metadata']['name']}/status"
         await self.request("PATCH", path, {"status": status}, "application/merge-patch+json")
+
+
+def _owner(job: Object) -> Object:
+    meta = job["metadata"]
+    return {"apiVersion": "batch/v1", "kind": "Job", "name": meta["name"], "uid": meta["uid"], "controller": True}
 
 
 def _now() -> str:

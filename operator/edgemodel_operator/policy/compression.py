@@ -60,7 +60,7 @@ def decide(
         return Running(attempt=1, job=None, message="The compression Job is being created.")
     job = max(mine, key=attempt_of)
     name, attempt = job["metadata"]["name"], attempt_of(job)
-    pod = _newest_pod(pods, name)
+    pod = _newest_pod(pods, job["metadata"]["uid"])
     if pod is not None and pod.exit_code is not None:
         try:
             result = decode_result(pod.termination_message)
@@ -149,8 +149,9 @@ def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None)
     return Running(attempt, job, progress, message=f"{progress.step}: {progress.message}")
 
 
-def _newest_pod(pods: Iterable[Pod], job: str) -> Pod | None:
-    mine = [pod for pod in pods if pod.labels.get("job-name") == job]
+def _newest_pod(pods: Iterable[Pod], job_uid: str) -> Pod | None:
+    # Not by name: an EdgeModel that was made anew has Jobs of the old names, whose pods may still be about.
+    mine = [pod for pod in pods if pod.owner == job_uid]
     # A pod that was deleted and replaced may still be there; one with an exit code says more than one without.
     return max(mine, key=lambda pod: (not pod.deleting, pod.exit_code is not None, pod.name), default=None)
 

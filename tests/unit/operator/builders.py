@@ -164,8 +164,9 @@ class PodBuilder:
         return pod_from(self._raw)
 
 
-def pod(name: str, labels: dict[str, str]) -> PodBuilder:
-    metadata = {"name": name, "namespace": "default", "labels": labels}
+def pod(name: str, labels: dict[str, str], owner: str = "") -> PodBuilder:
+    owners = [{"uid": owner, "controller": True}] if owner else []
+    metadata = {"name": name, "namespace": "default", "labels": labels, "ownerReferences": owners}
     return PodBuilder({"metadata": metadata, "status": {"phase": "Pending"}})
 
 
@@ -175,7 +176,7 @@ def server_pod(site: str, name: str | None = None, model: str = "digits") -> Pod
 
 def job_pod(job: str, name: str | None = None, task: str = "") -> PodBuilder:
     """The Job controller copies the template's labels and adds its own."""
-    return pod(name or f"{job}-pod", {"job-name": job, names.TASK_LABEL: task})
+    return pod(name or f"{job}-pod", {"job-name": job, names.TASK_LABEL: task}, f"uid-of-{job}")
 
 
 def finished(job: Object, kind: str, reason: str = "", at: datetime = NOW) -> Object:
@@ -186,7 +187,8 @@ def finished(job: Object, kind: str, reason: str = "", at: datetime = NOW) -> Ob
 
 def job(name: str, task: str, attempt: int = 1) -> Object:
     labels = {names.TASK_LABEL: task, names.ATTEMPT_LABEL: str(attempt)}
-    return {"kind": "Job", "metadata": {"name": name, "namespace": "default", "labels": labels}, "spec": {}}
+    metadata = {"name": name, "namespace": "default", "uid": f"uid-of-{name}", "labels": labels}
+    return {"kind": "Job", "metadata": metadata, "spec": {}}
 
 
 def deployment_status(

@@ -124,6 +124,13 @@ def test_a_success_is_done() -> None:
     assert stands(RUNNING, pods=[pod]) == Done(answer), "the Job's own condition need not be waited for"
 
 
+def test_the_pod_of_an_earlier_job_of_the_same_name_does_not_count() -> None:
+    """An EdgeModel deleted and made again at once: its first Job has the old one's name, whose pod is still there."""
+    again = RUNNING | {"metadata": RUNNING["metadata"] | {"uid": "uid-of-the-new-job"}}
+    pod = job_pod("compress-1").exited(0, termination_message(success(TASK.digest)), reason="Completed")
+    assert waits(stands(again, pods=[pod])).message == "The compression Job waits for its pod."
+
+
 @pytest.mark.parametrize("reason", PERMANENT)
 def test_what_only_a_change_of_the_spec_mends_is_not_tried_again(reason: FailureReason) -> None:
     ended_job, pod = ended(reason, "The file is not a model.")
