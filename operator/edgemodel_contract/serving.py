@@ -1,7 +1,15 @@
 """What the operator and the inference server agree on: ports, paths and metric names."""
 
 HTTP_PORT = 8080
-"""REST and metrics."""
+"""REST; over TLS where it is configured. Health and metrics are here too."""
+GRPC_PORT = 8081
+"""gRPC, ``inference.GRPCInferenceService``; over TLS where it is configured."""
+ADMIN_PORT = 8082
+"""Health and metrics alone, always plain HTTP and without keys: for probes and scrapers, not for users."""
+TLS_DIR = "/etc/edgemodel/tls"
+"""Mount of ``spec.serving.tls``: ``tls.crt``, ``tls.key``; with ``ca.crt``, clients must show a certificate of it."""
+AUTH_DIR = "/etc/edgemodel/auth"
+"""Mount of ``spec.serving.auth``: one file per client, named for it; its content is the client's key or token."""
 LIVE_PATH = "/v2/health/live"
 READY_PATH = "/v2/health/ready"
 METRICS_PATH = "/metrics"
