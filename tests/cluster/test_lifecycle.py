@@ -61,14 +61,17 @@ def test_up_mends_whatever_was_killed(here: cluster.Cluster) -> None:
 
 def test_up_goes_on_after_it_was_killed_again_and_again() -> None:
     cluster.down()
-    for actions in (6, 25, 50, 75, 100):
-        _up_killed_after(actions)
+    deaths = 0
+    # What an earlier one got done is not done again, so how many actions are left varies with where it was killed.
+    while _up_killed_after(6 + 20 * deaths):
+        deaths += 1
+    assert deaths >= 3
     assert cluster.up().problems() == []
 
 
 def test_down_works_after_up_was_killed_halfway() -> None:
     cluster.down()
-    _up_killed_after(80)
+    assert _up_killed_after(40)
     assert leftovers(state_dir()) != []
     cluster.down()
     assert leftovers(state_dir()) == []
@@ -112,9 +115,11 @@ def _status() -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "tests.cluster", "status", "--json"], capture_output=True, text=True)
 
 
-def _up_killed_after(actions: int) -> None:
+def _up_killed_after(actions: int) -> bool:
+    """Whether `up` was killed; if not, it needed fewer actions and came to its end."""
     child = subprocess.run([sys.executable, "-c", _MORTAL_UP, str(actions)], stderr=subprocess.PIPE, text=True)
-    assert child.returncode == -signal.SIGKILL, child.stderr
+    assert child.returncode in (-signal.SIGKILL, 0), child.stderr
+    return child.returncode != 0
 
 
 # `up` that kills itself after so many programs it ran and daemons it started.
