@@ -23,6 +23,7 @@ from edgemodel_operator.manifests.names import SITE_LABEL
 from edgemodel_operator.manifests.owned import is_owned
 from edgemodel_operator.metrics import Metrics
 from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, timestamp
+from edgemodel_operator.policy.mounts import MOUNT_FAILED, mount_failure, starts_slowly
 from edgemodel_operator.queue import WorkQueue
 from edgemodel_operator.reconcile import Plan, plan
 from edgemodel_operator.settings import Settings
@@ -119,18 +120,30 @@ class Controller:
             kind: {name: obj for name, obj in self.store.children(kind, key).items() if is_owned(obj, model)}
             for kind in CHILD_KINDS
         }
-        pods = self.store.pods(key)
+        pods = await self._explain(model, self.store.pods(key))
         return Observed(
             nodes=self.store.nodes(),
             deployments=children["Deployment"],
             services=children["Service"],
             config_maps=children["ConfigMap"],
             jobs=children["Job"],
+            network_policies=children["NetworkPolicy"],
             pods=pods,
             progress=await self._progress(model, children["Job"], pods),
             latency=self.latencies.of(key),
             recommendations=self._recommendations.get(key, {}),
         )
+
+    async def _explain(self, model: EdgeModel, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
+        """Pods that take long to start, with what their kubelet says about their volumes."""
+        explained = []
+        for pod in pods:
+            if starts_slowly(pod, utc_now()):
+                failure = mount_failure(await self.cluster.pod_events(model.metadata.namespace, pod))
+                if failure is not None:
+                    pod = replace(pod, waiting_reason=MOUNT_FAILED, waiting_message=failure)
+            explained.append(pod)
+        return tuple(explained)
 
     async def _progress(self, model: EdgeModel, jobs: Mapping[str, Object], pods: tuple[Pod, ...]) -> Progress | None:
         owners = {job["metadata"]["uid"] for job in jobs.values()}
@@ -244,7 +257,7 @@ class Controller:
             items: list[Object] = []
             oldest: int | None = None
             for namespace in namespaces:
-                found, version = await self.cluster.list(kind, namespace)
+                found, version = await self.cluster.list_all(kind, namespace)
                 items += found
                 oldest = version if oldest is None else min(oldest, version)
             self.store.replace(kind, items, oldest or 0)

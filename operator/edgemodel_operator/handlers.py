@@ -26,6 +26,7 @@ _WATCHED: tuple[tuple[str, str, str, str], ...] = (
     ("Service", "", "v1", "services"),
     ("Job", "batch", "v1", "jobs"),
     ("Deployment", "apps", "v1", "deployments"),
+    ("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
 )
 
 

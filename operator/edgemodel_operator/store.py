@@ -16,7 +16,7 @@ from edgemodel_operator.observed import Node, Object, Pod, node_from, pod_from
 Key = tuple[str, str]
 """(namespace, name) of an EdgeModel."""
 
-CHILD_KINDS = ("ConfigMap", "Job", "Deployment", "Service")
+CHILD_KINDS = ("ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy")
 KINDS = (KIND, "Node", "Pod", *CHILD_KINDS)
 
 _DROPPED_ANNOTATIONS = (

@@ -22,7 +22,7 @@ def test_a_status_has_room_for_so_many_sites_and_so_many_words() -> None:
 
 
 def test_a_child_of_a_namesake_from_before_is_not_owned() -> None:
-    service = build_service(edge_model(uid="before").build(), "site-a")
+    service = build_service(edge_model(uid="before").build(), "site-a", secure=False)
     assert is_owned(service, edge_model(uid="before").build())
     assert not is_owned(service, edge_model(uid="now").build())
     assert not is_owned({"metadata": {"name": "stray"}}, edge_model().build())
