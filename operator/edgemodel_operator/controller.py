@@ -27,6 +27,7 @@ from edgemodel_operator.policy.mounts import MOUNT_FAILED, mount_failure, starts
 from edgemodel_operator.queue import WorkQueue
 from edgemodel_operator.reconcile import Plan, plan
 from edgemodel_operator.settings import Settings
+from edgemodel_operator.status import is_news
 from edgemodel_operator.store import CHILD_KINDS, KINDS, Key, Store
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,8 @@ log = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 60.0
 """What the API server refused is tried again after this time: quotas are raised, other owners leave."""
 START_RETRY_SECONDS = 2.0
+STATUS_HOLD_SECONDS = 1.0
+"""How long a status that is no news waits for more: sites that come up one after the other are one write."""
 
 
 def utc_now() -> datetime:
@@ -51,6 +54,8 @@ class Controller:
         self.metrics = Metrics(lambda: len(self.queue))
         self.latencies = Latencies(self._targets, settings.latency_window_seconds, utc_now)
         self._recommendations: dict[Key, Mapping[str, tuple[Recommendation, ...]]] = {}
+        self._held: dict[Key, float] = {}
+        """EdgeModel → since when (``time.monotonic``) a status that is no news waits to be written."""
         self._tasks: list[asyncio.Task[None]] = []
         self._cluster: Cluster | None = None
         self._server: web.AppRunner | None = None
@@ -100,6 +105,7 @@ class Controller:
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             # Owner references make the garbage collector take the children along.
             self._recommendations.pop(key, None)
+            self._held.pop(key, None)
             return
         model = parse(raw)
         observed = await self._observe(model)
@@ -199,7 +205,14 @@ class Controller:
     async def _report(self, model: EdgeModel, raw: Object, decided: Plan) -> None:
         """One status write, if there is anything new; then the events, which only follow a truth that is written."""
         if raw.get("status") == msgspec.to_builtins(decided.status):
+            self._held.pop(model.key, None)
             return
+        if not is_news(model.status, decided.status):
+            held = time.monotonic() - self._held.setdefault(model.key, time.monotonic())
+            if held < STATUS_HOLD_SECONDS:
+                self.queue.add_after(model.key, STATUS_HOLD_SECONDS - held)
+                return
+        self._held.pop(model.key, None)
         try:
             self.store.put(KIND, await self.cluster.apply_status(model, decided.status))
         except ApiError as error:
