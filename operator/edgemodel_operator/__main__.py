@@ -35,7 +35,7 @@ def main() -> int:
     )
     # Every watch event makes a tree of objects, and reference counts take nearly all of them away again: looking for
     # cycles as often as Python does by itself took a tenth of the operator's time.
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(10_000, 10, 10)
     handlers.run(settings)
     return 0
 
