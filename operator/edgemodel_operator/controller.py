@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 60.0
 """What the API server refused is tried again after this time: quotas are raised, other owners leave."""
 START_RETRY_SECONDS = 2.0
+MOST_EXPLAINED = 5
+"""Pods of one EdgeModel whose events are read at once."""
 STATUS_HOLD_SECONDS = 1.0
 """How long a status that is no news waits for more: sites that come up one after the other are one write."""
 
@@ -141,15 +143,15 @@ class Controller:
         )
 
     async def _explain(self, model: EdgeModel, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
-        """Pods that take long to start, with what their kubelet says about their volumes."""
-        explained = []
-        for pod in pods:
-            if starts_slowly(pod, utc_now()):
-                failure = mount_failure(await self.cluster.pod_events(model.metadata.namespace, pod))
-                if failure is not None:
-                    pod = replace(pod, waiting_reason=MOUNT_FAILED, waiting_message=failure)
-            explained.append(pod)
-        return tuple(explained)
+        """Pods that take long to start, with what their kubelet says about their volumes; a few of them, for what one
+        lacks all lack.
+        """
+        explained = {pod.name: pod for pod in pods}
+        for pod in [pod for pod in pods if starts_slowly(pod, utc_now())][:MOST_EXPLAINED]:
+            failure = mount_failure(await self.cluster.pod_events(model.metadata.namespace, pod))
+            if failure is not None:
+                explained[pod.name] = replace(pod, waiting_reason=MOUNT_FAILED, waiting_message=failure)
+        return tuple(explained.values())
 
     async def _progress(self, model: EdgeModel, jobs: Mapping[str, Object], pods: tuple[Pod, ...]) -> Progress | None:
         owners = {job["metadata"]["uid"] for job in jobs.values()}
