@@ -1,5 +1,6 @@
 """One JSON form for everything that is stored or digested: sorted keys, no white space, UTF-8."""
 
+import functools
 import hashlib
 from typing import Any, TypeVar
 
@@ -30,6 +31,12 @@ def digest(value: Any) -> str:
     return hashlib.sha256(encode(_without_defaults(value))).hexdigest()
 
 
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Read from the annotations once: that takes longer than all the rest of a digest."""
+    return msgspec.structs.fields(kind)
+
+
 def _without_defaults(value: Any) -> Any:
     """``value`` as plain JSON types.
 
@@ -38,7 +45,7 @@ def _without_defaults(value: Any) -> Any:
     """
     if isinstance(value, msgspec.Struct):
         plain = {}
-        for field in msgspec.structs.fields(value):
+        for field in _fields(type(value)):
             content = getattr(value, field.name)
             factory = field.default_factory
             default = field.default if factory is msgspec.NODEFAULT else factory()

@@ -1,6 +1,7 @@
 """``edgemodel-operator``: read the settings, set up logging, watch until a signal."""
 
 import argparse
+import gc
 import importlib.metadata
 import logging
 import os
@@ -32,6 +33,9 @@ def main() -> int:
         settings.inference_image,
         settings.repository,
     )
+    # Every watch event makes a tree of objects, and reference counts take nearly all of them away again: looking for
+    # cycles as often as Python does by itself took a tenth of the operator's time.
+    gc.set_threshold(10_000, 10, 10)
     handlers.run(settings)
     return 0
 

@@ -19,7 +19,7 @@ from kubernetes.aio.dynamic.exceptions import DynamicApiError
 from edgemodel_operator.api import API_VERSION, GROUP, KIND, PLURAL, VERSION, EdgeModel, Status
 from edgemodel_operator.conditions import Transition
 from edgemodel_operator.manifests.names import MANAGED_BY_LABEL, MANAGER
-from edgemodel_operator.observed import Object
+from edgemodel_operator.observed import Object, Pod
 
 TIMEOUT_SECONDS = 30
 LOG_LINES = 20
@@ -35,6 +35,7 @@ _PATHS = {
     "Pod": ("/api/v1", "pods"),
     "Node": ("/api/v1", "nodes"),
     "Event": ("/api/v1", "events"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
 }
 SELECTOR = f"{MANAGED_BY_LABEL}={MANAGER}"
 _UNSELECTED = frozenset({KIND, "Node"})
@@ -77,7 +78,7 @@ class Cluster:
         """Close all connections."""
         await self._api.close()  # type: ignore[no-untyped-call]
 
-    async def list(self, kind: str, namespace: str | None = None) -> tuple[list[Object], int]:
+    async def list_all(self, kind: str, namespace: str | None = None) -> tuple[list[Object], int]:
         """All objects of ``kind`` that concern the operator, and the version of the list."""
         selector = None if kind in _UNSELECTED else SELECTOR
         items: list[Object] = []
@@ -145,6 +146,16 @@ class Cluster:
         except ApiError:
             return ""
         return data.decode(errors="replace")
+
+    async def pod_events(self, namespace: str, pod: Pod) -> list[Object]:
+        """The latest events about a pod; none while the API server does not answer."""
+        try:
+            page = await self._json(
+                "get", _path("Event", namespace), field_selector=f"involvedObject.uid={pod.uid}", limit=PAGE
+            )
+        except ApiError:
+            return []
+        return list(page.get("items") or [])
 
     async def tell(self, model: EdgeModel, transition: Transition, at: str) -> None:
         """Write an Event about ``model``."""

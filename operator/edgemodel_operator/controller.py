@@ -23,9 +23,11 @@ from edgemodel_operator.manifests.names import SITE_LABEL
 from edgemodel_operator.manifests.owned import is_owned
 from edgemodel_operator.metrics import Metrics
 from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, timestamp
+from edgemodel_operator.policy.mounts import MOUNT_FAILED, mount_failure, starts_slowly
 from edgemodel_operator.queue import WorkQueue
 from edgemodel_operator.reconcile import Plan, plan
 from edgemodel_operator.settings import Settings
+from edgemodel_operator.status import is_news
 from edgemodel_operator.store import CHILD_KINDS, KINDS, Key, Store
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,10 @@ log = logging.getLogger(__name__)
 REFUSED_RETRY_SECONDS = 60.0
 """What the API server refused is tried again after this time: quotas are raised, other owners leave."""
 START_RETRY_SECONDS = 2.0
+MOST_EXPLAINED = 5
+"""Pods of one EdgeModel whose events are read at once."""
+STATUS_HOLD_SECONDS = 1.0
+"""How long a status that is no news waits for more: sites that come up one after the other are one write."""
 
 
 def utc_now() -> datetime:
@@ -50,6 +56,8 @@ class Controller:
         self.metrics = Metrics(lambda: len(self.queue))
         self.latencies = Latencies(self._targets, settings.latency_window_seconds, utc_now)
         self._recommendations: dict[Key, Mapping[str, tuple[Recommendation, ...]]] = {}
+        self._held: dict[Key, float] = {}
+        """EdgeModel → since when (``time.monotonic``) a status that is no news waits to be written."""
         self._tasks: list[asyncio.Task[None]] = []
         self._cluster: Cluster | None = None
         self._server: web.AppRunner | None = None
@@ -99,6 +107,7 @@ class Controller:
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             # Owner references make the garbage collector take the children along.
             self._recommendations.pop(key, None)
+            self._held.pop(key, None)
             return
         model = parse(raw)
         observed = await self._observe(model)
@@ -119,18 +128,30 @@ class Controller:
             kind: {name: obj for name, obj in self.store.children(kind, key).items() if is_owned(obj, model)}
             for kind in CHILD_KINDS
         }
-        pods = self.store.pods(key)
+        pods = await self._explain(model, self.store.pods(key))
         return Observed(
             nodes=self.store.nodes(),
             deployments=children["Deployment"],
             services=children["Service"],
             config_maps=children["ConfigMap"],
             jobs=children["Job"],
+            network_policies=children["NetworkPolicy"],
             pods=pods,
             progress=await self._progress(model, children["Job"], pods),
             latency=self.latencies.of(key),
             recommendations=self._recommendations.get(key, {}),
         )
+
+    async def _explain(self, model: EdgeModel, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
+        """Pods that take long to start, with what their kubelet says about their volumes; a few of them, for what one
+        lacks all lack.
+        """
+        explained = {pod.name: pod for pod in pods}
+        for pod in [pod for pod in pods if starts_slowly(pod, utc_now())][:MOST_EXPLAINED]:
+            failure = mount_failure(await self.cluster.pod_events(model.metadata.namespace, pod))
+            if failure is not None:
+                explained[pod.name] = replace(pod, waiting_reason=MOUNT_FAILED, waiting_message=failure)
+        return tuple(explained.values())
 
     async def _progress(self, model: EdgeModel, jobs: Mapping[str, Object], pods: tuple[Pod, ...]) -> Progress | None:
         owners = {job["metadata"]["uid"] for job in jobs.values()}
@@ -186,7 +207,14 @@ class Controller:
     async def _report(self, model: EdgeModel, raw: Object, decided: Plan) -> None:
         """One status write, if there is anything new; then the events, which only follow a truth that is written."""
         if raw.get("status") == msgspec.to_builtins(decided.status):
+            self._held.pop(model.key, None)
             return
+        if not is_news(model.status, decided.status):
+            held = time.monotonic() - self._held.setdefault(model.key, time.monotonic())
+            if held < STATUS_HOLD_SECONDS:
+                self.queue.add_after(model.key, STATUS_HOLD_SECONDS - held)
+                return
+        self._held.pop(model.key, None)
         try:
             self.store.put(KIND, await self.cluster.apply_status(model, decided.status))
         except ApiError as error:
@@ -244,7 +272,7 @@ class Controller:
             items: list[Object] = []
             oldest: int | None = None
             for namespace in namespaces:
-                found, version = await self.cluster.list(kind, namespace)
+                found, version = await self.cluster.list_all(kind, namespace)
                 items += found
                 oldest = version if oldest is None else min(oldest, version)
             self.store.replace(kind, items, oldest or 0)

@@ -10,7 +10,7 @@ from datetime import datetime
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from edgemodel_contract.serving import HTTP_PORT, METRICS_PATH, REQUEST_DURATION_METRIC
+from edgemodel_contract.serving import ADMIN_PORT, METRICS_PATH, REQUEST_DURATION_METRIC
 from edgemodel_operator.observed import SiteLatency
 from edgemodel_operator.policy.histogram import Buckets, difference, quantile, total
 from edgemodel_operator.store import Key
@@ -47,7 +47,7 @@ class Latencies:
         targets: Callable[[], Iterable[Target]],
         window_seconds: float,
         now: Callable[[], datetime],
-        port: int = HTTP_PORT,
+        port: int = ADMIN_PORT,
     ) -> None:
         self._targets = targets
         self._window = window_seconds

@@ -35,8 +35,11 @@ class Pod:
     name: str
     labels: Mapping[str, str]
     phase: str
+    uid: str = ""
     owner: str = ""
     """uid of the object that controls it: a name may have been somebody else's before."""
+    started_at: datetime | None = None
+    """When its node's kubelet took it."""
     ip: str | None = None
     ready: bool = False
     reason: str = ""
@@ -93,6 +96,7 @@ class Observed:
     services: Mapping[str, Object] = field(default_factory=dict)
     config_maps: Mapping[str, Object] = field(default_factory=dict)
     jobs: Mapping[str, Object] = field(default_factory=dict)
+    network_policies: Mapping[str, Object] = field(default_factory=dict)
     pods: tuple[Pod, ...] = ()
     progress: Progress | None = None
     """Last line of the running Job's log."""
@@ -133,9 +137,11 @@ def pod_from(raw: Mapping[str, Any]) -> Pod:
         name=raw["metadata"]["name"],
         labels=dict(raw["metadata"].get("labels") or {}),
         phase=status.get("phase", "Pending"),
+        uid=raw["metadata"].get("uid", ""),
         owner=next(
             (item["uid"] for item in raw["metadata"].get("ownerReferences") or [] if item.get("controller")), ""
         ),
+        started_at=moment(status["startTime"]) if status.get("startTime") else None,
         ip=status.get("podIP"),
         ready=conditions.get("Ready", {}).get("status") == "True",
         reason=status.get("reason", ""),

@@ -19,12 +19,14 @@ from edgemodel_operator.manifests.config_map import build_task_config_map
 from edgemodel_operator.manifests.deployment import build_deployment, deployment_name, revision, site_serving
 from edgemodel_operator.manifests.drift import differs
 from edgemodel_operator.manifests.job import attempt_of, build_job
-from edgemodel_operator.manifests.names import SITE_LABEL, TASK_LABEL, serving_selector
+from edgemodel_operator.manifests.names import SITE_LABEL, TASK_LABEL, peer_service_name, serving_selector
+from edgemodel_operator.manifests.network_policy import build_compression_policy, build_serving_policy
 from edgemodel_operator.manifests.owned import applied_hash
-from edgemodel_operator.manifests.service import build_service
+from edgemodel_operator.manifests.service import build_peer_service, build_service, is_secure, wants_tls
 from edgemodel_operator.observed import Object, Observed, Recommendation
 from edgemodel_operator.policy.compression import Compression, Done, Failed, Running, decide
 from edgemodel_operator.policy.health import SiteHealth, site_health
+from edgemodel_operator.policy.mounts import PATIENCE, is_being_created
 from edgemodel_operator.policy.placement import Site, find_sites, missing_sites, off_edge
 from edgemodel_operator.policy.rollout import SiteProgress, admit
 from edgemodel_operator.policy.scaling import Decision, limits, scale
@@ -126,6 +128,8 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
     waits = [recheck_at - now] if recheck_at else []
     if isinstance(compression, Running):
         waits.append(WATCH_PROGRESS)
+    if any(is_being_created(pod) for pod in observed.pods):
+        waits.append(PATIENCE)
     if isinstance(compression, Failed) and compression.retry_at:
         waits.append(compression.retry_at - now)
     finished = _finish(model, status, findings, now)
@@ -240,28 +244,51 @@ def _actions(
 ) -> _Actions:
     wanted: list[Object] = []
     scales: list[Scale] = []
+    if settings.network_policies:
+        wanted.append(build_compression_policy(model))
     if isinstance(compression, Running):
         wanted.append(build_task_config_map(model, task, settings))
         if compression.job is None:
             wanted.append(build_job(model, spec, task, compression.attempt, off_edge(observed.nodes), settings))
+    if settings.network_policies and any(item.desired for item in sites):
+        peers = any(_asks_peers(model, spec, item, observed) for item in sites)
+        wanted.append(build_serving_policy(model, spec, peers=peers))
     for item in sites:
         # A site without its link is left exactly as it is, until it is back.
         if item.desired is None or not item.health.site.connected:
             continue
+        service = build_service(model, item.health.name, secure=_secure(model, spec, item, observed))
         if item.admitted:
-            wanted += [item.desired, build_service(model, item.health.name)]
+            if spec.serving.parallelism == "Site":
+                wanted.append(build_peer_service(model, item.health.name))
+            wanted += [item.desired, service]
             continue
         name = item.desired["metadata"]["name"]
         present = observed.deployments.get(name)
         if present is not None:
-            wanted.append(build_service(model, item.health.name))
+            wanted.append(service)
             if present["spec"].get("replicas", 1) != item.scaling.replicas:
                 scales.append(Scale(name, item.scaling.replicas))
     return _Actions(
         apply=tuple(obj for obj in wanted if differs(obj, _present(observed, obj))),
         scale=tuple(scales),
-        delete=tuple(_superfluous(model, spec, task, compression, sites, observed)),
+        delete=tuple(_superfluous(model, spec, task, compression, sites, observed, settings)),
     )
+
+
+def _secure(model: EdgeModel, spec: Spec, item: SitePlan, observed: Observed) -> bool:
+    """Whether users reach the site over TLS: as before, until all its servers do what is desired."""
+    present = observed.services.get(deployment_name(model, item.health.name))
+    if present is None or (item.updated and item.health.settled_at is not None):
+        return wants_tls(spec)
+    return is_secure(present)
+
+
+def _asks_peers(model: EdgeModel, spec: Spec, item: SitePlan, observed: Observed) -> bool:
+    """Whether replicas of the site look for each other: those of the version before may still do."""
+    if spec.serving.parallelism == "Site":
+        return True
+    return not item.updated and peer_service_name(model.metadata.name, item.health.name) in observed.services
 
 
 def _present(observed: Observed, obj: Object) -> Object | None:
@@ -270,6 +297,7 @@ def _present(observed: Observed, obj: Object) -> Object | None:
         "Service": observed.services,
         "ConfigMap": observed.config_maps,
         "Job": observed.jobs,
+        "NetworkPolicy": observed.network_policies,
     }
     return kinds[obj["kind"]].get(obj["metadata"]["name"])
 
@@ -281,6 +309,7 @@ def _superfluous(
     compression: Compression | None,
     sites: list[SitePlan],
     observed: Observed,
+    settings: Settings,
 ) -> list[Ref]:
     """Children that nothing asks for any more. Where no node matches at all, what serves is left: that is rather
     a slip in a label than a wish to serve nobody.
@@ -290,7 +319,15 @@ def _superfluous(
         missing = missing_sites(spec.placement, [item.health.site for item in sites])
         keep = {deployment_name(model, name) for name in (*(item.health.name for item in sites), *missing)}
         found += [Ref("Deployment", name) for name in observed.deployments if name not in keep]
+        keep |= {
+            peer_service_name(model.metadata.name, item.health.name)
+            for item in sites
+            if _asks_peers(model, spec, item, observed)
+        }
+        keep |= {peer_service_name(model.metadata.name, name) for name in missing}
         found += [Ref("Service", name) for name in observed.services if name not in keep]
+    if not settings.network_policies:
+        found += [Ref("NetworkPolicy", name) for name in observed.network_policies]
     attempts = [
         attempt_of(job) for job in observed.jobs.values() if job["metadata"]["labels"].get(TASK_LABEL) == task.tag
     ]

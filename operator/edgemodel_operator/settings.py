@@ -48,6 +48,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     latency_window_seconds: Annotated[
         float, Meta(ge=2, description="the latency percentile is taken over this time")
     ] = 30.0
+    network_policies: Annotated[
+        bool, Meta(description="whether each EdgeModel's pods get NetworkPolicies: true or false")
+    ] = True
     metrics_port: Annotated[int, Meta(ge=0, le=65535, description="port of /metrics and /healthz; 0: any")] = 8080
     log_format: Annotated[str, Meta(pattern="^(json|plain)$", description="json or plain")] = "json"
 

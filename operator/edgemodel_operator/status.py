@@ -18,6 +18,7 @@ from edgemodel_operator.api import (
     ModelStatus,
     ProgressStatus,
     SiteStatus,
+    Status,
 )
 from edgemodel_operator.observed import SiteLatency
 from edgemodel_operator.policy.compression import Compression, Done, Failed, Running
@@ -118,6 +119,18 @@ def _summary(result: Success) -> CompressionSummary:
         latency=latency,
         accuracy=accuracy,
     )
+
+
+def is_news(before: Status, after: Status) -> bool:
+    """Whether somebody waits for it: the first word about a generation, another image, or another status or reason
+    of a condition. The rest is figures, sites on their way, and words.
+    """
+
+    def gist(status: Status) -> object:
+        said = [(item.type, item.status, item.reason) for item in status.conditions]
+        return status.observed_generation, status.model, said
+
+    return gist(before) != gist(after)
 
 
 def describe_result(status: CompressionStatus) -> str:

@@ -16,7 +16,7 @@ from edgemodel_operator.observed import Node, Object, Pod, node_from, pod_from
 Key = tuple[str, str]
 """(namespace, name) of an EdgeModel."""
 
-CHILD_KINDS = ("ConfigMap", "Job", "Deployment", "Service")
+CHILD_KINDS = ("ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy")
 KINDS = (KIND, "Node", "Pod", *CHILD_KINDS)
 
 _DROPPED_ANNOTATIONS = (
@@ -39,6 +39,8 @@ class Store:
         self._labels: dict[Key, str] = {}
         """(namespace, label value) → name: long names are shortened in labels."""
         self._children: dict[str, dict[Key, dict[str, _Entry]]] = {kind: {} for kind in CHILD_KINDS}
+        self._holders: dict[str, dict[Key, str]] = {kind: {} for kind in CHILD_KINDS}
+        """(namespace, name) of every child → label value of its EdgeModel."""
         self._pods: dict[Key, dict[str, tuple[int, Pod]]] = {}
         self._nodes: dict[str, tuple[int, Node]] = {}
 
@@ -64,6 +66,8 @@ class Store:
             pods[meta["name"]] = (version, pod)
             return self._concerned(owner) if known is None or known[1] != pod else ()
         changed = _put(self._children[kind].setdefault(owner, {}), meta["name"], version, raw)
+        if changed:
+            self._holders[kind][meta["namespace"], meta["name"]] = owner[1]
         return self._concerned(owner) if changed else ()
 
     def remove(self, kind: str, raw: Mapping[str, Any]) -> tuple[Key, ...]:
@@ -86,7 +90,9 @@ class Store:
         if not _drop(members, name, version):
             return ()
         if not members:
-            del group[owner]
+            group.pop(owner, None)
+        if kind != "Pod" and self._holders[kind].get((owner[0], name)) == owner[1]:
+            del self._holders[kind][owner[0], name]
         return self._concerned(owner)
 
     def replace(self, kind: str, items: Iterable[Mapping[str, Any]], version: int) -> None:
@@ -116,10 +122,7 @@ class Store:
 
     def holder(self, kind: str, namespace: str, name: str) -> str | None:
         """Label value of the EdgeModel that has a child of this kind and name."""
-        for (place, label), members in self._children[kind].items():
-            if place == namespace and name in members:
-                return label
-        return None
+        return self._holders[kind].get((namespace, name))
 
     def pods(self, key: Key) -> tuple[Pod, ...]:
         """Pods of its Job and of its servers."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from edgemodel_contract.encoding import decode
@@ -110,7 +111,7 @@ class Model:
         ]
         children = [
             f"{kind}/{item['metadata']['name']}"
-            for kind in ("ConfigMap", "Job", "Deployment", "Service")
+            for kind in ("ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy")
             for item in self.children(kind)
         ]
         return json.dumps({"status": raw.get("status"), "children": children, "pods": pods}, indent=1)
@@ -141,7 +142,7 @@ class Model:
         """Wait until it and all its children are gone."""
 
         def gone() -> bool:
-            kinds = ("ConfigMap", "Job", "Deployment", "Service", "Pod")
+            kinds = ("ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy", "Pod")
             return self._api.get("EdgeModel", self.namespace, self.name) is None and not any(map(self.children, kinds))
 
         # The garbage collector looks for new kinds, such as ours, every half minute.
@@ -216,6 +217,24 @@ class Model:
     def patch_pod(self, pod: Object, status: Object) -> None:
         """Write a pod's status."""
         self._api.merge("Pod", self.namespace, pod["metadata"]["name"], status, "status")
+
+    def tell(self, pod: Object, reason: str, message: str) -> None:
+        """An event about a pod, as its kubelet writes it."""
+        meta, now = pod["metadata"], datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        about = {"apiVersion": "v1", "kind": "Pod", "namespace": self.namespace, "name": meta["name"]}
+        event = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{meta['name']}.", "namespace": self.namespace},
+            "involvedObject": about | {"uid": meta["uid"]},
+            "type": "Warning",
+            "reason": reason,
+            "message": message,
+            "source": {"component": "kubelet"},
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+        }
+        self._api.create(event)
 
     def wait_for_server_pod(self, site: str) -> Object:
         """Wait for a pod that runs what the site's Deployment asks for now and is not ready."""

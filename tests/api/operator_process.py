@@ -17,8 +17,8 @@ REPOSITORY = "registry.test/edgemodel/models"
 INFERENCE_IMAGE = f"registry.test/edgemodel/inference@sha256:{'1' * 64}"
 COMPRESSION_IMAGE = f"registry.test/edgemodel/compression@sha256:{'2' * 64}"
 RESYNC_SECONDS = 10
-RESYNC_LISTS = 7
-"""EdgeModels, nodes, pods and four kinds of children."""
+RESYNC_LISTS = 8
+"""EdgeModels, nodes, pods and five kinds of children."""
 
 _SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)
 

@@ -40,6 +40,13 @@ def unschedulable(message: str) -> Object:
     return {"status": {"phase": "Pending", "conditions": [condition]}}
 
 
+def being_created(container: str, started_at: str) -> Object:
+    """A kubelet took the pod at ``started_at``; its volumes or its image are not there yet."""
+    status = waiting(container, "ContainerCreating", "")
+    status["status"]["startTime"] = started_at
+    return status
+
+
 def waiting(container: str, reason: str, message: str) -> Object:
     """Scheduled, but the container does not start, because of its image for instance."""
     status = _status("Pending", container, {"waiting": {"reason": reason, "message": message}})

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 
-from edgemodel_contract.serving import HTTP_PORT, METRICS_PATH, REQUEST_DURATION_BUCKETS, REQUEST_DURATION_METRIC
+from edgemodel_contract.serving import ADMIN_PORT, METRICS_PATH, REQUEST_DURATION_BUCKETS, REQUEST_DURATION_METRIC
 
 _addresses = (f"127.66.{number // 250}.{number % 250 + 1}" for number in itertools.count())
 
@@ -39,7 +39,7 @@ class SlowServer:
 
     @contextmanager
     def serving(self) -> Iterator[None]:
-        """Listen at ``ip`` on the servers' port. OSError if another program listens on all addresses there."""
+        """Listen at ``ip`` where scrapers ask. OSError if another program listens on all addresses there."""
         metrics = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -51,7 +51,7 @@ class SlowServer:
             def log_message(self, format: str, *args: object) -> None:
                 """Say nothing."""
 
-        with ThreadingHTTPServer((self.ip, HTTP_PORT), Handler) as server:
+        with ThreadingHTTPServer((self.ip, ADMIN_PORT), Handler) as server:
             thread = threading.Thread(target=server.serve_forever, args=(0.05,))
             thread.start()
             try:

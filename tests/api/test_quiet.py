@@ -26,7 +26,7 @@ def test_nothing_is_written_while_nothing_changes_resync_included(world: World, 
 
 
 def _versions(model: Model) -> dict[str, str]:
-    kinds = ("ConfigMap", "Job", "Deployment", "Service")
+    kinds = ("ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy")
     objects = [model.read(), *(item for kind in kinds for item in model.children(kind))]
     return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in objects}
 

@@ -79,7 +79,7 @@ def test_replicas_rise_with_latency_to_the_maximum_and_fall_back(fleet: Fleet) -
     site = model.site("east")
     assert 0.03 <= float(site["latency"].removesuffix("ms")) / 1000 <= 0.05
     assert float(site["requestsPerSecond"]) > 0
-    assert (site["replicas"], model.status["replicas"]) == (3, 3)
+    eventually("3 replicas in the status", lambda: model.site("east")["replicas"] == model.status["replicas"] == 3)
 
     fleet.latency = 0.004
     fleet.wait_for_replicas(1)

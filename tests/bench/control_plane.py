@@ -113,7 +113,7 @@ async def _measure(plane: ControlPlane, operator: OperatorProcess, models: int) 
         Goal("API writes of a restarted operator", restart_writes, 0),
     ]
     phases = {"rollout": rollout, "changes": changing, "quiet": quiet}
-    _show(goals, phases, created, delays, steady, calls)
+    _show(goals, phases, models, created, delays, steady, calls)
     target = report.write(
         "control-plane",
         goals,
@@ -168,6 +168,7 @@ def _p95(values: list[float]) -> float:
 def _show(
     goals: list[Goal],
     phases: dict[str, Usage],
+    models: int,
     created: float,
     delays: list[float],
     steady: float,
@@ -182,6 +183,11 @@ def _show(
         shares = usage.shares()
         rows.append((phase, f"{usage.seconds:.1f}", *(f"{shares[name]:.2f}" for name in names)))
     report.table(rows)
+    rollout = phases["rollout"].cpu
+    print("\nMilliseconds of CPU for one EdgeModel to become Ready: what remains the same on a machine that others use")
+    report.table(
+        [(*names, "all"), tuple(f"{1000 * used / models:.1f}" for used in (*rollout.values(), sum(rollout.values())))]
+    )
     print(f"\nAll created after {created:.1f} s. Memory steady at {steady:.0f} MiB.")
     print(f"Changes: p50 {statistics.median(delays) * 1000:.0f} ms, max {max(delays) * 1000:.0f} ms.")
     requests = ", ".join(f"{labels} {count:.0f}" for labels, count in sorted(calls.items()))

@@ -166,13 +166,11 @@ class Simulator:
             "metadata": {"name": f"{name}-pod", "labels": labels, "ownerReferences": [_owner(job)]},
             "spec": template["spec"],
         }
-        await self.request("POST", PODS, pod)
+        created = await self.request("POST", PODS, pod)
         message = outcomes.success(task.digest, task.repository, task.digest)
-        status = pod_statuses.succeeded("compress", message)
-        await self.request("PATCH", f"{PODS}/{name}-pod/status", status, "application/merge-patch+json")
+        await self._write_status(PODS, created, pod_statuses.succeeded("compress", message)["status"])
         condition = {"type": "Complete", "status": "True", "lastTransitionTime": _now()}
-        done = {"status": {"conditions": [condition], "succeeded": 1}}
-        await self.request("PATCH", f"{JOBS}/{name}/status", done, "application/merge-patch+json")
+        await self._write_status(JOBS, job, {"conditions": [condition], "succeeded": 1})
 
     def _deploy(self, deployment: Object) -> None:
         env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
@@ -191,8 +189,17 @@ class Simulator:
                 {"type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable", **times},
             ],
         }
-        path = f"{DEPLOYMENTS}/{deployment['metadata']['name']}/status"
-        await self.request("PATCH", path, {"status": status}, "application/merge-patch+json")
+        await self._write_status(DEPLOYMENTS, deployment, status)
+
+    async def _write_status(self, path: str, obj: Object, status: Object) -> None:
+        """As controllers do: the object as seen last, with another status, and not over what was written since."""
+        try:
+            await self.request("PUT", f"{path}/{obj['metadata']['name']}/status", obj | {"status": status})
+        except aiohttp.ClientResponseError as error:
+            if error.status != 409:
+                raise
+            fresh = await self.request("GET", f"{path}/{obj['metadata']['name']}", {})
+            await self._write_status(path, fresh, status)
 
 
 def _owner(job: Object) -> Object:

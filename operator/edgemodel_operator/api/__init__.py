@@ -6,7 +6,7 @@ bounds, defaults, docstrings and CEL rules.
 
 from edgemodel_operator.api.names import API_VERSION, EDGE_NODE_LABEL, GROUP, KIND, PLURAL, SITE_LABEL, VERSION
 from edgemodel_operator.api.resource import EdgeModel, parse
-from edgemodel_operator.api.spec import EnvVar, Placement, Resources, Scaling, Spec
+from edgemodel_operator.api.spec import EnvVar, Placement, Resources, Scaling, Serving, Spec
 from edgemodel_operator.api.status import (
     CandidateStatus,
     CompressionStatus,
@@ -42,6 +42,7 @@ __all__ = [
     "ProgressStatus",
     "Resources",
     "Scaling",
+    "Serving",
     "SiteState",
     "SiteStatus",
     "Spec",

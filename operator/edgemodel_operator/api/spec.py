@@ -15,6 +15,7 @@ Size = Annotated[str, Meta(max_length=32, pattern=SIZE_PATTERN)]
 Duration = Annotated[str, Meta(max_length=32, pattern=DURATION_PATTERN)]
 Percent = Annotated[str, Meta(max_length=16, pattern=PERCENT_PATTERN)]
 Wave = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(pattern=r"^(100|[1-9][0-9]?)%$")]
+Cidr = Annotated[str, Meta(max_length=43, pattern=r"^[0-9a-fA-F:.]+/[0-9]{1,3}$")]
 Uri = Annotated[str, Meta(max_length=2048, pattern=r"^(oci|https?|s3|pvc|hf)://[^\s]+$")]
 
 
@@ -163,9 +164,18 @@ class Batching(Struct, frozen=True, kw_only=True):
     """Joins concurrent requests into one run of the model."""
 
     max_batch_size: Annotated[int, Meta(ge=1, le=1024)] = 8
-    """Requests in one run at most."""
+    """Items in one run at most; 1: every request runs by itself."""
     max_delay: Duration = "2ms"
-    """How long the first request of a run waits for others."""
+    """How long the first request of a run waits for others at most."""
+
+
+class Auth(Struct, frozen=True, kw_only=True):
+    """Who may call: clients that show a key of this Secret, as a bearer token or an API key."""
+
+    name: Name
+    """Of a Secret in the EdgeModel's namespace: one entry per client, named for it; its value is the client's key."""
+    rate_limit: Annotated[float, Meta(gt=0, le=1_000_000)] | UnsetType = UNSET
+    """Requests per second that each key has in each replica; more are answered with 429. Absent: no limit."""
 
 
 class Preprocessing(Struct, frozen=True, kw_only=True):
@@ -201,8 +211,14 @@ class Serving(Struct, frozen=True, kw_only=True):
     labels: Annotated[list[Annotated[str, Meta(max_length=256)]], Meta(max_length=10000)] | UnsetType = UNSET
     """Names of the classes, by index."""
     batching: Batching | UnsetType = UNSET
+    parallelism: Literal["Pod", "Site"] = "Pod"
+    """Who runs the parts of a large batch: the pod that got it, or with Site the other replicas of its site, too."""
     tls: SecretRef | UnsetType = UNSET
-    auth: SecretRef | UnsetType = UNSET
+    """A Secret with tls.crt and tls.key; with ca.crt, clients must show a certificate of it. Absent: plain HTTP."""
+    auth: Auth | UnsetType = UNSET
+    """Clients must show a key of a Secret. Absent: everybody who reaches the servers may call."""
+    allow_from: Annotated[list[Cidr], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+    """IP blocks that may call, by the NetworkPolicy of the servers. Absent: every address."""
     env: Annotated[list[EnvVar], Meta(max_length=64)] | UnsetType = UNSET
     """Further environment variables."""
 

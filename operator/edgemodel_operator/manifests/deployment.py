@@ -6,23 +6,24 @@ from typing import Any
 from msgspec import UNSET
 
 from edgemodel_contract.encoding import digest
-from edgemodel_contract.serving import HTTP_PORT, LIVE_PATH, READY_PATH
+from edgemodel_contract.serving import LIVE_PATH, READY_PATH
 from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, EnvVar, Resources, Spec
 from edgemodel_operator.manifests.names import (
     REVISION_ANNOTATION,
     SITE_LABEL,
     child_name,
     model_labels,
+    peer_service_name,
     serving_selector,
 )
 from edgemodel_operator.manifests.owned import metadata, sealed
-from edgemodel_operator.manifests.resources import container_resources, threads
+from edgemodel_operator.manifests.resources import container_resources
 from edgemodel_operator.manifests.security import container_security_context, pod_security_context
+from edgemodel_operator.manifests.server import environment, ports, volumes
 from edgemodel_operator.observed import Object
 from edgemodel_operator.settings import Settings
 
 CONTAINER = "server"
-DRAIN_SECONDS = 5
 GRACE_SECONDS = 35
 """The drain delay, and time for the slowest request in flight."""
 
@@ -51,7 +52,7 @@ def deployment_name(model: EdgeModel, site: str) -> str:
 def build_deployment(model: EdgeModel, spec: Spec, serving: SiteServing, replicas: int, settings: Settings) -> Object:
     """The Deployment. An update starts the new pod first and stops the old one when the new one is ready."""
     labels = model_labels(model.metadata.name, "inference") | {SITE_LABEL: serving.site}
-    template = {"metadata": {"labels": labels}, "spec": _pod(spec, serving, settings)}
+    template = {"metadata": {"labels": labels}, "spec": _pod(model, spec, serving, settings)}
     return sealed(
         {
             "apiVersion": "apps/v1",
@@ -92,17 +93,14 @@ def image(deployment: Object) -> str | None:
     return None
 
 
-def _pod(spec: Spec, serving: SiteServing, settings: Settings) -> dict[str, Any]:
+def _pod(model: EdgeModel, spec: Spec, serving: SiteServing, settings: Settings) -> dict[str, Any]:
+    mounted, mounts = volumes(spec.serving)
     container: dict[str, Any] = {
         "name": CONTAINER,
         "image": serving.image,
         "imagePullPolicy": "IfNotPresent",
-        "ports": [{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
-        "env": [
-            {"name": "EDGEMODEL_THREADS", "value": str(threads(serving.resources))},
-            {"name": "EDGEMODEL_DRAIN_SECONDS", "value": str(DRAIN_SECONDS)},
-            *({"name": item.name, "value": item.value} for item in serving.env),
-        ],
+        "ports": ports(),
+        "env": environment(spec.serving, serving.resources, _peers(model, spec, serving.site), serving.env),
         "startupProbe": _probe(READY_PATH, period=1, failures=300),
         "readinessProbe": _probe(READY_PATH, period=2, failures=1),
         "livenessProbe": _probe(LIVE_PATH, period=10, failures=6),
@@ -111,6 +109,8 @@ def _pod(spec: Spec, serving: SiteServing, settings: Settings) -> dict[str, Any]
     }
     if resources := container_resources(serving.resources):
         container["resources"] = resources
+    if mounts:
+        container["volumeMounts"] = mounts
     pod: dict[str, Any] = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -131,9 +131,18 @@ def _pod(spec: Spec, serving: SiteServing, settings: Settings) -> dict[str, Any]
         + [{"key": EDGE_NODE_LABEL, "operator": "Exists", "effect": "NoSchedule"}],
         "containers": [container],
     }
+    if mounted:
+        pod["volumes"] = mounted
     if settings.registry_secret:
         pod["imagePullSecrets"] = [{"name": settings.registry_secret}]
     return pod
+
+
+def _peers(model: EdgeModel, spec: Spec, site: str) -> str | None:
+    """A name that every resolver in the cluster completes, whatever the cluster's domain is."""
+    if spec.serving.parallelism != "Site":
+        return None
+    return f"{peer_service_name(model.metadata.name, site)}.{model.metadata.namespace}.svc"
 
 
 def _node_requirements(spec: Spec, serving: SiteServing) -> list[dict[str, Any]]:
@@ -147,7 +156,7 @@ def _node_requirements(spec: Spec, serving: SiteServing) -> list[dict[str, Any]]
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
     return {
-        "httpGet": {"path": path, "port": "http", "scheme": "HTTP"},
+        "httpGet": {"path": path, "port": "admin", "scheme": "HTTP"},
         "periodSeconds": period,
         "timeoutSeconds": 5,
         "successThreshold": 1,

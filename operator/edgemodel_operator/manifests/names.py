@@ -10,6 +10,8 @@ MANAGER = "edgemodel-operator"
 MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
 MODEL_LABEL = f"{GROUP}/model"
 SITE_LABEL = f"{GROUP}/site"
+METRICS_LABEL = f"{GROUP}/metrics"
+"""On a namespace, ``"true"``: its pods may read the servers' metrics."""
 COMPONENT_LABEL = "app.kubernetes.io/component"
 TASK_LABEL = f"{GROUP}/task"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
@@ -51,6 +53,16 @@ def model_labels(model: str, component: str) -> dict[str, str]:
         COMPONENT_LABEL: component,
         MODEL_LABEL: label_value(model),
     }
+
+
+def peer_service_name(model: str, site: str) -> str:
+    """Of the headless Service over a site's replicas."""
+    return child_name(model, site, "peers")
+
+
+def compression_selector(model: str) -> dict[str, str]:
+    """Picks the pods of a model's compression Jobs."""
+    return {MODEL_LABEL: label_value(model), COMPONENT_LABEL: "compression"}
 
 
 def serving_selector(model: str, site: str | None = None) -> dict[str, str]:

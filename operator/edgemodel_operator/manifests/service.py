@@ -1,30 +1,60 @@
-"""The Service of one site: what devices behind its base stations call."""
+"""The Services of one site: what devices behind its base stations call, and what its replicas find each other by."""
 
-from edgemodel_contract.serving import HTTP_PORT
-from edgemodel_operator.api import EdgeModel
+from msgspec import UNSET
+
+from edgemodel_contract.serving import GRPC_PORT, HTTP_PORT
+from edgemodel_operator.api import EdgeModel, Spec
 from edgemodel_operator.manifests.deployment import deployment_name
-from edgemodel_operator.manifests.names import SITE_LABEL, model_labels, serving_selector
+from edgemodel_operator.manifests.names import SITE_LABEL, model_labels, peer_service_name, serving_selector
 from edgemodel_operator.manifests.owned import metadata, sealed
 from edgemodel_operator.observed import Object
 
 SERVICE_PORT = 80
+SECURE_SERVICE_PORT = 443
 
 
-def build_service(model: EdgeModel, site: str) -> Object:
-    """A ClusterIP Service over the site's inference pods; port 80 as ``http``."""
+def build_service(model: EdgeModel, site: str, *, secure: bool) -> Object:
+    """A ClusterIP Service over the site's inference pods: port 80 as ``http``, or 443 as ``https`` where they speak
+    TLS, and ``grpc``.
+    """
+    web = ("https", SECURE_SERVICE_PORT) if secure else ("http", SERVICE_PORT)
+    return _service(model, site, deployment_name(model, site), {"type": "ClusterIP"}, (*web, HTTP_PORT))
+
+
+def build_peer_service(model: EdgeModel, site: str) -> Object:
+    """A headless Service: its DNS name gives the addresses of the site's ready replicas."""
+    name = peer_service_name(model.metadata.name, site)
+    return _service(model, site, name, {"type": "ClusterIP", "clusterIP": "None"}, ("http", HTTP_PORT, HTTP_PORT))
+
+
+def is_secure(service: Object) -> bool:
+    """Whether users reach the site over TLS."""
+    return any(port.get("name") == "https" for port in service.get("spec", {}).get("ports") or [])
+
+
+def wants_tls(spec: Spec) -> bool:
+    """Whether the servers of this spec speak TLS."""
+    return spec.serving.tls is not UNSET
+
+
+def _service(model: EdgeModel, site: str, name: str, kind: dict[str, str], web: tuple[str, int, int]) -> Object:
+    ports = (web, ("grpc", GRPC_PORT, GRPC_PORT))
     return sealed(
         {
             "apiVersion": "v1",
             "kind": "Service",
             "metadata": metadata(
                 model,
-                deployment_name(model, site),
+                name,
                 model_labels(model.metadata.name, "inference") | {SITE_LABEL: site},
             ),
             "spec": {
-                "type": "ClusterIP",
+                **kind,
                 "selector": serving_selector(model.metadata.name, site),
-                "ports": [{"name": "http", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": HTTP_PORT}],
+                "ports": [
+                    {"name": label, "port": port, "protocol": "TCP", "targetPort": target}
+                    for label, port, target in ports
+                ],
             },
         }
     )

@@ -10,6 +10,7 @@ from edgemodel_contract.task import Task
 from edgemodel_operator.manifests.job import attempt_of
 from edgemodel_operator.manifests.names import TASK_LABEL
 from edgemodel_operator.observed import Object, Pod, moment
+from edgemodel_operator.policy.mounts import MOUNT_FAILED, absent_object
 
 FIRST_RETRY = timedelta(seconds=10)
 LONGEST_RETRY = timedelta(minutes=10)
@@ -143,6 +144,17 @@ def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None)
             job,
             reason="JobCannotStart",
             message=f"The compression Job's container cannot start: {pod.waiting_message}",
+        )
+    if pod.waiting_reason == MOUNT_FAILED:
+        absent = absent_object(pod.waiting_message)
+        cause = f"{absent} does not exist" if absent else pod.waiting_message
+        return Running(
+            attempt,
+            job,
+            reason="JobCannotStart",
+            message=f"The compression Job waits for a volume: {cause}. Create it in the EdgeModel's namespace, or "
+            "correct spec.model.secretRef or the operator's EDGEMODEL_REGISTRY_SECRET and "
+            "EDGEMODEL_REGISTRY_CA_CONFIG_MAP.",
         )
     if progress is None:
         return Running(attempt, job, message="The compression Job is starting.")

@@ -8,6 +8,7 @@ from typing import Any
 from edgemodel_operator.api import SiteState
 from edgemodel_operator.manifests.deployment import image, revision
 from edgemodel_operator.observed import Object, Pod, moment
+from edgemodel_operator.policy.mounts import MOUNT_FAILED, absent_object
 from edgemodel_operator.policy.placement import Site
 
 IMAGE_PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
@@ -133,6 +134,15 @@ def _trouble(pods: Sequence[Pod]) -> tuple[str, str] | None:
                 "ImagePullFailed",
                 f"The image cannot be pulled for pod {pod.name}: {pod.waiting_message} Check the site's way to the "
                 "registry and the pull secret.",
+            )
+        if pod.waiting_reason == MOUNT_FAILED:
+            absent = absent_object(pod.waiting_message)
+            if absent is None:
+                return "CannotStart", f"Pod {pod.name} waits for a volume: {pod.waiting_message}"
+            return (
+                "SecretNotFound",
+                f"Pod {pod.name} waits for {absent}: create it in the EdgeModel's namespace, or correct "
+                "spec.serving.tls or spec.serving.auth.",
             )
         if pod.waiting_reason in START_REASONS:
             return "CannotStart", f"Pod {pod.name} cannot start: {pod.waiting_message}"

@@ -3,6 +3,7 @@
 The schema's CEL rules say the same first, on servers that know CEL (1.25 and later).
 """
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -82,14 +83,6 @@ _LATER: tuple[tuple[Callable[[Spec], bool], str], ...] = (
         "spec.compression.recovery: this version does not train; remove it",
     ),
     (
-        lambda s: s.serving.batching is not UNSET,
-        "spec.serving.batching: this version runs each request by itself; remove it",
-    ),
-    (
-        lambda s: s.serving.tls is not UNSET or s.serving.auth is not UNSET,
-        "spec.serving: this version serves without tls and auth; put a gateway with both in front, and remove them",
-    ),
-    (
         lambda s: s.scaling.metrics != "Pods",
         "spec.scaling.metrics: this version reads latency from the pods only; use Pods",
     ),
@@ -109,7 +102,7 @@ def find_problem(model: EdgeModel) -> Problem | None:
         for applies, message in rows:
             if applies(spec):
                 return Problem(reason, f"{message}.")
-    return _amount_problem(spec)
+    return _amount_problem(spec) or _address_problem(spec)
 
 
 def _amount_problem(spec: Spec) -> Problem | None:
@@ -127,4 +120,13 @@ def _amount_problem(spec: Spec) -> Problem | None:
             return Problem("InvalidSpec", f"{where}: {error}.")
         if target is not UNSET and parse_duration(target.latency) <= 0:
             return Problem("InvalidSpec", f"{whose}: the target latency must be more than zero.")
+    return None
+
+
+def _address_problem(spec: Spec) -> Problem | None:
+    for block in spec.serving.allow_from if spec.serving.allow_from is not UNSET else []:
+        try:
+            ipaddress.ip_network(block)
+        except ValueError as error:
+            return Problem("InvalidSpec", f"spec.serving.allowFrom: {error}; write a block such as 10.20.0.0/16.")
     return None

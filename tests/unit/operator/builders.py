@@ -130,6 +130,10 @@ class PodBuilder:
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
         return self._changed(conditions=[condition])
 
+    def started(self, at: datetime) -> PodBuilder:
+        """A kubelet has taken it."""
+        return self._changed(startTime=timestamp(at))
+
     def waiting(self, reason: str, message: str = "") -> PodBuilder:
         return self._container(state={"waiting": {"reason": reason, "message": message}})
 

@@ -54,7 +54,7 @@ def test_a_servers_defaults_are_no_drift_and_an_edit_is() -> None:
 
 
 def test_a_service_keeps_the_address_it_was_given() -> None:
-    service = build_service(edge_model().build(), "site-a")
+    service = build_service(edge_model().build(), "site-a", secure=False)
     present = with_defaults(service)
     assert present["spec"]["clusterIP"]
     assert not differs(service, present)

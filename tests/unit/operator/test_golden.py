@@ -8,7 +8,8 @@ import yaml
 from edgemodel_operator.manifests.config_map import build_task_config_map
 from edgemodel_operator.manifests.deployment import build_deployment, site_serving
 from edgemodel_operator.manifests.job import build_job
-from edgemodel_operator.manifests.service import build_service
+from edgemodel_operator.manifests.network_policy import build_compression_policy, build_serving_policy
+from edgemodel_operator.manifests.service import build_peer_service, build_service
 from edgemodel_operator.observed import Object
 from edgemodel_operator.policy.task import desired_task
 from edgemodel_operator.settings import Settings
@@ -42,6 +43,14 @@ FULL = (
             }
         ],
     )
+)
+SECURE = (
+    edge_model()
+    .set("serving.batching", {"maxBatchSize": 16, "maxDelay": "1.5ms"})
+    .set("serving.parallelism", "Site")
+    .set("serving.tls", {"name": "digits-tls"})
+    .set("serving.auth", {"name": "digits-keys", "rateLimit": 50})
+    .set("serving.allowFrom", ["10.20.0.0/16", "10.21.0.0/16"])
 )
 GUARDED = msgspec.structs.replace(
     SETTINGS,
@@ -110,12 +119,48 @@ def test_deployment_on_nodes_without_the_site_label(golden: Golden) -> None:
 
 
 def test_service(golden: Golden) -> None:
-    golden("service.yaml", text(build_service(edge_model().build(), "site-a")))
+    golden("service.yaml", text(build_service(edge_model().build(), "site-a", secure=False)))
+
+
+def test_deployment_with_tls_keys_batching_and_peers(golden: Golden) -> None:
+    golden("deployment-secure.yaml", text(deployment(SECURE, "site-a")))
+
+
+def test_service_over_tls(golden: Golden) -> None:
+    golden("service-secure.yaml", text(build_service(SECURE.build(), "site-a", secure=True)))
+
+
+def test_service_of_peers(golden: Golden) -> None:
+    golden("service-peers.yaml", text(build_peer_service(SECURE.build(), "site-a")))
+
+
+def test_network_policy_of_servers(golden: Golden) -> None:
+    builder = edge_model()
+    golden("network-policy.yaml", text(build_serving_policy(builder.build(), builder.spec(), peers=False)))
+
+
+def test_network_policy_of_servers_with_peers_and_named_users(golden: Golden) -> None:
+    golden("network-policy-secure.yaml", text(build_serving_policy(SECURE.build(), SECURE.spec(), peers=True)))
+
+
+def test_network_policy_of_compression(golden: Golden) -> None:
+    golden("network-policy-compression.yaml", text(build_compression_policy(edge_model().build())))
+
+
+def test_a_users_variable_comes_instead_of_the_operators() -> None:
+    builder = SECURE.set("serving.env", [{"name": "EDGEMODEL_MAX_BATCH_SIZE", "value": "4"}])
+    (container,) = deployment(builder, "site-a")["spec"]["template"]["spec"]["containers"]
+    sizes = [item["value"] for item in container["env"] if item["name"] == "EDGEMODEL_MAX_BATCH_SIZE"]
+    assert sizes == ["4"], "a variable that is named twice is refused by server-side apply"
 
 
 def test_every_pod_is_restricted_and_has_no_kubernetes_credentials() -> None:
     """The Pod Security Standard, whatever the golden files say."""
-    for obj in (job(FULL, GUARDED), deployment(FULL, "site-a", settings=GUARDED)):
+    for obj in (
+        job(FULL, GUARDED),
+        deployment(FULL, "site-a", settings=GUARDED),
+        deployment(SECURE, "site-a", settings=GUARDED),
+    ):
         pod = obj["spec"]["template"]["spec"]
         assert pod["automountServiceAccountToken"] is False
         assert pod["enableServiceLinks"] is False
@@ -138,6 +183,9 @@ def test_a_site_keeps_its_pods_however_long_its_link_is_down() -> None:
 
 def test_every_port_names_its_protocol() -> None:
     """Server-side apply of older servers refuses ports without one."""
-    ports = build_service(edge_model().build(), "site-a")["spec"]["ports"]
+    ports = [
+        *build_service(edge_model().build(), "site-a", secure=False)["spec"]["ports"],
+        *build_peer_service(edge_model().build(), "site-a")["spec"]["ports"],
+    ]
     (container,) = deployment(edge_model(), "site-a")["spec"]["template"]["spec"]["containers"]
     assert {port["protocol"] for port in [*ports, *container["ports"]]} == {"TCP"}

@@ -24,7 +24,7 @@ def compression(world: World) -> CompressionStatus:
 
 def test_a_new_model_gets_its_task_and_its_job_and_nothing_else() -> None:
     decided = World().plan()
-    assert [obj["kind"] for obj in decided.apply] == ["ConfigMap", "Job"]
+    assert [obj["kind"] for obj in decided.apply] == ["NetworkPolicy", "ConfigMap", "Job"]
     assert not decided.delete
     world = World()
     world.settle()

@@ -13,6 +13,7 @@ from edgemodel_contract.result import Candidate, FailureReason
 from edgemodel_operator.api import Status
 from edgemodel_operator.observed import SiteLatency
 from edgemodel_operator.reconcile import plan
+from edgemodel_operator.store import CHILD_KINDS
 from tests.unit.operator.builders import ORIGINAL, edge_model, failure, success
 from tests.unit.operator.world import World, equal
 
@@ -59,6 +60,11 @@ class Life(RuleBasedStateMachine):
         self.world.edit("model.uri", f"https://models.example/{uri}.onnx")
         self.world.edit("compression.job", {"resources": {"limits": {"memory": memory}}})
         self.world.edit("suspend", suspend)
+
+    @rule(tls=st.booleans(), parallelism=st.sampled_from(["Pod", "Site"]))
+    def serve_otherwise(self, tls: bool, parallelism: str) -> None:
+        secured = {"tls": {"name": "certificate"}} if tls else {}
+        self.world.edit("serving", {"parallelism": parallelism, **secured})
 
     @rule(sites=st.sampled_from([[], ["site-a"], ["site-b", "site-a"], ["site-c", "moon"]]))
     def place(self, sites: list[str]) -> None:
@@ -130,7 +136,7 @@ class Life(RuleBasedStateMachine):
         rate = 0 if seconds is None else 50
         self.world.latency = self.world.latency | {site: SiteLatency(seconds, rate, 100, self.world.now)}
 
-    @rule(kind=st.sampled_from(["Deployment", "Service", "ConfigMap", "Job"]), data=st.data())
+    @rule(kind=st.sampled_from(CHILD_KINDS), data=st.data())
     def somebody_deletes_a_child(self, kind: str, data: st.DataObject) -> None:
         names = sorted(self.world.objects[kind])
         if names:

@@ -41,6 +41,7 @@ def test_an_empty_variable_is_the_default() -> None:
         ("insecure_registries", '["127.0.0.1:5000"]', ["127.0.0.1:5000"]),
         ("registry_endpoints", '{"a:5000": "http://b:5000"}', {"a:5000": "http://b:5000"}),
         ("registry_secret", "push", "push"),
+        ("network_policies", "false", False),
     ],
 )
 def test_values(name: str, text: str, value: Any) -> None:

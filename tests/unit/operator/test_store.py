@@ -68,6 +68,16 @@ def test_children_are_found_by_their_model(store: Store, kind: str) -> None:
     assert store.children(kind, KEY) == {}
 
 
+def test_whose_child_has_a_name_is_known_until_it_is_gone(store: Store) -> None:
+    store.put("Service", child(5, of="other"))
+    assert store.holder("Service", "default", "child") == "other"
+    assert store.holder("Service", "elsewhere", "child") is None
+    assert store.holder("Deployment", "default", "child") is None
+    store.remove("Service", child(6, of="other"))
+    assert store.holder("Service", "default", "child") is None
+    store.remove("Service", child(7, of="nobody-knows"))
+
+
 def test_versions_are_compared_as_numbers(store: Store) -> None:
     store.put("Service", child(10, data="new"))
     assert store.put("Service", child(9, data="old")) == ()

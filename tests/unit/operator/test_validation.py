@@ -37,6 +37,9 @@ def changed(*changes: tuple[str, Any]) -> ModelBuilder:
         [("rollout.waves", [1, "100%"])],
         [("model.uri", "pvc://models/digits.onnx"), ("model.format", "onnx")],
         [("serving.resources", {"limits": {"cpu": 2, "memory": "1Gi"}})],
+        [("serving.batching", {}), ("serving.parallelism", "Site")],
+        [("serving.tls", {"name": "certificate"}), ("serving.auth", {"name": "tokens", "rateLimit": 50})],
+        [("serving.allowFrom", ["10.20.0.0/16", "2001:db8::/32"])],
     ],
 )
 def test_what_can_be_carried_out(changes: list[tuple[str, Any]]) -> None:
@@ -60,6 +63,8 @@ def test_what_can_be_carried_out(changes: list[tuple[str, Any]]) -> None:
             [("placement.overrides", [{"site": "a", "serving": {"resources": {"limits": {"cpu": "2k"}}}}])],
             "spec.placement.overrides of site a: '2k' is not a number of CPUs",
         ),
+        ([("serving.allowFrom", ["10.20.0.1/16"])], "spec.serving.allowFrom: 10.20.0.1/16 has host bits set; write a"),
+        ([("serving.allowFrom", ["10.20.0/99"])], "spec.serving.allowFrom: '10.20.0/99'"),
         ([("scaling.target", {"latency": "0ms"})], "spec.scaling.target: the target latency must be more than zero"),
         (
             [("placement.overrides", [{"site": "a", "scaling": {"target": {"latency": "0s"}}}])],
@@ -94,9 +99,6 @@ def test_rules_across_fields(changes: list[tuple[str, Any]], words: str) -> None
             "spec.compression.quantization",
         ),
         ([("compression.recovery", {"epochs": 1})], "spec.compression.recovery"),
-        ([("serving.batching", {})], "spec.serving.batching"),
-        ([("serving.tls", {"name": "certificate"})], "spec.serving"),
-        ([("serving.auth", {"name": "tokens"})], "spec.serving"),
         ([("scaling.metrics", "Prometheus")], "spec.scaling.metrics"),
         ([("rollout.gates", {"latency": "10ms"})], "spec.rollout"),
         ([("rollout.autoRollback", True)], "spec.rollout"),
@@ -123,6 +125,8 @@ def test_what_a_later_version_will_do_is_refused_and_not_ignored(changes: list[t
         ("placement.sites", ["a b"], "spec.placement.sites[0]"),
         ("serving.resources", {"limits": {"cpu": "much"}}, "spec.serving.resources.limits"),
         ("suspend", "yes", "spec.suspend"),
+        ("serving.auth", {"name": "tokens", "rateLimit": 0}, "spec.serving.auth.rateLimit"),
+        ("serving.allowFrom", ["anywhere"], "spec.serving.allowFrom[0]"),
     ],
 )
 def test_schema_violations_that_a_server_kept_name_the_field(path: str, value: Any, where: str) -> None:

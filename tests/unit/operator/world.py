@@ -22,6 +22,7 @@ from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, R
 from edgemodel_operator.policy.task import desired_task
 from edgemodel_operator.reconcile import Plan, plan
 from edgemodel_operator.settings import Settings
+from edgemodel_operator.store import CHILD_KINDS
 from tests.unit.operator.builders import (
     NOW,
     SETTINGS,
@@ -53,7 +54,7 @@ class World:
         self.settings: Settings = SETTINGS
         self.now = NOW
         self.nodes = [node("core", edge=False), *(node(f"node-of-{site}", site) for site in sites)]
-        self.objects: dict[str, dict[str, Object]] = {"Deployment": {}, "Service": {}, "ConfigMap": {}, "Job": {}}
+        self.objects: dict[str, dict[str, Object]] = {kind: {} for kind in CHILD_KINDS}
         self.pods: dict[str, Pod] = {}
         self.progress: Progress | None = None
         self.latency: dict[str, SiteLatency] = {}
@@ -86,6 +87,7 @@ class World:
             services=copy.deepcopy(self.objects["Service"]),
             config_maps=copy.deepcopy(self.objects["ConfigMap"]),
             jobs=copy.deepcopy(self.objects["Job"]),
+            network_policies=copy.deepcopy(self.objects["NetworkPolicy"]),
             pods=tuple(self.pods.values()),
             progress=self.progress,
             latency=self.latency,
@@ -270,7 +272,7 @@ def with_defaults(obj: Object) -> Object:
     new: Object = copy.deepcopy(obj)
     new["metadata"] |= {"uid": f"uid-of-{new['metadata']['name']}", "resourceVersion": "1", "creationTimestamp": "…"}
     if new["kind"] == "Service":
-        new["spec"] |= {"clusterIP": "10.96.0.1", "sessionAffinity": "None"}
+        new["spec"] = {"clusterIP": "10.96.0.1", "sessionAffinity": "None"} | new["spec"]
     if new["kind"] in ("Deployment", "Job"):
         template = new["spec"]["template"]
         template["metadata"]["creationTimestamp"] = None

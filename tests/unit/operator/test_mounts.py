@@ -1,0 +1,74 @@
+"""Pods without their volumes, and what the kubelet's events say about them."""
+
+from datetime import timedelta
+
+import pytest
+
+from edgemodel_operator.observed import Object
+from edgemodel_operator.policy.mounts import (
+    PATIENCE,
+    absent_object,
+    is_being_created,
+    mount_failure,
+    starts_slowly,
+)
+from tests.unit.operator.builders import NOW, PodBuilder, after, server_pod
+
+SETUP = 'MountVolume.SetUp failed for volume "tls" : secret "digits-tls" not found'
+TIMEOUT = "Unable to attach or mount volumes: unmounted volumes=[tls]: timed out waiting for the condition"
+
+
+def event(reason: str, message: str, seconds: float) -> Object:
+    return {"reason": reason, "message": message, "lastTimestamp": after(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")}
+
+
+@pytest.mark.parametrize(
+    ("events", "found"),
+    [
+        ([], None),
+        ([event("Scheduled", "assigned", 0)], None),
+        ([event("Scheduled", "assigned", 0), event("FailedMount", SETUP, 5)], SETUP),
+        ([event("FailedMount", SETUP, 5), event("FailedMount", TIMEOUT, 120)], SETUP),
+        ([event("FailedMount", TIMEOUT, 120)], TIMEOUT),
+        # The Secret came, and now the image is pulled.
+        ([event("Pulling", "Pulling image", 60), event("FailedMount", SETUP, 5)], None),
+        ([{"reason": "FailedMount", "message": SETUP, "lastTimestamp": None}], SETUP),
+    ],
+)
+def test_the_last_word_counts_and_of_several_the_one_that_names_the_volume(
+    events: list[Object], found: str | None
+) -> None:
+    assert mount_failure(events) == found
+
+
+@pytest.mark.parametrize(
+    ("message", "found"),
+    [
+        (SETUP, "Secret digits-tls"),
+        ('MountVolume.SetUp failed for volume "ca" : configmap "registry-ca" not found', "ConfigMap registry-ca"),
+        (TIMEOUT, None),
+    ],
+)
+def test_what_is_absent_is_named(message: str, found: str | None) -> None:
+    assert absent_object(message) == found
+
+
+def test_a_pod_is_asked_once_it_takes_long() -> None:
+    pod = server_pod("site-a").waiting("ContainerCreating").started(NOW).build()
+    assert is_being_created(pod)
+    assert not starts_slowly(pod, NOW + PATIENCE - timedelta(seconds=1))
+    assert starts_slowly(pod, NOW + PATIENCE)
+
+
+@pytest.mark.parametrize(
+    "pod",
+    [
+        server_pod("site-a").waiting("ContainerCreating"),
+        server_pod("site-a").unschedulable("no room"),
+        server_pod("site-a").started(NOW).waiting("ImagePullBackOff"),
+        server_pod("site-a").started(NOW).ready(),
+        server_pod("site-a").started(NOW).waiting("ContainerCreating").deleting(),
+    ],
+)
+def test_pods_without_a_node_or_with_a_reason_of_their_own_are_not(pod: PodBuilder) -> None:
+    assert not starts_slowly(pod.build(), NOW + timedelta(hours=1))
