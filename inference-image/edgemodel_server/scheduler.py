@@ -21,7 +21,7 @@ from edgemodel_server.cpus import Parallelism
 from edgemodel_server.datatypes import Array
 from edgemodel_server.engine import Engine
 from edgemodel_server.errors import DeadlineError, HopelessError, OverloadedError, RequestError
-from edgemodel_server.estimates import RunTimes, Trust, wait
+from edgemodel_server.estimates import INLINE_SECONDS, RunTimes, Trust, wait
 from edgemodel_server.jobs import Batch, Job, Result, failures
 from edgemodel_server.metrics import Metrics
 from edgemodel_server.warm_up import Profile
@@ -294,7 +294,7 @@ class Scheduler:
         waits = [began - job.submitted for job in batch.jobs]
         self._metrics.computed(batch.rows, seconds, waits)
         self._times.observe(batch.rows, seconds)
-        if len(batch.jobs) == 1:
+        if len(batch.jobs) == 1 or cpu <= INLINE_SECONDS:
             self._trust.observe(_size(batch.jobs[0].inputs), cpu)
         for job, answer, waited in zip(batch.jobs, answers, waits, strict=True):
             if isinstance(answer, RequestError):
