@@ -99,7 +99,7 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
                 if grpc_server:
                     await grpc_server.set_ready(ready=False)
                 hurry = asyncio.create_task(signals.hurry.wait())
-                await asyncio.wait({serving, hurry}, timeout=signals.drain)
+                await asyncio.wait({serving, hurry}, timeout=signals.drain, return_when=asyncio.FIRST_COMPLETED)
                 ends = [server.stop_listening(listener)]
                 if grpc_server:
                     ends.append(grpc_server.stop(0.0 if signals.hurry.is_set() else settings.shutdown))
