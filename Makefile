@@ -10,7 +10,7 @@ PROTO := edgemodel_server/grpc_service/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-api test-e2e check crds protos format bench-control-plane clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-api test-e2e check crds protos format bench-control-plane fuzz-server clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -77,6 +77,9 @@ format: $(STAMP) ## format and fix what can be fixed
 
 bench-control-plane: $(STAMP) ## 1,000 EdgeModels × 2 sites: time to Ready, reaction time, memory, idle writes
 	@$(BIN)/python -m tests.bench.control_plane $(ARGS)
+
+fuzz-server: $(STAMP) ## 100,000 random bodies against the inference server: no 500, no growth
+	@$(BIN)/python -m tests.fuzz.server $(ARGS)
 
 clean: ## remove build output and the virtual environment (the caches of the local cluster stay)
 	@rm -rf build $(VENV)

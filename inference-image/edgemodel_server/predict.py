@@ -72,9 +72,7 @@ def _image_tensors(content_type: str, body: bytes, target: ImageInput, max_pixel
 
 
 def _top_k(query: bytes) -> int | None:
-    values = (
-        parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=16).get("top_k") if query else None
-    )
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("top_k") if query else None
     if not values:
         return None
     value = values[-1]
