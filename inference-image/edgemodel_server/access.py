@@ -22,20 +22,27 @@ def log_access(scope: Scope, send: Send, client: Callable[[], str]) -> Send:
             return
         size += len(message.get("body", b""))
         if not message.get("more_body", False):
-            logger.info(
-                "%s %s %d",
-                scope["method"],
-                scope["path"],
-                status,
-                extra={
-                    "method": scope["method"],
-                    "path": scope["path"],
-                    "status": status,
-                    "bytes": size,
-                    "seconds": round(time.perf_counter() - started, 6),
-                    "address": (scope["client"] or ("", 0))[0],
-                    "client": client(),
-                },
-            )
+            seconds = time.perf_counter() - started
+            address = (scope["client"] or ("", 0))[0]
+            log_line(scope["method"], scope["path"], status, seconds, size, address, client())
 
     return send_logging
+
+
+def log_line(method: str, path: str, status: int, seconds: float, size: int, address: str, client: str) -> None:
+    """Log one request; ``size`` is the answer's, in bytes."""
+    logger.info(
+        "%s %s %d",
+        method,
+        path,
+        status,
+        extra={
+            "method": method,
+            "path": path,
+            "status": status,
+            "bytes": size,
+            "seconds": round(seconds, 6),
+            "address": address,
+            "client": client,
+        },
+    )

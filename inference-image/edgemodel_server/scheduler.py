@@ -30,6 +30,9 @@ from edgemodel_server.warm_up import Profile
 P = ParamSpec("P")
 R = TypeVar("R")
 
+MARGIN = 1.2
+"""A request is let in only if it has this many times the time estimated: one that misses its deadline costs as much as
+one that meets it."""
 SPLIT_SECONDS = 0.002
 """A request shorter than this is not split over the workers: it would not be noticed."""
 
@@ -40,6 +43,16 @@ class Batching:
 
     size: int
     delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """Of one batch: when it began, and the seconds it was computed, kept its worker, and used of a CPU."""
+
+    began: float
+    seconds: float
+    occupied: float
+    cpu: float
 
 
 class Scheduler:
@@ -159,7 +172,7 @@ class Scheduler:
             raise OverloadedError(
                 f"{self._accepted} requests are computed or waiting already; try again in a moment", ahead
             )
-        if self._accepted and time.perf_counter() + ahead + self._times.of(rows) > deadline:
+        if self._accepted and time.perf_counter() + MARGIN * (ahead + self._times.of(rows)) > deadline:
             raise HopelessError(
                 f"the work ahead takes about {ahead:.3f} seconds, which is longer than this request may wait; "
                 "try again in a moment, or allow more time",
@@ -238,8 +251,9 @@ class Scheduler:
                 self._changed.notify(len(jobs))
 
     def _work(self) -> None:
+        free = time.perf_counter()
         while (batch := self._next_batch()) is not None:
-            self._run(batch)
+            free = self._run(batch, free)
 
     def _next_batch(self) -> Batch | None:
         """The batch to compute now; waits for one. None: the scheduler is closed."""
@@ -279,35 +293,37 @@ class Scheduler:
         for job in jobs:
             self._rows -= job.rows
 
-    def _run(self, batch: Batch) -> None:
+    def _run(self, batch: Batch, free: float) -> float:
+        """Compute. ``free`` is when this worker had last nothing to do, or was through; the same of now is returned."""
         began, used = time.perf_counter(), time.thread_time()
         try:
             answers = batch.compute(self._running)
         except Exception as error:
             answers = failures(batch.jobs, error)
-        seconds, cpu = time.perf_counter() - began, time.thread_time() - used
+        ended, cpu = time.perf_counter(), time.thread_time() - used
+        # What passes between two batches, while one waits, is a part of what the next one has to wait for.
+        occupied = ended - max(free, min(began, batch.jobs[0].submitted))
         loop = batch.jobs[0].future.get_loop()
-        loop.call_soon_threadsafe(self._finish, batch, answers, began, seconds, cpu)
+        loop.call_soon_threadsafe(self._finish, batch, answers, Spent(began, ended - began, occupied, cpu))
+        return ended
 
     def _finish(
         self,
         batch: Batch,
         answers: Sequence[list[Array] | RequestError],
-        began: float,
-        seconds: float,
-        cpu: float,
+        spent: Spent,
     ) -> None:
         self._left(batch.jobs)
-        waits = [began - job.submitted for job in batch.jobs]
-        self._metrics.computed(batch.rows, seconds, waits)
-        self._times.observe(batch.rows, seconds)
-        if len(batch.jobs) == 1 or cpu <= INLINE_SECONDS:
-            self._trust.observe(_size(batch.jobs[0].inputs), cpu)
+        waits = [spent.began - job.submitted for job in batch.jobs]
+        self._metrics.computed(batch.rows, spent.seconds, waits)
+        self._times.observe(batch.rows, spent.occupied)
+        if len(batch.jobs) == 1 or spent.cpu <= INLINE_SECONDS:
+            self._trust.observe(_size(batch.jobs[0].inputs), spent.cpu)
         for job, answer, waited in zip(batch.jobs, answers, waits, strict=True):
             if isinstance(answer, RequestError):
                 job.fail(answer)
             else:
-                job.succeed(Result(answer, waited, seconds))
+                job.succeed(Result(answer, waited, spent.seconds))
 
 
 async def _gather(jobs: Sequence[Job]) -> Result:

@@ -12,6 +12,7 @@ import grpc.aio
 from google.protobuf.message import DecodeError
 
 from edgemodel_server import protocol
+from edgemodel_server.access import log_line
 from edgemodel_server.bodies import INLINE_BYTES
 from edgemodel_server.configuration import model_config
 from edgemodel_server.errors import (
@@ -85,6 +86,7 @@ class Methods:
         """Bind the calls to ``service``."""
         self._service = service
         self._metrics = service.metrics
+        self._logs = service.settings.access_log
 
     async def server_live(self, _: pb.ServerLiveRequest, __: Context) -> pb.ServerLiveResponse:
         """The process answers."""
@@ -129,11 +131,12 @@ class Methods:
     async def model_infer(self, request: pb.ModelInferRequest, context: Context) -> pb.ModelInferResponse:
         """Tensors in, tensors out."""
         started = time.perf_counter()
-        code = CANCELLED
+        code, client, size = CANCELLED, "", 0
         self._metrics.begin()
         try:
+            client = self._check_key(context)
             response = await self._infer(request, context, started)
-            code = 200
+            code, size = 200, response.ByteSize() if self._logs else 0
             return response
         except RequestError as error:
             code = error.status
@@ -150,11 +153,13 @@ class Methods:
             await context.abort(grpc.StatusCode.INTERNAL, "the server failed on this request; its log says why")
             raise
         finally:
-            self._metrics.end("infer", code, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self._metrics.end("infer", code, seconds)
+            if self._logs:
+                log_line("gRPC", f"/{SERVICE}/ModelInfer", code, seconds, size, address(context.peer()), client)
 
     async def _infer(self, request: pb.ModelInferRequest, context: Context, started: float) -> pb.ModelInferResponse:
         service = self._service
-        self._check_key(context)
         model = self._model(request.model_name, request.model_version)
         size = request.ByteSize()
         deadline = started + min(service.settings.request_timeout, context.time_remaining() or float("inf"))
@@ -175,9 +180,11 @@ class Methods:
     def _model(self, name: str, number: str) -> Model:
         return self._service.named_model(name, number or protocol.MODEL_VERSION)
 
-    def _check_key(self, context: Context) -> None:
-        if self._service.keys.active:
-            self._service.keys.check(headers(context.invocation_metadata()), address(context.peer()))
+    def _check_key(self, context: Context) -> str:
+        """The client; empty where no key is needed."""
+        if not self._service.keys.active:
+            return ""
+        return self._service.keys.check(headers(context.invocation_metadata()), address(context.peer()))
 
     async def _answer(self, context: Context, answer: Callable[[], R]) -> R:
         try:

@@ -228,6 +228,23 @@ async def test_health_and_reflection_are_the_standard_ones(client: Open) -> None
         assert {SERVICE, "grpc.health.v1.Health"} <= names
 
 
+async def test_the_access_log_has_calls_with_their_client(
+    client: Open, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "alice").write_text("alice-key")
+    async with client(mlp(), EDGEMODEL_AUTH_DIR=str(tmp_path), EDGEMODEL_ACCESS_LOG="true") as server:
+        with caplog.at_level("INFO"):
+            await server.infer(row(), metadata=[("x-api-key", "alice-key")])
+            await server.refusal(row())
+    lines = [vars(record) for record in caplog.records if record.name == "edgemodel_server.access"]
+    assert [(line["method"], line["status"], line["client"], line["address"]) for line in lines] == [
+        ("gRPC", 200, "alice", "127.0.0.1"),
+        ("gRPC", 401, "", "127.0.0.1"),
+    ]
+    assert lines[0]["path"] == "/inference.GRPCInferenceService/ModelInfer"
+    assert lines[0]["bytes"] > 0
+
+
 async def test_before_the_model_is_there_it_is_unavailable(client: Open) -> None:
     async with client(mlp(), ready=False) as server:
         assert not (await server.call("ServerReady", pb.ServerReadyRequest())).ready

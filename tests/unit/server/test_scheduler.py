@@ -211,9 +211,9 @@ async def test_a_request_that_cannot_be_in_time_is_refused_at_once(tmp_path: Pat
         # Nothing is ahead: whether half a second suffices will be seen.
         first, second = submit(scheduler, rows(1), 0.5), submit(scheduler, rows(1))
         with pytest.raises(HopelessError) as refusal:
-            submit(scheduler, rows(1), 7.0)
+            submit(scheduler, rows(1), 8.0)
         assert refusal.value.retry_after == 5.0
-        third = submit(scheduler, rows(1), 8.0)
+        third = submit(scheduler, rows(1), 10.0)
         spy.go.set()
         await asyncio.gather(first, second, third)
 
