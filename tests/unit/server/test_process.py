@@ -35,7 +35,13 @@ class Running(NamedTuple):
 def command(folder: Path, **env: str) -> tuple[list[str], dict[str, str]]:
     """The program without HOME or any other variable, which a container may not have either."""
     script = Path(sys.executable).with_name("edgemodel-serve")
-    return [str(script)], {"EDGEMODEL_MODEL_DIR": str(folder), "EDGEMODEL_LISTEN": "127.0.0.1:0", **env}
+    return [str(script)], {
+        "EDGEMODEL_MODEL_DIR": str(folder),
+        "EDGEMODEL_LISTEN": "127.0.0.1:0",
+        "EDGEMODEL_GRPC_LISTEN": "127.0.0.1:0",
+        "EDGEMODEL_ADMIN_LISTEN": "127.0.0.1:0",
+        **env,
+    }
 
 
 @contextmanager
@@ -145,7 +151,7 @@ def test_the_access_log_is_off_unless_asked_for(tmp_path: Path) -> None:
             assert server.end() == 0
             assert server.process.stderr
             logged = [json.loads(line) for line in server.process.stderr]
-            assert len([line for line in logged if line["logger"] == "uvicorn.access"]) == lines
+            assert len([line for line in logged if line["logger"] == "edgemodel_server.access"]) == lines
 
 
 class Load:
