@@ -8,7 +8,7 @@ NODES_PER_SITE ?= 1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-api test-e2e check crds format bench-control-plane clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds format bench-control-plane clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -39,10 +39,13 @@ images: $(STAMP) ## build the three images and push them to the local registry
 	@$(BIN)/python -m tests.cluster.images $(ARGS)
 
 test: $(STAMP) check ## everything: checks, unit, api and e2e tests, with all they need
-	@$(BIN)/python -m pytest tests/unit tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
+	@$(BIN)/python -m pytest tests/unit tests/browser tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
 
 test-unit: $(STAMP) ## pure logic, and programs on their own
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+test-browser: $(STAMP) ## the server's page in a real headless browser
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 test-api: $(STAMP) ## the operator against a real kube-apiserver, controller-manager and etcd
 	@$(BIN)/python -m pytest tests/api $(ARGS)

@@ -15,6 +15,7 @@
 * ``bodies``     request bodies, bounded in bytes and time
 * ``metrics``    Prometheus
 * ``service``    what is served and in which state: starting, ready, draining
+* ``page``       what people see in a browser
 * ``app``        HTTP routes
 * ``process``    listen, load, drain
 

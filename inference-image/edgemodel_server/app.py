@@ -29,6 +29,7 @@ from edgemodel_server.errors import (
 from edgemodel_server.forms import read_images
 from edgemodel_server.images import ImageInput, decode_image, to_tensor
 from edgemodel_server.metrics import CONTENT_TYPE
+from edgemodel_server.page.routes import page_routes
 from edgemodel_server.protocol import MODEL_VERSION, decode_request, encode_response, model_metadata
 from edgemodel_server.service import Service, State
 
@@ -61,6 +62,7 @@ def create_app(service: Service) -> ASGIApp:
             *(Route(f"{prefix}/infer", infer, methods=["POST"]) for prefix in (model, versioned)),
             Route("/predict", predict, methods=["POST"]),
             *(Route(path, handler, methods=["GET"]) for path, handler in paths),
+            *page_routes(service),
         ],
         exception_handlers={RequestError: _on_request_error, HTTPException: _on_http_exception},
     )
