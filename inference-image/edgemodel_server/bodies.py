@@ -1,83 +1,137 @@
 """Request bodies, bounded in bytes and in time."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import contextlib
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 
-from edgemodel_server.errors import BodyTimeoutError, TooLargeError, UnavailableError, UnsupportedContentError, shown
+from edgemodel_server.calls import Call
+from edgemodel_server.coding import coding_of, decompress
+from edgemodel_server.errors import BodyTimeoutError, MemoryFullError, TooLargeError
 
 DISCARD_FACTOR = 4
 """A body up to this many times the limit is read to its end and thrown away, because a client that is still sending
 when the connection closes may never see the answer."""
+INLINE_BYTES = 64 * 1024
+"""Bodies and answers up to this size are worked on in the event loop: handing them over costs more."""
+
+Offload = Callable[..., Awaitable[Any]]
 
 
 class BodyReader:
     """Reads bodies of at most ``limit`` bytes within ``timeout`` seconds, ``total`` bytes of all requests at a time."""
 
-    def __init__(self, limit: int, total: int, timeout: float) -> None:
-        """Nothing is held yet."""
-        self._limit = limit
+    def __init__(self, limit: int, total: int, timeout: float, offload: Offload) -> None:
+        """Nothing is held yet. ``offload`` runs a function away from the event loop."""
+        self.offload = offload
+        self.limit = limit
+        self.timeout = timeout
         self._total = max(total, limit)
-        self._timeout = timeout
         self._held = 0
 
-    @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
-        """The whole body; it counts against the total until the block is left.
+    def read(self, call: Call) -> "Reading":
+        """The whole body of ``call``, as an asynchronous context; it counts against the total until that is left."""
+        return Reading(self, call)
+
+    def hold(self, size: int) -> None:
+        """Count ``size`` bytes. Raises MemoryFullError if that is over the total."""
+        self._held += size
+        if self._held > self._total:
+            raise MemoryFullError("the requests being read fill the memory set aside; try again in a moment")
+
+    def release(self, size: int) -> None:
+        """Count ``size`` bytes no longer."""
+        self._held -= size
+
+
+class Reading:
+    """One body being read and used."""
+
+    __slots__ = ("_call", "_held", "_reader")
+
+    def __init__(self, reader: BodyReader, call: Call) -> None:
+        """Nothing is read yet."""
+        self._reader = reader
+        self._call = call
+        self._held = 0
+
+    async def __aenter__(self) -> bytes:
+        """The whole body, without its content coding.
 
         Raises:
-            UnsupportedContentError: the body is compressed.
-            TooLargeError: over the limit.
-            UnavailableError: over the total of all requests.
+            UnsupportedContentError: it is under a coding that this server does not know.
+            BadRequestError: it is not what its coding says.
+            TooLargeError: over the limit, as it came or unpacked.
+            MemoryFullError: over the total of all requests.
             BodyTimeoutError: not complete in time.
             ClientDisconnect: the client has gone.
         """
-        coding = request.headers.get("content-encoding", "identity")
-        if coding.lower() != "identity":
-            raise UnsupportedContentError(f"Content-Encoding is {shown(coding)}; send the body uncompressed")
+        try:
+            coding = coding_of(self._call.header(b"content-encoding", "identity"))
+            body = await self._read()
+            return body if coding is None else await self._unpack(body, coding)
+        except BaseException:
+            self._reader.release(self._held)
+            raise
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """The body is done with."""
+        self._reader.release(self._held)
+
+    async def _read(self) -> bytes:
+        limit, timeout = self._reader.limit, self._reader.timeout
         chunks: list[bytes] = []
         size = 0
         try:
-            try:
-                async with asyncio.timeout(self._timeout):
-                    declared = int(request.headers.get("content-length", 0))
-                    if declared > self._limit:
-                        await self._discard(request, declared)
-                    async for chunk in self._chunks(request):
-                        size += len(chunk)
-                        self._held += len(chunk)
-                        chunks.append(chunk)
-                        if size > self._limit:
-                            chunks.clear()
-                            await self._discard(request, size)
-                        if self._held > self._total:
-                            raise UnavailableError(
-                                "the requests being read fill the memory set aside; try again in a moment"
-                            )
-            except TimeoutError as error:
-                raise BodyTimeoutError(f"the body did not arrive within {self._timeout:g} seconds") from error
-            yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        finally:
-            self._held -= size
+            async with asyncio.timeout(timeout):
+                declared = self._call.length(b"content-length") or 0
+                if declared > limit:
+                    await self._discard(declared)
+                more = True
+                while more:
+                    chunk, more = await self._chunk()
+                    size += len(chunk)
+                    if size > limit:
+                        chunks.clear()
+                        await self._discard(size)
+                    self._hold(len(chunk))
+                    chunks.append(chunk)
+        except TimeoutError as error:
+            raise BodyTimeoutError(f"the body did not arrive within {timeout:g} seconds") from error
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _discard(self, request: Request, declared: int) -> None:
+    async def _unpack(self, body: bytes, coding: str) -> bytes:
+        content: bytes | None = None
+        if len(body) <= INLINE_BYTES:
+            with contextlib.suppress(TooLargeError):
+                content = decompress(body, coding, INLINE_BYTES)
+        if content is None:
+            content = await self._reader.offload(decompress, body, coding, self._reader.limit)
+        self._hold(len(content))
+        return content
+
+    async def _discard(self, declared: int) -> None:
+        limit = self._reader.limit
         read = 0
-        waits_for_permission = "expect" in request.headers
-        if not waits_for_permission and declared <= DISCARD_FACTOR * self._limit:
-            async for chunk in self._chunks(request):
-                read += len(chunk)
-                if read > DISCARD_FACTOR * self._limit:
-                    break
-        raise TooLargeError(f"the body is larger than {self._limit} bytes; send less, or raise EDGEMODEL_MAX_BODY")
+        waits_for_permission = b"expect" in self._call.headers
+        more = not waits_for_permission and declared <= DISCARD_FACTOR * limit
+        while more and read <= DISCARD_FACTOR * limit:
+            chunk, more = await self._chunk()
+            read += len(chunk)
+        raise TooLargeError(f"the body is larger than {limit} bytes; send less, or raise EDGEMODEL_MAX_BODY")
 
-    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
-        while True:
-            message = await request.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            if message.get("body"):
-                yield message["body"]
-            if not message.get("more_body", False):
-                return
+    async def _chunk(self) -> tuple[bytes, bool]:
+        """The next piece of the body, and whether there are more."""
+        message = await self._call.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        return message.get("body", b""), message.get("more_body", False)
+
+    def _hold(self, size: int) -> None:
+        self._held += size
+        self._reader.hold(size)

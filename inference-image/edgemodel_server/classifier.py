@@ -29,8 +29,9 @@ class Classifier:
     labels: tuple[str, ...]
     probabilities: bool
 
-    def predict(self, output: Array) -> Prediction:
-        """The class with the highest value; the first of equals. ``output`` is the model's, for one image.
+    def predict(self, output: Array, count: int = 1) -> list[Prediction]:
+        """The ``count`` classes with the highest values, highest first; of equals the first. ``output`` is the model's,
+        for one image; where it has fewer classes, all of them.
 
         Raises:
             ModelFailedError: the model answered NaN or infinity.
@@ -38,12 +39,16 @@ class Classifier:
         values = output.astype(np.float64).ravel()
         if not np.isfinite(values).all():
             raise ModelFailedError("the model answered NaN or infinity for this image")
-        index = int(values.argmax())
-        share = float(values[index]) if self.probabilities else float(1 / np.exp(values - values[index]).sum())
-        return Prediction(
-            label=self.labels[index] if index < len(self.labels) else str(index),
-            probability=min(max(share, 0.0), 1.0),
-        )
+        best = [int(values.argmax())] if count == 1 else np.argsort(-values, kind="stable")[:count].tolist()
+        shares = values if self.probabilities else np.exp(values - values[best[0]])
+        total = 1.0 if self.probabilities else float(shares.sum())
+        return [
+            Prediction(
+                label=self.labels[index] if index < len(self.labels) else str(index),
+                probability=min(max(float(shares[index]) / total, 0.0), 1.0),
+            )
+            for index in best
+        ]
 
 
 def classifier(card: ModelCard, warm_up: Sequence[Sequence[Array]]) -> Classifier | None:

@@ -1,22 +1,17 @@
-"""The model in ONNX Runtime: load it, check it against its card, warm it up, run tensors through it."""
+"""The model in ONNX Runtime: load it, check it against its card, run tensors through it."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from edgemodel_contract.task import TensorSpec
 from edgemodel_server.cpus import Parallelism
-from edgemodel_server.datatypes import FLOATS, NUMPY, ONNX_RUNTIME, Array
+from edgemodel_server.datatypes import ONNX_RUNTIME, Array
 from edgemodel_server.errors import BadRequestError, ModelError, ModelFailedError
 from edgemodel_server.folder import ModelFolder
 from edgemodel_server.ort import onnxruntime
 
 _InvalidArgument = onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument
 
-WARM_UP_RUNS = 3
-FREE_SIZES = (1, 32, 224)
-"""Sizes tried in warm-up for dimensions other than the batch that the model leaves open."""
 _FATAL_ONLY = 4
 
 
@@ -46,52 +41,37 @@ class Engine:
         _check(folder, "input", self.card.inputs, self._session.get_inputs())
         _check(folder, "output", self.card.outputs, self._session.get_outputs())
 
-    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
-        """Run the model once; one array per name in ``outputs``, in that order.
+    @property
+    def batch_is_open(self) -> bool:
+        """Whether the first dimension of every input and output may vary, as a batch's does."""
+        specs = (*self.card.inputs, *self.card.outputs)
+        return bool(self.card.inputs) and all(spec.shape[:1] == (-1,) for spec in specs)
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str], stop: "Stop | None" = None) -> list[Array]:
+        """Run the model once; one array per name in ``outputs``, in that order. ``stop`` ends it early.
 
         Raises:
             BadRequestError: the model refuses values that its types and shapes allow.
-            ModelFailedError: it failed while computing.
+            ModelFailedError: it failed while computing, or was stopped.
         """
         try:
-            return list(self._session.run(list(outputs), dict(inputs)))
+            return list(self._session.run(list(outputs), dict(inputs), stop.options if stop else None))
         except _InvalidArgument as error:
             raise BadRequestError(f"inputs: the model refuses them: {_first_line(error)}") from error
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise ModelFailedError(f"the model failed on these inputs: {_first_line(error)}") from error
 
-    def warm_up(self) -> list[list[Array]]:
-        """Run batches of one, first of zeros and then of fixed pseudo-random values; all outputs of each run.
 
-        The first runs allocate memory and choose kernels, which no client should wait for. A model whose open
-        dimensions fit none of the sizes tried is served cold, and no outputs are returned.
+class Stop:
+    """Ends one run of the model before it is through."""
 
-        Raises:
-            ModelError: the model cannot compute although its inputs leave nothing open but the batch.
-        """
-        specs = self.card.inputs
-        names = [spec.name for spec in self.card.outputs]
-        open_sizes = FREE_SIZES if any(-1 in spec.shape[1:] for spec in specs) else FREE_SIZES[:1]
-        for size in open_sizes:
-            try:
-                return [
-                    self.run({spec.name: _probe(spec, size, seed) for spec in specs}, names)
-                    for seed in range(WARM_UP_RUNS)
-                ]
-            except (BadRequestError, ModelFailedError) as error:
-                if len(open_sizes) == 1:
-                    raise ModelError(f"the model fails on a warm-up input of its own shape: {error}") from error
-        return []
+    def __init__(self) -> None:
+        """Not stopped."""
+        self.options = onnxruntime.RunOptions()
 
-
-def _probe(spec: TensorSpec, free: int, seed: int) -> Array:
-    """An input of batch 1. Integers stay zero, because other values may be out of a vocabulary."""
-    shape = [size if size >= 0 else (1 if position == 0 else free) for position, size in enumerate(spec.shape)]
-    if spec.datatype == "BYTES":
-        return np.full(shape, "", dtype=object)
-    if spec.datatype in FLOATS and seed:
-        return np.random.default_rng(seed).random(shape).astype(NUMPY[spec.datatype])
-    return np.zeros(shape, dtype=NUMPY[spec.datatype])
+    def set(self) -> None:
+        """End the run at the next operator; from any thread, more than once if need be."""
+        self.options.terminate = True
 
 
 def _check(folder: ModelFolder, kind: str, specs: Sequence[TensorSpec], actual: Sequence[Any]) -> None:

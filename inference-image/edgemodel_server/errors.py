@@ -13,9 +13,13 @@ class ModelError(Exception):
 
 
 class RequestError(Exception):
-    """A request that gets no result. The message goes to the client; ``status`` is the HTTP status of its class."""
+    """A request that gets no result. The message goes to the client; ``status`` is the HTTP status of its class.
+
+    ``reason`` is the label under which it is counted as rejected; None where it is the request's own fault.
+    """
 
     status = 500
+    reason: str | None = None
 
 
 class BadRequestError(RequestError):
@@ -34,6 +38,7 @@ class BodyTimeoutError(RequestError):
     """The client took too long to send its body."""
 
     status = 408
+    reason = "slow_client"
 
 
 class TooLargeError(RequestError):
@@ -54,12 +59,62 @@ class ModelFailedError(RequestError):
     status = 500
 
 
-class UnavailableError(RequestError):
-    """Not ready, or more work queued than allowed: the same request may succeed a moment later."""
+class RefusedError(RequestError):
+    """Nothing is wrong with the request, but it is not served: the same may succeed after ``retry_after`` seconds."""
+
+    reason = "refused"
+
+    def __init__(self, sentence: str, retry_after: float = 1.0) -> None:
+        """``retry_after`` is an estimate, in seconds."""
+        super().__init__(sentence)
+        self.retry_after = retry_after
+
+
+class UnavailableError(RefusedError):
+    """The server has no model yet."""
 
     status = 503
-    retry_after = 1
-    """Seconds."""
+    reason = "not_ready"
+
+
+class OverloadedError(RefusedError):
+    """More work is waiting than is allowed."""
+
+    status = 503
+    reason = "queue_full"
+
+
+class MemoryFullError(OverloadedError):
+    """More bytes of requests are held than is allowed."""
+
+    reason = "memory"
+
+
+class HopelessError(OverloadedError):
+    """So much work is waiting that the request's deadline cannot be met."""
+
+    reason = "deadline"
+
+
+class RateLimitedError(RefusedError):
+    """The client sends more requests than its key allows."""
+
+    status = 429
+    reason = "rate_limit"
+
+
+class UnauthorizedError(RequestError):
+    """The request shows no key, or one that is not known."""
+
+    status = 401
+    reason = "unauthorized"
+
+
+class DeadlineError(RequestError):
+    """The request's time ran out before its result was there."""
+
+    status = 504
+    reason = "expired"
 
 
 def shown(value: object) -> str:

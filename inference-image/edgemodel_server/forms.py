@@ -1,4 +1,5 @@
-"""Multipart forms to uploaded images, in memory: the server's file system may be read-only throughout."""
+"""Multipart forms to uploaded images, in memory: the server's file system may be read-only throughout. A body that is
+an image itself is one upload."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,17 +23,21 @@ class Upload:
 
 
 def read_images(content_type: str, body: bytes) -> list[Upload]:
-    """The files of the form field ``image``, in order; at least one and at most MAX_IMAGES.
+    """The body, if it is an image by its content type; or else the files of the form field ``image``, in order, at
+    least one and at most MAX_IMAGES.
 
     Raises:
-        UnsupportedContentError: the body is not a multipart form.
+        UnsupportedContentError: the body is neither.
         BadRequestError: the form is malformed, or has no file in the field.
         TooLargeError: more than MAX_IMAGES files.
     """
     kind, options = parse_options_header(content_type)
+    if kind.startswith(b"image/"):
+        return [Upload("the body", body)]
     if kind != b"multipart/form-data":
         raise UnsupportedContentError(
-            f"Content-Type is {shown(content_type)}; send a multipart form with a file in the field {FIELD!r}: {CURL}"
+            f"Content-Type is {shown(content_type)}; send an image, like image/png, or a multipart form with a file in "
+            f"the field {FIELD!r}: {CURL}"
         )
     boundary = options.get(b"boundary")
     if not boundary:

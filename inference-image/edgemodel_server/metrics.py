@@ -1,7 +1,10 @@
 """What the server measures of itself, for Prometheus and for the operator's latency loop."""
 
+from collections.abc import Sequence
+
 from prometheus_client import (
     CollectorRegistry,
+    Counter,
     Gauge,
     Histogram,
     ProcessCollector,
@@ -14,6 +17,7 @@ from edgemodel_contract.card import ModelCard
 from edgemodel_contract.serving import IN_FLIGHT_METRIC, REQUEST_DURATION_BUCKETS, REQUEST_DURATION_METRIC
 from edgemodel_server.protocol import MODEL_VERSION
 
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 # A second series per histogram that nobody reads would make every scrape larger.
@@ -50,6 +54,18 @@ class Metrics:
             buckets=REQUEST_DURATION_BUCKETS,
             registry=self.registry,
         )
+        self.batch_size = Histogram(
+            "edgemodel_batch_size",
+            "Rows that were computed together.",
+            buckets=BATCH_BUCKETS,
+            registry=self.registry,
+        )
+        self.rejected = Counter(
+            "edgemodel_requests_rejected",
+            "Inference requests refused without being computed, or given up, by reason.",
+            ("reason",),
+            registry=self.registry,
+        )
         self.ready = Gauge("edgemodel_ready", "1 while the server is ready for traffic.", registry=self.registry)
         self._info = Gauge(
             "edgemodel_model_info",
@@ -62,6 +78,26 @@ class Metrics:
         """Say which model is served; ``digest`` is that of its file."""
         origin = card.provenance
         self._info.labels(card.name, MODEL_VERSION, digest, origin.source_digest, origin.task, origin.method).set(1)
+
+    def begin(self) -> None:
+        """An inference request came."""
+        self.in_flight.inc()
+
+    def end(self, endpoint: str, code: int, seconds: float) -> None:
+        """It was answered with the status ``code``."""
+        self.in_flight.dec()
+        self.requests.labels(endpoint, str(code)).observe(seconds)
+
+    def reject(self, reason: str) -> None:
+        """It was not computed."""
+        self.rejected.labels(reason).inc()
+
+    def computed(self, rows: int, seconds: float, waits: Sequence[float]) -> None:
+        """A batch of ``rows`` was computed in ``seconds``, after each of its requests had waited."""
+        self.batch_size.observe(rows)
+        self.compute.observe(seconds)
+        for waited in waits:
+            self.queue.observe(waited)
 
     def render(self) -> bytes:
         """The text exposition format, as CONTENT_TYPE says."""

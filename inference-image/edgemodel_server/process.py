@@ -95,7 +95,7 @@ async def serve(settings: Settings, listener: socket.socket, started: float) -> 
             ws="none",
             lifespan="off",
             log_config=None,
-            access_log=settings.access_log,
+            access_log=False,
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=max(1, round(settings.shutdown)),

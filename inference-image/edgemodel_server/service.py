@@ -9,10 +9,12 @@ from edgemodel_server.cpus import Parallelism
 from edgemodel_server.engine import Engine
 from edgemodel_server.errors import NotFoundError, UnavailableError, shown
 from edgemodel_server.folder import open_folder
+from edgemodel_server.keys import Keys
 from edgemodel_server.metrics import Metrics
-from edgemodel_server.protocol import MODEL_VERSION
-from edgemodel_server.scheduler import Scheduler
+from edgemodel_server.protocol import MODEL_VERSION, Signature
+from edgemodel_server.scheduler import Batching, Scheduler
 from edgemodel_server.settings import Settings
+from edgemodel_server.warm_up import Profile, warm_up
 
 
 class State(Enum):
@@ -29,6 +31,8 @@ class Model:
 
     engine: Engine
     digest: str
+    signature: Signature
+    profile: Profile
     classifier: Classifier | None
 
 
@@ -41,8 +45,9 @@ def load_model(settings: Settings, parallelism: Parallelism) -> Model:
     """
     folder = open_folder(settings.model_dir)
     engine = Engine(folder, parallelism)
-    outputs = engine.warm_up()
-    return Model(engine, folder.digest, classifier(folder.card, outputs))
+    profile = warm_up(engine, settings.max_batch_size)
+    sorts = classifier(folder.card, profile.outputs)
+    return Model(engine, folder.digest, Signature.of(folder.card), profile, sorts)
 
 
 class Service:
@@ -53,13 +58,18 @@ class Service:
         self.settings = settings
         self.state = State.STARTING
         self.metrics = Metrics()
-        self.scheduler = Scheduler(parallelism, settings.queue_limit, self.metrics)
-        self.bodies = BodyReader(settings.max_body, settings.max_buffered, settings.body_timeout)
+        batching = Batching(settings.max_batch_size, settings.max_batch_delay)
+        self.scheduler = Scheduler(parallelism, settings.queue_limit, batching, self.metrics)
+        self.bodies = BodyReader(
+            settings.max_body, settings.max_buffered, settings.body_timeout, self.scheduler.offload_json
+        )
+        self.keys = Keys(settings.auth_dir, settings.rate_limit)
         self._model: Model | None = None
 
     def serve(self, model: Model) -> None:
         """Become ready with ``model``."""
         self._model = model
+        self.scheduler.serve(model.engine, model.profile)
         self.metrics.serving(model.engine.card, model.digest)
         self.metrics.ready.set(1)
         self.state = State.READY

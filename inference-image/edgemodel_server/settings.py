@@ -11,7 +11,7 @@ from typing import Any
 
 from edgemodel_contract.card import MODEL_DIR
 from edgemodel_contract.quantity import parse_size
-from edgemodel_contract.serving import HTTP_PORT
+from edgemodel_contract.serving import ADMIN_PORT, GRPC_PORT, HTTP_PORT
 
 
 class SettingsError(Exception):
@@ -54,14 +54,40 @@ def _address(text: str) -> tuple[str, int]:
     return host.removeprefix("[").removesuffix("]"), int(port)
 
 
+def _address_or_off(text: str) -> tuple[str, int] | None:
+    return None if text.lower() == "off" else _address(text)
+
+
+def _folder_or_none(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1e6:
+        raise ValueError("write requests per second from 0 to 1000000, like 50 or 0.5")
+    return value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What an operator of the server may set; VARIABLES says by which variable, and the defaults."""
 
     model_dir: Path
     listen: tuple[str, int]
+    grpc_listen: tuple[str, int] | None
+    admin_listen: tuple[str, int] | None
     threads: int
+    max_batch_size: int
+    """Rows of one inference."""
+    max_batch_delay: float
+    """Seconds."""
     queue_limit: int
+    request_timeout: float
+    """Seconds."""
     max_body: int
     """Bytes."""
     max_buffered: int
@@ -73,6 +99,10 @@ class Settings:
     """Seconds."""
     shutdown: float
     """Seconds."""
+    tls_dir: Path | None
+    auth_dir: Path | None
+    rate_limit: float
+    """Requests per second and key."""
     access_log: bool
 
 
@@ -97,6 +127,20 @@ VARIABLES = (
         "host:port; no host means all addresses, IPv4 and IPv6",
     ),
     Variable(
+        "EDGEMODEL_GRPC_LISTEN",
+        "grpc_listen",
+        f":{GRPC_PORT}",
+        _address_or_off,
+        "host:port for gRPC; off means none",
+    ),
+    Variable(
+        "EDGEMODEL_ADMIN_LISTEN",
+        "admin_listen",
+        f":{ADMIN_PORT}",
+        _address_or_off,
+        "host:port for health and metrics, without TLS and keys; off means none",
+    ),
+    Variable(
         "EDGEMODEL_THREADS",
         "threads",
         "0",
@@ -104,11 +148,32 @@ VARIABLES = (
         "threads of one inference; 0 means as many as the container's CPU quota, rounded up",
     ),
     Variable(
+        "EDGEMODEL_MAX_BATCH_SIZE",
+        "max_batch_size",
+        "32",
+        _count,
+        "most rows of waiting requests that are computed together, where warm-up shows that it pays; 1 means never",
+    ),
+    Variable(
+        "EDGEMODEL_MAX_BATCH_DELAY_SECONDS",
+        "max_batch_delay",
+        "0.002",
+        _seconds,
+        "longest that a request waits for others to share its batch; without load none waits",
+    ),
+    Variable(
         "EDGEMODEL_QUEUE_LIMIT",
         "queue_limit",
         "64",
         _count,
         "inferences that may wait for a worker; more are answered 503",
+    ),
+    Variable(
+        "EDGEMODEL_REQUEST_TIMEOUT_SECONDS",
+        "request_timeout",
+        "60",
+        _seconds,
+        "deadline of requests that name none, and the latest they may name; past it a request is answered 504",
     ),
     Variable(
         "EDGEMODEL_MAX_BODY", "max_body", "32Mi", parse_size, "largest request body; a larger one is answered 413"
@@ -142,7 +207,25 @@ VARIABLES = (
         _seconds,
         "time that requests in flight have to finish after draining",
     ),
-    Variable("EDGEMODEL_ACCESS_LOG", "access_log", "false", _boolean, "log every request"),
+    Variable(
+        "EDGEMODEL_TLS_DIR",
+        "tls_dir",
+        "",
+        _folder_or_none,
+        "folder with tls.crt and tls.key, read again when they change; with ca.crt, clients must show a certificate",
+    ),
+    Variable(
+        "EDGEMODEL_AUTH_DIR",
+        "auth_dir",
+        "",
+        _folder_or_none,
+        "folder with a file per client that holds its key, sent as Authorization: Bearer or X-API-Key; read again when "
+        "it changes",
+    ),
+    Variable(
+        "EDGEMODEL_RATE_LIMIT", "rate_limit", "0", _rate, "requests per second of each key; 0 means without limit"
+    ),
+    Variable("EDGEMODEL_ACCESS_LOG", "access_log", "false", _boolean, "log every request, one JSON object per line"),
 )
 
 
@@ -164,4 +247,6 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
 
 def describe_settings() -> str:
     """One paragraph per variable, for ``--help``."""
-    return "\n".join(f"  {item.name} (default {item.default})\n      {item.description}" for item in VARIABLES)
+    return "\n".join(
+        f"  {item.name} (default {item.default or 'unset'})\n      {item.description}" for item in VARIABLES
+    )

@@ -1,6 +1,5 @@
 """JSON values to numpy arrays, strictly: what does not fit exactly is refused, never rounded into place."""
 
-import math
 from collections.abc import Sequence
 from itertools import chain
 from typing import Any
@@ -10,8 +9,7 @@ import numpy as np
 from edgemodel_contract.task import Datatype, TensorSpec
 from edgemodel_server.datatypes import FLOATS, NUMPY, Array
 from edgemodel_server.errors import BadRequestError, shown
-
-MAX_DIMENSION = 2**31 - 1
+from edgemodel_server.shapes import decode_shape, elements, too_large
 
 _JSON_NAMES = {
     bool: "true/false",
@@ -34,16 +32,13 @@ def decode_tensor(spec: TensorSpec, datatype: Any, shape: Any, data: Any, field:
         BadRequestError: another datatype or shape than the model's, another number of elements than the shape says,
             elements of another JSON type, out of the datatype's range, or not finite.
     """
-    if datatype != spec.datatype:
-        raise BadRequestError(f"{field}.datatype is {shown(datatype)}; the model takes {spec.datatype}")
-    dimensions = _decode_shape(spec, shape, f"{field}.shape")
+    dimensions = decode_shape(spec, datatype, shape, field)
     flat = _flatten(data, dimensions, f"{field}.data")
     array = _decode_elements(flat, spec.datatype, f"{field}.data")
     try:
         return array.reshape(dimensions)
     except ValueError as error:
-        # An empty tensor may have other dimensions whose product numpy cannot index.
-        raise BadRequestError(f"{field}.shape {list(dimensions)} is too large") from error
+        raise too_large(dimensions, field) from error
 
 
 def json_elements(array: Array) -> Any:
@@ -56,23 +51,6 @@ def json_elements(array: Array) -> Any:
     return np.ascontiguousarray(array).ravel()
 
 
-def _decode_shape(spec: TensorSpec, shape: Any, field: str) -> tuple[int, ...]:
-    if not isinstance(shape, list) or not all(type(size) is int for size in shape):
-        raise BadRequestError(f"{field} is {shown(shape)}; give a list of integers like {_wanted(spec)}")
-    if len(shape) != len(spec.shape):
-        raise BadRequestError(f"{field} has {len(shape)} dimensions; the model takes {_wanted(spec)}")
-    for index, (size, wanted) in enumerate(zip(shape, spec.shape, strict=True)):
-        if not 0 <= size <= MAX_DIMENSION:
-            raise BadRequestError(f"{field}[{index}] is {size}; give 0 to {MAX_DIMENSION}")
-        if wanted not in (-1, size):
-            raise BadRequestError(f"{field}[{index}] is {size}; the model takes {_wanted(spec)}")
-    return tuple(shape)
-
-
-def _wanted(spec: TensorSpec) -> str:
-    return f"{list(spec.shape)}" + (" (-1 is any size)" if -1 in spec.shape else "")
-
-
 def _flatten(data: Any, shape: tuple[int, ...], field: str) -> Sequence[Any]:
     if not isinstance(data, list):
         raise BadRequestError(f"{field} is {shown(data)}; give a list, flat or nested as the shape")
@@ -83,7 +61,7 @@ def _flatten(data: Any, shape: tuple[int, ...], field: str) -> Sequence[Any]:
                 raise BadRequestError(f"{field} is nested but not as shape {list(shape)}: see dimension {depth}")
             rows = list(chain.from_iterable(rows))
         return rows
-    count = math.prod(shape)
+    count = elements(shape)
     if len(data) != count:
         raise BadRequestError(f"{field} has {len(data)} elements; shape {list(shape)} has {count}")
     return data

@@ -11,7 +11,6 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from edgemodel_contract.task import Preprocessing
 from tests.browser.chromium import complaints, look_as, requests
 from tests.unit.server.builders import brighter_side, identity, write_folder
 from tests.unit.server.test_page import CANDIDATES, NASTY, put_beside
@@ -27,7 +26,7 @@ WIDTHS = {"desktop": (1280, 900), "phone": (375, 812)}
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     folder = tmp_path_factory.mktemp("model")
     labels = ["left", "right", "neither"]
-    write_folder(folder, brighter_side(), name="sides", labels=labels, preprocessing=Preprocessing(mean=(0.1,)))
+    write_folder(folder, brighter_side(), name="sides", labels=labels)
     report = {"chosen": "static-int8", "cpu": "A CPU", "candidates": CANDIDATES}
     put_beside(folder, report_json=json.dumps(report).encode(), report_html=b"<h1>All of it</h1>")
     with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
@@ -74,7 +73,8 @@ def test_an_image_is_given_its_label(page: Chrome, tmp_path: Path) -> None:
     image.write_bytes(picture(bright="right"))
     page.find_element(By.ID, "file").send_keys(str(image))
     wait_for_text(page, "#predictions h3", "right")
-    assert find(page, "#predictions .value").text.endswith("%")
+    chances = page.find_elements(By.CSS_SELECTOR, "#predictions .value")
+    assert [item.text for item in chances] == ["57.6 %", "21.2 %", "21.2 %"]
     assert find(page, "#predictions .track i").size["width"] > 0
     assert page.execute_script("return document.querySelector('#predictions img').naturalWidth") == 8
     wait_for_text(page, "#live-p95", "ms")

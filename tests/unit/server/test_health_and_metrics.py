@@ -66,7 +66,7 @@ async def test_metadata_of_server_and_model(serve: Serve) -> None:
     client = await serve(mlp())
     server = (await client.get("/v2")).json()
     assert server["name"] == "edgemodel"
-    assert server["extensions"] == []
+    assert server["extensions"] == ["binary_tensor_data", "model_configuration", "parameters"]
     for path in ("/v2/models/digits", "/v2/models/digits/versions/1"):
         assert (await client.get(path)).json() == {
             "name": "digits",
@@ -134,7 +134,7 @@ async def test_a_bug_is_a_500_without_its_inside(
         raise RuntimeError("secret detail")
 
     client = await serve(mlp())
-    monkeypatch.setattr("edgemodel_server.app.decode_request", broken)
+    monkeypatch.setattr("edgemodel_server.inference.decode_request", broken)
     response = await client.post(INFER, json=REQUEST)
     assert response.status_code == 500
     assert "secret" not in response.text

@@ -117,7 +117,7 @@ async def test_not_a_number_is_answered_as_null(serve: Serve) -> None:
         ({"inputs": [ROW], "outputs": [{"name": "logits"}] * 2}, "outputs[1].name is 'logits' a second time"),
         (
             {"inputs": [{**ROW, "parameters": {"binary_data_size": 16}}]},
-            "inputs[0].parameters.binary_data_size: binary tensors are not supported",
+            "inputs[0].parameters.binary_data_size needs the header Inference-Header-Content-Length",
         ),
     ],
 )
@@ -183,8 +183,8 @@ async def test_a_model_that_fails_is_a_500_that_says_so(serve: Serve) -> None:
     [
         {"content-type": "text/plain"},
         {"content-type": "application/octet-stream"},
-        {"content-type": "application/json", "content-encoding": "gzip"},
-        {"inference-header-content-length": "10"},
+        {"content-type": "application/json", "content-encoding": "br"},
+        {"content-type": "application/json", "content-encoding": "gzip, gzip"},
     ],
 )
 async def test_another_kind_of_content_is_a_415(serve: Serve, headers: dict[str, str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import pytest
 
 from edgemodel_server.datatypes import Array
-from edgemodel_server.engine import Engine
+from edgemodel_server.engine import Engine, Stop
 from tests.unit.server.builders import brighter_side, mlp
 from tests.unit.server.conftest import Serve
 
@@ -68,10 +68,12 @@ class HeldEngine:
         self.begun, self.release = threading.Event(), threading.Event()
         run = Engine.run
 
-        def held(engine: Engine, inputs: Mapping[str, Array], outputs: Sequence[str]) -> list[Array]:
+        def held(
+            engine: Engine, inputs: Mapping[str, Array], outputs: Sequence[str], stop: Stop | None = None
+        ) -> list[Array]:
             self.begun.set()
             assert self.release.wait(30)
-            return run(engine, inputs, outputs)
+            return run(engine, inputs, outputs, stop)
 
         monkeypatch.setattr(Engine, "run", held)
 

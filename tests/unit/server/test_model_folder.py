@@ -124,7 +124,7 @@ def test_preprocessing_must_fit_the_channels(tmp_path: Path, preprocessing: Prep
 
 def test_warm_up_covers_every_datatype_and_open_dimension(tmp_path: Path) -> None:
     model = load(write_folder(tmp_path, identity(sorted(ELEMENT_TYPES), ["N", 2, "L"])))
-    runs = model.engine.warm_up()
+    runs = model.profile.outputs
     assert len(runs) == 3
     assert all(output.shape == (1, 2, 1) for run in runs for output in run)
 

@@ -13,18 +13,26 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
     assert read_settings({}) == Settings(
         model_dir=Path(MODEL_DIR),
         listen=("", 8080),
+        grpc_listen=("", 8081),
+        admin_listen=("", 8082),
         threads=0,
+        max_batch_size=32,
+        max_batch_delay=0.002,
         queue_limit=64,
+        request_timeout=60,
         max_body=32 * 2**20,
         max_buffered=128 * 2**20,
         body_timeout=30,
         max_pixels=40_000_000,
         drain=5,
         shutdown=20,
+        tls_dir=None,
+        auth_dir=None,
+        rate_limit=0,
         access_log=False,
     )
     for variable in VARIABLES:
-        assert f"{variable.name} (default {variable.default})" in describe_settings()
+        assert f"{variable.name} (default {variable.default or 'unset'})" in describe_settings()
 
 
 @pytest.mark.parametrize(
@@ -32,6 +40,12 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
 )
 def test_addresses(text: str, address: tuple[str, int]) -> None:
     assert read_settings({"EDGEMODEL_LISTEN": text}).listen == address
+
+
+def test_further_ports_can_be_off() -> None:
+    settings = read_settings({"EDGEMODEL_GRPC_LISTEN": "off", "EDGEMODEL_ADMIN_LISTEN": "OFF"})
+    assert settings.grpc_listen is None
+    assert settings.admin_listen is None
 
 
 @pytest.mark.parametrize(
@@ -45,6 +59,9 @@ def test_addresses(text: str, address: tuple[str, int]) -> None:
         ("EDGEMODEL_DRAIN_SECONDS", "-1", "write seconds from 0"),
         ("EDGEMODEL_DRAIN_SECONDS", "nan", "write seconds from 0"),
         ("EDGEMODEL_ACCESS_LOG", "maybe", "write true or false"),
+        ("EDGEMODEL_GRPC_LISTEN", "none", "write host:port"),
+        ("EDGEMODEL_RATE_LIMIT", "-1", "write requests per second"),
+        ("EDGEMODEL_RATE_LIMIT", "nan", "write requests per second"),
     ],
 )
 def test_a_bad_value_is_named_with_an_example(name: str, value: str, hint: str) -> None:

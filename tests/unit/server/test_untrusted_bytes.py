@@ -13,7 +13,7 @@ from edgemodel_contract.task import Preprocessing, Recipe, TensorSpec
 from edgemodel_server.errors import BadRequestError, RequestError
 from edgemodel_server.forms import Upload, read_images
 from edgemodel_server.images import ImageInput, decode_image, to_tensor
-from edgemodel_server.protocol import decode_request
+from edgemodel_server.protocol import Signature, decode_request
 from tests.unit.server.test_predict import picture
 
 CARD = ModelCard(
@@ -26,6 +26,7 @@ CARD = ModelCard(
     ),
     comparison=Comparison(source_size=1, model_size=1),
 )
+SIGNATURE = Signature.of(CARD)
 VALID: dict[str, Any] = {
     "id": "a",
     "inputs": [
@@ -66,13 +67,13 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 @given(st.binary() | json_values.map(orjson.dumps))
 def test_any_body_is_a_request_or_a_bad_request(body: bytes) -> None:
     with pytest.raises(BadRequestError):
-        decode_request(body, CARD)
+        decode_request(body, None, SIGNATURE)
 
 
 @given(st.sampled_from(paths(VALID)), json_values)
 def test_a_request_with_anything_in_the_place_of_anything(path: tuple[Any, ...], new: Any) -> None:
     try:
-        request = decode_request(orjson.dumps(replaced(VALID, path, new)), CARD)
+        request = decode_request(orjson.dumps(replaced(VALID, path, new)), None, SIGNATURE)
     except BadRequestError as error:
         sentence = str(error)
     else:
@@ -84,7 +85,7 @@ def test_a_request_with_anything_in_the_place_of_anything(path: tuple[Any, ...],
 
 
 def test_the_untouched_request_is_read() -> None:
-    request = decode_request(orjson.dumps(VALID), CARD)
+    request = decode_request(orjson.dumps(VALID), None, SIGNATURE)
     assert request.id == "a"
     assert request.inputs["x"].tolist() == [[1, 2], [3, 4]]
     assert request.inputs["n"].tolist() == [5]

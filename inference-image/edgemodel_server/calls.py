@@ -1,0 +1,121 @@
+"""A request and its answer, as the inference endpoints see them: no more than they need, for there are many."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from starlette.types import Receive, Scope, Send
+
+from edgemodel_server.errors import BadRequestError, RefusedError, RequestError, TooLargeError, UnauthorizedError, shown
+
+JSON = b"application/json"
+BINARY = b"application/octet-stream"
+JOINED_BYTES = 64 * 1024
+"""Answers up to this size go out as one piece: to copy them costs less than to send pieces."""
+
+TIMEOUT_HEADERS = {b"x-request-timeout": 1.0, b"x-envoy-expected-rq-timeout-ms": 0.001}
+"""Headers that say how long the client waits, and their unit in seconds. Envoy, and with it Istio, sends the second."""
+
+
+class Call:
+    """One HTTP request whose headers are there. ``started`` is a time of ``time.perf_counter``."""
+
+    __slots__ = ("headers", "path", "query", "receive", "started", "timings")
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        """Of the headers that come more than once, the last counts."""
+        self.started = time.perf_counter()
+        self.headers: dict[bytes, bytes] = dict(scope["headers"])
+        self.path: str = scope["path"]
+        self.query: bytes = scope["query_string"]
+        self.receive = receive
+        self.timings: list[tuple[str, float]] = []
+
+    def header(self, name: bytes, default: str = "") -> str:
+        """The value of a header, by its name in lower case."""
+        value = self.headers.get(name)
+        return default if value is None else value.decode("latin-1")
+
+    def length(self, name: bytes) -> int | None:
+        """A header that is a number of bytes; None where it is missing.
+
+        Raises:
+            BadRequestError: it is no number.
+        """
+        value = self.headers.get(name)
+        if value is None:
+            return None
+        if not value.isdigit() or len(value) > 18:
+            raise BadRequestError(f"{name.decode().title()} is {shown(self.header(name))}; give a number of bytes")
+        return int(value)
+
+    def timeout(self, longest: float) -> float:
+        """Seconds that the client waits by its headers, at most ``longest``.
+
+        Raises:
+            BadRequestError: a header is no number.
+        """
+        for name, unit in TIMEOUT_HEADERS.items():
+            value = self.headers.get(name)
+            if value is None:
+                continue
+            try:
+                seconds = float(value) * unit
+            except ValueError:
+                seconds = -1.0
+            if not seconds >= 0:
+                raise BadRequestError(f"{name.decode().title()} is {shown(self.header(name))}; give a number from 0")
+            longest = min(longest, seconds or longest)
+        return longest
+
+
+@dataclass(slots=True)
+class Answer:
+    """One response; ``parts`` are its body."""
+
+    status: int
+    parts: list[bytes | memoryview]
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+    async def send(self, send: Send) -> None:
+        """Write it."""
+        parts = self.parts
+        size = sum(map(len, parts))
+        if len(parts) != 1 and size <= JOINED_BYTES:
+            parts = [b"".join(parts)]
+        self.headers.append((b"content-length", b"%d" % size))
+        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        for part in parts[:-1]:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": parts[-1], "more_body": False})
+
+
+def json_answer(content: Any, status: int = 200) -> Answer:
+    """``content`` as JSON."""
+    return Answer(status, [orjson.dumps(content)], [(b"content-type", JSON)])
+
+
+def error_answer(error: RequestError) -> Answer:
+    """``{"error": …}``, with the headers that the status calls for."""
+    answer = json_answer({"error": str(error)}, error.status)
+    answer.headers += error_headers(error)
+    return answer
+
+
+def error_headers(error: RequestError) -> list[tuple[bytes, bytes]]:
+    """Headers beside the body of an error (RFC 9110, 10.2.3 and 11.6.1; RFC 6750, 3)."""
+    if isinstance(error, RefusedError):
+        return [(b"retry-after", b"%d" % max(1, -int(-error.retry_after // 1)))]
+    if isinstance(error, TooLargeError):
+        # What is left of the body must not be taken for the next request.
+        return [(b"connection", b"close")]
+    if isinstance(error, UnauthorizedError):
+        return [(b"www-authenticate", b'Bearer realm="edgemodel"'), (b"www-authenticate", b'Basic realm="edgemodel"')]
+    return []
+
+
+def server_timing(timings: Iterable[tuple[str, float]]) -> tuple[bytes, bytes]:
+    """The header Server-Timing, from names and seconds; it is in milliseconds."""
+    return b"server-timing", ", ".join([f"{name};dur={seconds * 1e3:.3f}" for name, seconds in timings]).encode()

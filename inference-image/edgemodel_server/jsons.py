@@ -1,0 +1,63 @@
+"""JSON bodies, strictly: what two readers could read differently is refused."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from edgemodel_server.errors import BadRequestError, shown
+
+_DATA = "data"
+
+
+def loads(body: bytes | memoryview) -> Any:
+    """The value that ``body`` stands for.
+
+    Raises:
+        BadRequestError: not JSON by RFC 8259 (NaN and Infinity are not), not UTF-8, nested too deeply, or an object
+            that has a key twice.
+    """
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadRequestError(f"the body is not JSON (NaN and Infinity are not either): {error}") from error
+    # The parser takes the last of equal keys. Every key has a colon, and most bodies have no other colon.
+    content = bytes(body) if isinstance(body, memoryview) else body
+    try:
+        if content.count(b":") != _colons(value):
+            json.loads(content, object_pairs_hook=_without_twins)
+    except (RecursionError, ValueError) as error:
+        raise BadRequestError("the body is not JSON that this server reads: it is nested too deeply") from error
+    return value
+
+
+def _colons(value: Any) -> int:
+    """How many colons the shortest text of ``value`` has, but for those in objects among the elements of tensors."""
+    if isinstance(value, str):
+        return value.count(":")
+    if isinstance(value, list):
+        return sum(map(_colons, value))
+    if not isinstance(value, dict):
+        return 0
+    return sum(
+        1 + key.count(":") + (_colons_in_elements(item) if key == _DATA else _colons(item))
+        for key, item in value.items()
+    )
+
+
+def _colons_in_elements(data: Any) -> int:
+    while isinstance(data, list) and data and isinstance(data[0], list):
+        data = data[0]
+    if isinstance(data, list) and data and isinstance(data[0], str):
+        return sum(item.count(":") for item in data if isinstance(item, str))
+    return 0
+
+
+def _without_twins(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise BadRequestError(f"the body has the key {shown(key)} twice in one object")
+        found[key] = value
+    return found
