@@ -8,7 +8,7 @@ NODES_PER_SITE ?= 1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds format bench-control-plane clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds format bench-control-plane bench-serving clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -70,6 +70,9 @@ format: $(STAMP) ## format and fix what can be fixed
 
 bench-control-plane: $(STAMP) ## 1,000 EdgeModels × 2 sites: time to Ready, reaction time, memory, idle writes
 	@$(BIN)/python -m tests.bench.control_plane $(ARGS)
+
+bench-serving: $(STAMP) ## the server beside the raw loop and beside LitServe, BentoML, MLServer, KServe, FastAPI
+	@$(BIN)/python -m tests.bench.serving $(ARGS)
 
 clean: ## remove build output and the virtual environment (the caches of the local cluster stay)
 	@rm -rf build $(VENV)

@@ -14,6 +14,19 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def group_cpu_seconds(leader: int) -> float:
+    """User and system time so far of the living processes in the group that ``leader`` began."""
+    total = 0.0
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = file.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if int(fields[2]) == leader:
+            total += (int(fields[11]) + int(fields[12])) / _TICKS
+    return total
+
+
 def memory_mib(pid: int) -> tuple[float, float]:
     """Resident memory of a living process: (now, highest ever) in MiB."""
     lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
