@@ -6,9 +6,11 @@ STAMP := $(VENV)/.installed
 SITES ?= 2
 NODES_PER_SITE ?= 1
 ARGS ?=
+PROTO := edgemodel_server/grpc_service/open_inference.proto
+PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds format bench-control-plane bench-serving clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds protos format bench-control-plane bench-serving clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -53,16 +55,24 @@ test-api: $(STAMP) ## the operator against a real kube-apiserver, controller-man
 test-e2e: $(STAMP) ## the whole local cluster: sites cut off, operator killed, bad input
 	@$(BIN)/python -m pytest tests/cluster tests/e2e $(ARGS)
 
-check: $(STAMP) ## formatting, lint, types, layers, CRD drift
+check: $(STAMP) ## formatting, lint, types, layers, CRD and protocol drift
 	@mkdir -p build
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports > build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
 	@$(BIN)/python -m edgemodel_operator.crd crds/edgemodels.yaml --check
+	@rm -rf build/protos && mkdir -p build/protos
+	@$(PROTOC) --python_out=build/protos --pyi_out=build/protos $(PROTO)
+	@for file in $(notdir $(basename $(PROTO)))_pb2.py $(notdir $(basename $(PROTO)))_pb2.pyi; do \
+		cmp -s build/protos/$(dir $(PROTO))$$file inference-image/$(dir $(PROTO))$$file \
+		|| { echo "$(dir $(PROTO))$$file is not what $(notdir $(PROTO)) says: run make protos"; exit 1; }; done
 
 crds: $(STAMP) ## write crds/ from operator/edgemodel_operator/api/
 	@$(BIN)/python -m edgemodel_operator.crd crds/edgemodels.yaml
+
+protos: $(STAMP) ## write the Python code of the gRPC protocol
+	@$(PROTOC) --python_out=inference-image --pyi_out=inference-image $(PROTO)
 
 format: $(STAMP) ## format and fix what can be fixed
 	@$(BIN)/ruff format .

@@ -32,16 +32,25 @@ def main() -> None:
 
     import uvloop
 
-    from edgemodel_server.process import listen, serve
+    from edgemodel_server.listening import listen
+    from edgemodel_server.process import serve
+    from edgemodel_server.tls import CertificateError
 
+    address = settings.listen
     try:
-        listener = listen(settings.listen)
+        listener = listen(address)
+        admin = None
+        if settings.admin_listen:
+            address = settings.admin_listen
+            admin = listen(address)
     except OSError as error:
-        _fail(f"cannot listen on {settings.listen[0]}:{settings.listen[1]}: {error.strerror}", EXIT_FAILED)
+        _fail(f"cannot listen on {address[0]}:{address[1]}: {error.strerror}", EXIT_FAILED)
     try:
-        uvloop.run(serve(settings, listener, started))
-    except ModelError as error:
+        uvloop.run(serve(settings, listener, admin, started))
+    except (ModelError, CertificateError) as error:
         _fail(str(error), EXIT_BAD_INPUT)
+    except OSError as error:
+        _fail(f"{error} ({error.filename})" if error.filename else str(error), EXIT_FAILED)
 
 
 def _fail(sentence: str, status: int) -> NoReturn:

@@ -6,8 +6,10 @@ from edgemodel_contract.task import Datatype, TensorSpec
 from edgemodel_server.protocol import MODEL_VERSION, PLATFORM
 from edgemodel_server.service import Service
 
+Configuration = dict[str, Any]
 
-def model_config(service: Service) -> dict[str, Any]:
+
+def model_config(service: Service) -> Configuration:
     """How the model is served. As there, dimensions are without the batch where ``max_batch_size`` is not 0.
 
     Raises:
@@ -16,7 +18,7 @@ def model_config(service: Service) -> dict[str, Any]:
     card = service.model().engine.card
     size = service.scheduler.batch_size
     batched = 0 if size == 1 else size
-    config: dict[str, Any] = {
+    config: Configuration = {
         "name": card.name,
         "platform": PLATFORM,
         "backend": "onnxruntime",

@@ -7,8 +7,10 @@ WEIGHT = 0.2
 INLINE_SECONDS = 0.0002
 """Handing an inference to a thread and its result back takes about half of this."""
 INLINE_BYTES = 16 * 1024
+HOLD_UP_SECONDS = 0.002
+"""The event loop should not stand still for longer."""
 PROOF = 32
-"""Short runs in a row that make the next one trusted to be short."""
+"""Short runs, more than others, that make the next one trusted to be short."""
 LONGEST_PROOF = 1 << 16
 
 
@@ -49,25 +51,27 @@ def wait(times: RunTimes, rows: int, largest: int, workers: int) -> float:
 class Trust:
     """Whether the model may run on the event loop, where it holds up all others.
 
-    What a run will take is not known before, and with some models the client decides it: so trust is earned by a
-    number of short runs in a row, and one that was not short doubles the number.
+    What a run will take is not known before, and with some models the client decides it: so trust is earned by short
+    runs, lost again by others, and one that held up the loop doubles the number needed.
     """
 
     def __init__(self) -> None:
         """None yet."""
-        self._short = 0
+        self._earned = 0
         self._proof = PROOF
 
     def permits(self, size: int) -> bool:
         """Whether inputs of ``size`` bytes may."""
-        return self._short >= self._proof and size <= INLINE_BYTES
+        return self._earned >= self._proof and size <= INLINE_BYTES
 
     def observe(self, size: int, seconds: float) -> None:
         """Inputs of ``size`` bytes took ``seconds`` of a CPU."""
         if size > INLINE_BYTES:
             return
         if seconds <= INLINE_SECONDS:
-            self._short += 1
+            self._earned = min(self._earned + 1, 2 * self._proof)
+        elif seconds <= HOLD_UP_SECONDS:
+            self._earned = max(self._earned - 1, 0)
         else:
-            self._short = 0
+            self._earned = 0
             self._proof = min(self._proof * 2, LONGEST_PROOF)

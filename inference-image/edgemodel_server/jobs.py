@@ -50,8 +50,8 @@ class Job:
             self.future.set_exception(error)
             self.future.exception()  # a part of a request that failed already has nobody who looks
 
-    def leave(self, _: object = None) -> None:
-        """For ``future.add_done_callback``: nobody waits any more, so a batch of none but such ends."""
+    def leave(self) -> None:
+        """Nobody waits any more: a batch of none but such jobs ends."""
         if self.batch is not None:
             self.batch.end_if_abandoned()
 
@@ -70,14 +70,21 @@ class Batch:
 
     def end_if_abandoned(self) -> None:
         """Stop the computation if it still runs and nobody waits for any part of it."""
-        if not self._over and all(job.future.done() for job in self.jobs):
+        if not self._over and self.is_abandoned:
             self._stop.set()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody waits for any part of it."""
+        return all(job.future.done() for job in self.jobs)
 
     def compute(self, engine: Engine) -> list[list[Array] | RequestError]:
         """Each job's outputs, or why it has none. Where the model fails on the batch, each job is tried alone: only
         those fail that fail by themselves."""
         jobs = self.jobs
-        if len(jobs) == 1:
+        if self.is_abandoned:
+            answers: list[list[Array] | RequestError] = [[] for _ in jobs]
+        elif len(jobs) == 1:
             answers = [self._alone(engine, jobs[0])]
         else:
             try:

@@ -34,16 +34,24 @@ def loads(body: bytes | memoryview) -> Any:
 
 def _colons(value: Any) -> int:
     """How many colons the shortest text of ``value`` has, but for those in objects among the elements of tensors."""
-    if isinstance(value, str):
-        return value.count(":")
-    if isinstance(value, list):
-        return sum(map(_colons, value))
-    if not isinstance(value, dict):
-        return 0
-    return sum(
-        1 + key.count(":") + (_colons_in_elements(item) if key == _DATA else _colons(item))
-        for key, item in value.items()
-    )
+    count = 0
+    open_values = [value]
+    while open_values:
+        item = open_values.pop()
+        if isinstance(item, dict):
+            count += len(item)
+            for key, inner in item.items():
+                if ":" in key:
+                    count += key.count(":")
+                if key == _DATA:
+                    count += _colons_in_elements(inner)
+                elif not isinstance(inner, int | float):
+                    open_values.append(inner)
+        elif isinstance(item, list):
+            open_values += item
+        elif isinstance(item, str):
+            count += item.count(":")
+    return count
 
 
 def _colons_in_elements(data: Any) -> int:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import numpy as np
@@ -21,7 +22,7 @@ from edgemodel_server.cpus import Parallelism
 from edgemodel_server.datatypes import Array
 from edgemodel_server.engine import Engine
 from edgemodel_server.errors import DeadlineError, HopelessError, OverloadedError, RequestError
-from edgemodel_server.estimates import RunTimes, Trust, wait
+from edgemodel_server.estimates import INLINE_SECONDS, RunTimes, Trust, wait
 from edgemodel_server.jobs import Batch, Job, Result, failures
 from edgemodel_server.metrics import Metrics
 from edgemodel_server.warm_up import Profile
@@ -62,7 +63,7 @@ class Scheduler:
         """Of all jobs that wait or are computed."""
         self._changed = threading.Condition()
         self._queue: deque[Job] = deque()
-        metrics.queued.set_function(lambda: len(self._queue))
+        metrics.queued.set_function(lambda: self.waiting)
         self._expected = 1
         self._closed = False
         self._threads: list[threading.Thread] = []
@@ -78,6 +79,11 @@ class Scheduler:
     def batch_size(self) -> int:
         """The most rows of several requests that are computed together; 1: each request on its own."""
         return min(self._batching.size, self._profile.rows) if self._profile.independent else 1
+
+    @property
+    def waiting(self) -> int:
+        """Requests, or parts of them, that no worker has taken yet."""
+        return len(self._queue)
 
     @property
     def batch_delay(self) -> float:
@@ -222,7 +228,7 @@ class Scheduler:
                 thread.start()
         for job in jobs:
             self._rows += job.rows
-            job.future.add_done_callback(job.leave)
+            job.future.add_done_callback(partial(self._on_done, job))
         with self._changed:
             was_empty = not self._queue
             self._queue.extend(jobs)
@@ -240,9 +246,6 @@ class Scheduler:
         idle_since = time.perf_counter()
         with self._changed:
             while True:
-                while self._queue and self._queue[0].future.done():
-                    self._forget(self._queue.popleft())
-                now = time.perf_counter()
                 if not self._queue:
                     if self._closed:
                         return None
@@ -250,23 +253,26 @@ class Scheduler:
                     if time.perf_counter() - idle_since > self._batching.delay:
                         self._expected = 1
                     continue
+                now = time.perf_counter()
                 delay = hold(self._queue, self.batch_size, self._expected, self._batching.delay, now)
-                if delay > 0 and not self._closed:
-                    self._changed.wait(delay)
-                    continue
-                taken = take(self._queue, self.batch_size)
-                jobs = [job for job in taken if not job.future.done()]
-                for job in taken:
-                    if job.future.done():
-                        self._forget(job)
-                if jobs:
-                    batch = Batch(jobs)
+                if delay <= 0 or self._closed:
+                    batch = Batch(take(self._queue, self.batch_size))
                     self._expected = batch.rows
                     return batch
+                self._changed.wait(delay)
 
-    def _forget(self, job: Job) -> None:
-        """Of a job that nobody waits for any more."""
-        job.future.get_loop().call_soon_threadsafe(self._left, [job])
+    def _on_done(self, job: Job, _: object) -> None:
+        """Nobody waits for ``job`` any more, for it has its answer or its caller has gone."""
+        if job.batch is None:
+            with self._changed:
+                # A worker may just have taken it.
+                waits = job.batch is None
+                if waits:
+                    self._queue.remove(job)
+            if waits:
+                self._left([job])
+                return
+        job.leave()
 
     def _left(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
@@ -294,7 +300,7 @@ class Scheduler:
         waits = [began - job.submitted for job in batch.jobs]
         self._metrics.computed(batch.rows, seconds, waits)
         self._times.observe(batch.rows, seconds)
-        if len(batch.jobs) == 1:
+        if len(batch.jobs) == 1 or cpu <= INLINE_SECONDS:
             self._trust.observe(_size(batch.jobs[0].inputs), cpu)
         for job, answer, waited in zip(batch.jobs, answers, waits, strict=True):
             if isinstance(answer, RequestError):

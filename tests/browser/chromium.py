@@ -72,6 +72,14 @@ def look_as(chrome: Chrome, width: int, height: int, scheme: str = "light") -> N
     )
 
 
+def visit(chrome: Chrome, url: str) -> None:
+    """Open ``url``; what the page before it said or asked for is forgotten."""
+    chrome.get("about:blank")
+    complaints(chrome)
+    requests(chrome)
+    chrome.get(url)
+
+
 def complaints(chrome: Chrome) -> list[str]:
     """What the browser's console said since the last call: script errors, violations of the page's policy."""
     return [entry["message"] for entry in chrome.get_log("browser")]  # type: ignore[no-untyped-call]

@@ -11,7 +11,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from tests.browser.chromium import complaints, look_as, requests
+from tests.browser.chromium import complaints, look_as, requests, visit
 from tests.unit.server.builders import brighter_side, identity, write_folder
 from tests.unit.server.test_page import CANDIDATES, NASTY, put_beside
 from tests.unit.server.test_predict import picture
@@ -37,8 +37,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 def page(request: pytest.FixtureRequest, chrome: Chrome, server: Running) -> Iterator[Chrome]:
     """The page as seen on a desktop and on a phone; nothing may have gone wrong in it, nor reached elsewhere."""
     look_as(chrome, *WIDTHS[request.param])
-    chrome.get(f"{server.url}/")
-    complaints(chrome), requests(chrome)
+    visit(chrome, f"{server.url}/")
     yield chrome
     assert complaints(chrome) == []
     assert [url for url in requests(chrome) if not url.startswith((server.url, f"blob:{server.url}", "data:"))] == []
@@ -108,7 +107,7 @@ def test_the_report_can_be_opened(page: Chrome) -> None:
 
 def test_an_error_is_said_in_the_servers_words(chrome: Chrome, server: Running, tmp_path: Path) -> None:
     look_as(chrome, *WIDTHS["desktop"])
-    chrome.get(f"{server.url}/")
+    visit(chrome, f"{server.url}/")
     file = tmp_path / "notes.png"
     file.write_text("no image")
     chrome.find_element(By.ID, "file").send_keys(str(file))
@@ -124,11 +123,11 @@ def test_an_error_is_said_in_the_servers_words(chrome: Chrome, server: Running, 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_looks_like_the_visitors_other_pages(chrome: Chrome, server: Running, scheme: str) -> None:
     look_as(chrome, *WIDTHS["desktop"], scheme)
-    chrome.get(f"{server.url}/docs")
+    visit(chrome, f"{server.url}/docs")
     colour: str = chrome.execute_script("return getComputedStyle(document.body).backgroundColor")
     brightness = sum(map(int, colour.removeprefix("rgb(").removesuffix(")").split(",")))
     assert (brightness < 200) is (scheme == "dark")
-    chrome.get(f"{server.url}/")
+    visit(chrome, f"{server.url}/")
     screenshot(chrome, f"page-{scheme}")
     assert complaints(chrome) == []
 
@@ -140,7 +139,7 @@ def test_names_full_of_markup_stay_names(chrome: Chrome, tmp_path: Path) -> None
     image.write_bytes(picture(bright="right"))
     look_as(chrome, *WIDTHS["phone"])
     with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
-        chrome.get(f"{server.url}/")
+        visit(chrome, f"{server.url}/")
         assert find(chrome, "h1").text == NASTY
         chrome.find_element(By.ID, "file").send_keys(str(image))
         wait_for_text(chrome, "#predictions h3", labels[1])
@@ -151,7 +150,7 @@ def test_a_large_input_has_an_example_too(chrome: Chrome, tmp_path: Path) -> Non
     folder = write_folder(tmp_path, identity(["FP32"], ["N", 3, 224, 224]))
     look_as(chrome, *WIDTHS["desktop"])
     with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
-        chrome.get(f"{server.url}/")
+        visit(chrome, f"{server.url}/")
         find(chrome, "#send").click()
         wait_for_text(chrome, "#answer pre", f"… {3 * 224 * 224 - 200} more")
         assert complaints(chrome) == []

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.serving.models import BenchModel
+from tests.bench.usage import descendants
 
 READY_SECONDS = 90.0
 STOP_SECONDS = 30.0
@@ -126,9 +127,11 @@ def running(server: Server, ready: str = "/v2/health/ready") -> Iterator[Server]
         server.wait_until_ready(ready)
         yield server
     finally:
+        family = descendants(server.pid)
         server.stop()
-        with suppress(ProcessLookupError):
-            os.killpg(server.process.pid, signal.SIGKILL)
+        for pid in family:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def edgemodel(model: BenchModel, cpus: Sequence[int], **env: str) -> Server:

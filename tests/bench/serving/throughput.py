@@ -13,7 +13,7 @@ from tests.bench.serving.processes import LOG, Server, edgemodel, running
 from tests.bench.serving.raw import raw_loop
 from tests.bench.serving.requests import binary_request, grpc_message, json_request
 from tests.bench.serving.section import Section, Setting, duration
-from tests.bench.usage import group_cpu_seconds
+from tests.bench.usage import tree_cpu_seconds
 
 CLIENTS = 16
 RESNET_CLIENTS = 4
@@ -130,9 +130,9 @@ def _load(server: Server, ask: Callable[[], load.Result]) -> tuple[load.Result, 
     Raises:
         RuntimeError: it answered errors, or nothing: that is no throughput.
     """
-    before = group_cpu_seconds(server.pid)
+    before = tree_cpu_seconds(server.pid)
     result = ask()
-    used = group_cpu_seconds(server.pid) - before
+    used = tree_cpu_seconds(server.pid) - before
     if set(result.statuses()) != {200} or result.unanswered:
         raise RuntimeError(
             f"{server.program} answered {result.statuses()}, {result.unanswered} clients waited in vain; see {LOG}"

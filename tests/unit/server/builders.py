@@ -81,6 +81,15 @@ def brighter_side(
     return _model(nodes, [image], [_floats("scores", ["N", 3])], weights)
 
 
+def dynamically_quantized(features: int = 4) -> onnx.ModelProto:
+    """``x`` (N, features) → ``y`` (N, features): rounded to 255 steps of the batch's own range."""
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["y"]),
+    ]
+    return _model(nodes, [_floats("x", ["N", features])], [_floats("y", ["N", features])])
+
+
 def picky_lookup() -> onnx.ModelProto:
     """``index`` INT64 (N) → ``value`` (N): refuses indices over 2."""
     node = helper.make_node("Gather", ["table", "index"], ["value"])

@@ -182,7 +182,7 @@ async def test_a_model_that_fails_is_a_500_that_says_so(serve: Serve) -> None:
     "headers",
     [
         {"content-type": "text/plain"},
-        {"content-type": "application/octet-stream"},
+        {"content-type": "application/x-www-form-urlencoded"},
         {"content-type": "application/json", "content-encoding": "br"},
         {"content-type": "application/json", "content-encoding": "gzip, gzip"},
     ],

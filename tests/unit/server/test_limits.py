@@ -8,6 +8,7 @@ import pytest
 
 from edgemodel_server.datatypes import Array
 from edgemodel_server.engine import Engine, Stop
+from edgemodel_server.estimates import RunTimes
 from tests.unit.server.builders import brighter_side, mlp
 from tests.unit.server.conftest import Serve
 
@@ -107,3 +108,84 @@ async def test_health_answers_while_the_model_computes(serve: Serve, monkeypatch
     finally:
         engine.release.set()
     assert (await computing).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "value"), [("x-request-timeout", "0.05"), ("x-envoy-expected-rq-timeout-ms", "50"), (None, "50000")]
+)
+async def test_a_request_whose_time_runs_out_is_a_504(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, header: str | None, value: str
+) -> None:
+    client = await serve(mlp())
+    engine = HeldEngine(monkeypatch)
+    try:
+        late = await client.post(
+            INFER,
+            json={**REQUEST, "parameters": {} if header else {"timeout": int(value)}},
+            headers={header: value} if header else {},
+        )
+    finally:
+        engine.release.set()
+    assert late.status_code == 504
+    assert "time ran out" in late.json()["error"]
+    assert 'edgemodel_requests_rejected_total{reason="expired"} 1.0' in (await client.get("/metrics")).text
+    assert (await client.post(INFER, json=REQUEST)).status_code == 200
+
+
+async def test_nobody_waits_longer_than_the_server_allows(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await serve(mlp(), {"EDGEMODEL_REQUEST_TIMEOUT_SECONDS": "0.05"})
+    engine = HeldEngine(monkeypatch)
+    try:
+        late = await client.post(INFER, json={**REQUEST, "parameters": {"timeout": 2**62}})
+    finally:
+        engine.release.set()
+    assert late.status_code == 504
+
+
+@pytest.mark.parametrize(
+    ("timeout", "headers", "message"),
+    [
+        (-1, {}, "parameters.timeout is -1; give microseconds"),
+        (True, {}, "parameters.timeout is True"),
+        (1.5, {}, "parameters.timeout is 1.5"),
+        (0, {"x-request-timeout": "soon"}, "X-Request-Timeout is 'soon'; give a number from 0"),
+        (0, {"x-request-timeout": "nan"}, "X-Request-Timeout is 'nan'"),
+        (0, {"x-request-timeout": "-1"}, "X-Request-Timeout is '-1'"),
+    ],
+)
+async def test_a_timeout_that_is_none_is_a_400(
+    serve: Serve, timeout: object, headers: dict[str, str], message: str
+) -> None:
+    client = await serve(mlp())
+    response = await client.post(INFER, json={**REQUEST, "parameters": {"timeout": timeout}}, headers=headers)
+    assert response.status_code == 400
+    assert message in response.json()["error"]
+
+
+async def test_a_request_that_cannot_be_in_time_is_refused_before_its_body_is_read(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        await asyncio.Event().wait()
+        yield b""
+
+    client = await serve(mlp())
+    monkeypatch.setattr(RunTimes, "of", lambda _, rows: 20.0 * rows)
+    engine = HeldEngine(monkeypatch)
+    computing = asyncio.create_task(client.post(INFER, json=REQUEST))
+    try:
+        assert await asyncio.to_thread(engine.begun.wait, 30)
+        refused = await client.post(INFER, content=never(), headers={"x-request-timeout": "30"})
+    finally:
+        engine.release.set()
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "20"
+    assert (await computing).status_code == 200
+
+
+async def test_the_answer_says_where_the_time_went(serve: Serve) -> None:
+    client = await serve(mlp())
+    timing = (await client.post(INFER, json=REQUEST)).headers["server-timing"]
+    parts = dict(part.split(";dur=") for part in timing.split(", "))
+    assert list(parts) == ["decode", "queue", "compute"]
+    assert all(float(milliseconds) >= 0 for milliseconds in parts.values())

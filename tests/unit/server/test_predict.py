@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgemodel_contract.task import Datatype, Preprocessing
+from edgemodel_contract.task import Datatype, Preprocessing, TensorSpec
 from tests.unit.server.builders import brighter_side, mlp
 from tests.unit.server.conftest import Serve
 
@@ -179,3 +179,54 @@ async def test_a_query_of_many_fields_is_a_400(serve: Serve) -> None:
     response = await client.post(f"/predict?{'&'.join(['top_k=1'] * 100)}", files={"image": picture()})
     assert response.status_code == 400
     assert "more than 16 fields" in response.json()["error"]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("channels", [1, 3])
+async def test_the_body_may_be_the_image_itself(serve: Serve, kind: str, mode: str, channels: int) -> None:
+    client = await serve(brighter_side(channels))
+    for side, label in (("left", "0"), ("right", "1")):
+        content = picture((16, 16), side, mode, kind)
+        response = await client.post("/predict", content=content, headers={"content-type": f"image/{kind.lower()}"})
+        assert response.json()["label"] == label, response.text
+
+
+async def test_a_body_that_is_no_image_is_refused(serve: Serve) -> None:
+    client = await serve(brighter_side())
+    response = await client.post("/predict", content=b"nothing", headers={"content-type": "image/png"})
+    assert response.status_code == 415
+    assert "the body is not an image in one of PNG" in response.json()["error"]
+
+
+async def test_top_k_gives_the_most_probable_classes_in_order(serve: Serve) -> None:
+    client = await serve(brighter_side(), labels=["left", "right", "neither"])
+    files = [("image", ("x.png", picture(bright=side))) for side in ("right", "left")]
+    best = (await client.post("/predict?top_k=2", files=files[:1])).json()
+    assert best["label"] == "right"
+    assert [item["label"] for item in best["top"]] == ["right", "left"]
+    assert best["top"][0] == {"label": "right", "probability": best["probability"]}
+    both = (await client.post("/predict?top_k=9", files=files)).json()["predictions"]
+    assert [[item["label"] for item in one["top"]] for one in both] == [
+        ["right", "left", "neither"],
+        ["left", "right", "neither"],
+    ]
+    assert all(sum(item["probability"] for item in one["top"]) == pytest.approx(1, abs=1e-5) for one in both)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1001", "", "9" * 5000, "²"])
+async def test_a_top_k_that_is_none_is_a_400(serve: Serve, value: str) -> None:
+    client = await serve(brighter_side())
+    response = await client.post("/predict", params={"top_k": value}, files=[("image", ("x.png", picture()))])
+    assert response.status_code == 400
+    assert "top_k is" in response.json()["error"]
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+async def test_many_images_are_answered_in_order_whatever_batch_the_model_takes(serve: Serve, fixed: bool) -> None:
+    inputs = [TensorSpec(name="image", datatype="FP32", shape=(1, 1, 8, 8))] if fixed else None
+    client = await serve(brighter_side(), inputs=inputs)
+    sides = ["left", "right", "right", "left"] * 16
+    response = await predict(client, *(picture(bright=side) for side in sides))
+    labels = [item["label"] for item in response.json()["predictions"]]
+    assert labels == ["0" if side == "left" else "1" for side in sides]

@@ -35,7 +35,13 @@ class Running(NamedTuple):
 def command(folder: Path, **env: str) -> tuple[list[str], dict[str, str]]:
     """The program without HOME or any other variable, which a container may not have either."""
     script = Path(sys.executable).with_name("edgemodel-serve")
-    return [str(script)], {"EDGEMODEL_MODEL_DIR": str(folder), "EDGEMODEL_LISTEN": "127.0.0.1:0", **env}
+    return [str(script)], {
+        "EDGEMODEL_MODEL_DIR": str(folder),
+        "EDGEMODEL_LISTEN": "127.0.0.1:0",
+        "EDGEMODEL_GRPC_LISTEN": "127.0.0.1:0",
+        "EDGEMODEL_ADMIN_LISTEN": "127.0.0.1:0",
+        **env,
+    }
 
 
 @contextmanager

@@ -1,0 +1,120 @@
+"""Certificates from a folder, as a mounted Secret has them, for HTTP and gRPC; read again when they change."""
+
+import logging
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgemodel_server.watching import Watched
+
+if TYPE_CHECKING:
+    import grpc
+
+logger = logging.getLogger(__name__)
+
+CERTIFICATE = "tls.crt"
+KEY = "tls.key"
+CLIENT_AUTHORITY = "ca.crt"
+
+
+class CertificateError(Exception):
+    """The folder has no usable certificate; the message is a sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """One state of the folder, as PEM. ``authority`` None: clients need no certificate."""
+
+    certificate: bytes
+    key: bytes
+    authority: bytes | None
+
+
+class Certificates:
+    """The certificate in use. Whether clients must show one of their own is decided once, at start."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder.
+
+        Raises:
+            CertificateError: no certificate, no key, or they do not belong together.
+        """
+        self._folder = Watched(folder)
+        self._material = read_material(folder)
+        self._context = new_context(folder)
+        self._entry = new_context(folder)
+        self._entry.sni_callback = self._use_current
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """For a listener: each handshake uses the certificate that is current then."""
+        return self._entry
+
+    def grpc_credentials(self) -> "grpc.ServerCredentials":
+        """For a port of gRPC: likewise."""
+        import grpc
+
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(self._material),
+            lambda: _configuration(self._material),
+            require_client_authentication=self._material.authority is not None,
+        )
+
+    def refresh(self, now: float) -> bool:
+        """Read the folder again if it changed, and say whether a new certificate is in use; an unusable one is not."""
+        if not self._folder.changed(now):
+            return False
+        try:
+            material, context = read_material(self._folder.path), new_context(self._folder.path)
+        except CertificateError as error:
+            logger.error("%s; the certificate read before stays in use", error)
+            return False
+        if (material.authority is None) != (self._material.authority is None):
+            logger.error("%s came or went in %s; restart the server", CLIENT_AUTHORITY, self._folder.path)
+            return False
+        self._material, self._context = material, context
+        return True
+
+    def _use_current(self, connection: ssl.SSLSocket | ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        connection.context = self._context
+
+
+def read_material(folder: Path) -> Material:
+    """The files of the folder. Raises CertificateError if one of the first two is missing."""
+    try:
+        authority = folder / CLIENT_AUTHORITY
+        return Material(
+            (folder / CERTIFICATE).read_bytes(),
+            (folder / KEY).read_bytes(),
+            authority.read_bytes() if authority.exists() else None,
+        )
+    except OSError as error:
+        raise CertificateError(
+            f"cannot read {error.filename} ({error.strerror}): set EDGEMODEL_TLS_DIR to a folder with "
+            f"{CERTIFICATE} and {KEY}"
+        ) from error
+
+
+def new_context(folder: Path) -> ssl.SSLContext:
+    """TLS 1.2 or later with the folder's certificate. Raises CertificateError if it cannot be used."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
+        if (folder / CLIENT_AUTHORITY).exists():
+            context.load_verify_locations(folder / CLIENT_AUTHORITY)
+            context.verify_mode = ssl.CERT_REQUIRED
+    except (OSError, ssl.SSLError) as error:
+        raise CertificateError(
+            f"the certificate in {folder} cannot be used ({error.strerror or error}): {CERTIFICATE} and {KEY} must be "
+            "PEM and belong together"
+        ) from error
+    return context
+
+
+def _configuration(material: Material) -> "grpc.ServerCertificateConfiguration":
+    import grpc
+
+    return grpc.ssl_server_certificate_configuration([(material.key, material.certificate)], material.authority)
