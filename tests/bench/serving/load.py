@@ -8,9 +8,9 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 LOST = 0
 """Status of a request whose connection ended without an answer."""
@@ -121,13 +121,34 @@ class Connection(asyncio.Protocol):
             answered(status)
 
 
+class Asks(Protocol):
+    """A connection over which one request at a time is asked."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can take a request."""
+
+    def send(self, request: bytes, answered: Callable[[int], None]) -> None:
+        """Ask; ``answered`` is called once, with the status."""
+
+    def close(self) -> None:
+        """Ask nothing more."""
+
+
 async def connect(port: int) -> Connection:
     """A connection to the server on this machine."""
     _, connection = await asyncio.get_running_loop().create_connection(Connection, "127.0.0.1", port)
     return connection
 
 
-async def closed_loop(port: int, request: bytes, clients: int, seconds: float, warm_up: float = 0.5) -> Result:
+async def closed_loop(
+    port: int,
+    request: bytes,
+    clients: int,
+    seconds: float,
+    warm_up: float = 0.5,
+    connect: Callable[[int], Awaitable[Asks]] = connect,
+) -> Result:
     """``clients`` that each send the next request when they have the answer to the last, for ``seconds``.
 
     Answers of the first ``warm_up`` seconds, before that time, are not counted.
@@ -139,7 +160,7 @@ async def closed_loop(port: int, request: bytes, clients: int, seconds: float, w
     finished = [loop.create_future() for _ in range(clients)]
     connections = [await connect(port) for _ in range(clients)]
 
-    def drive(connection: Connection, done: "asyncio.Future[None]") -> None:
+    def drive(connection: Asks, done: "asyncio.Future[None]") -> None:
         sent = 0.0
 
         def ask() -> None:

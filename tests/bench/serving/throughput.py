@@ -76,7 +76,9 @@ def against_peers_over_grpc(setting: Setting) -> Section:
         "MLP with 64 inputs over gRPC, raw contents",
         setting,
         model,
-        lambda server: asyncio.run(grpc_load.closed_loop(server.grpc_port, message, CLIENTS, setting.seconds)),
+        lambda server: asyncio.run(
+            load.closed_loop(server.grpc_port, message, CLIENTS, setting.seconds, connect=grpc_load.connect)
+        ),
         grpc=True,
     )
 

@@ -3,12 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
+import grpc
 import numpy as np
 import pytest
 
 from edgemodel_server.grpc_service import open_inference_pb2
 from tests.bench.report import Goal, goal_rows
+from tests.bench.serving import grpc_load
+from tests.bench.serving.grpc_load import METHOD
 from tests.bench.serving.load import LOST, Answer, Result, closed_loop, open_loop, post
 from tests.bench.serving.overload import Phases, recovery
 from tests.bench.serving.requests import grpc_message
@@ -146,6 +150,31 @@ def test_the_grpc_message_is_what_the_protocol_says() -> None:
         [2, 300],
     )
     assert request.raw_input_contents[0] == data.tobytes()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_call_over_grpc_is_one_that_a_grpc_server_answers(fails: bool) -> None:
+    calls: list[bytes] = []
+
+    async def answer(request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        calls.append(request)
+        if fails:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "busy")
+        return b"answer"
+
+    handler: Any = grpc.unary_unary_rpc_method_handler(answer)
+    _, service, method = METHOD.split("/")
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(service, {method: handler})])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    # Longer together than the window that a connection begins with.
+    request = b"x" * 10_000
+    result = await closed_loop(port, request, clients=2, seconds=0.5, warm_up=0, connect=grpc_load.connect)
+    await server.stop(None)
+    assert result.statuses().keys() == {LOST if fails else 200}
+    assert result.total == len(calls) >= 8
+    assert set(calls) == {request}
 
 
 @pytest.mark.parametrize(
