@@ -46,7 +46,7 @@ def main() -> int:
     LOG.unlink(missing_ok=True)
     setting = Setting(cpus, 5.0, 3, 20_000)
     if arguments.quick:
-        setting = Setting(cpus, 1.0, 1, 5_000)
+        setting = Setting(cpus, 2.0, 1, 5_000)
     progress = Progress()
     sections: dict[str, Section] = {}
     failures: list[str] = []

@@ -5,7 +5,7 @@ import statistics
 
 from tests.bench.report import Goal
 from tests.bench.serving import load, models
-from tests.bench.serving.processes import edgemodel, running
+from tests.bench.serving.processes import edgemodel, paused, running
 from tests.bench.serving.requests import binary_request
 from tests.bench.serving.section import Section, Setting, duration
 
@@ -23,14 +23,11 @@ def batching(setting: Setting) -> Section:
         running(edgemodel(model, setting.cpus.server, EDGEMODEL_MAX_BATCH_SIZE="1")) as single,
     ):
         for _ in range(setting.rounds):
-            many = [
-                asyncio.run(load.closed_loop(server.port, request, CLIENTS, setting.seconds)).rate
-                for server in (single, batched)
-            ]
-            one = [
-                asyncio.run(load.closed_loop(server.port, request, 1, setting.seconds)).latency(0.5)
-                for server in (single, batched)
-            ]
+            many, one = [], []
+            for server, other in ((single, batched), (batched, single)):
+                with paused(other):
+                    many.append(asyncio.run(load.closed_loop(server.port, request, CLIENTS, setting.seconds)).rate)
+                    one.append(asyncio.run(load.closed_loop(server.port, request, 1, setting.seconds)).latency(0.5))
             rates.append(many)
             medians.append(one)
             gains.append(many[1] / many[0])
@@ -60,13 +57,13 @@ def splitting(setting: Setting) -> Section:
         running(edgemodel(model, setting.cpus.server)) as one,
         running(edgemodel(model, cpus)) as many,
     ):
-        times = [
-            [
-                asyncio.run(load.closed_loop(server.port, request, 1, setting.seconds * 2)).latency(0.5)
-                for server in (one, many)
-            ]
-            for _ in range(setting.rounds)
-        ]
+        times: list[list[float]] = []
+        for _ in range(setting.rounds):
+            times.append([])
+            for server, other in ((one, many), (many, one)):
+                with paused(other):
+                    result = asyncio.run(load.closed_loop(server.port, request, 1, setting.seconds * 2))
+                times[-1].append(result.latency(0.5))
     serial, parallel = (statistics.median(pair[index] for pair in times) for index in (0, 1))
     ideal = serial / len(cpus)
     section = Section(

@@ -5,7 +5,7 @@ import statistics
 
 from tests.bench.report import Goal
 from tests.bench.serving import load, models
-from tests.bench.serving.processes import edgemodel, running
+from tests.bench.serving.processes import edgemodel, paused, running
 from tests.bench.serving.raw import raw_loop
 from tests.bench.serving.requests import json_request
 from tests.bench.serving.section import Section, Setting, duration
@@ -21,7 +21,8 @@ def added_latency(setting: Setting) -> Section:
     added, medians, tails = [], [], []
     with running(edgemodel(model, setting.cpus.server)) as server:
         for _ in range(setting.rounds):
-            raw = raw_loop(model, setting.cpus.server, setting.seconds / 2)
+            with paused(server):
+                raw = raw_loop(model, setting.cpus.server, setting.seconds / 2)
             alone = asyncio.run(load.closed_loop(server.port, request, 1, setting.seconds))
             medians.append(alone.latency(0.5))
             added.append(alone.latency(0.5) - raw.p50)

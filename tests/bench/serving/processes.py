@@ -129,9 +129,24 @@ def running(server: Server, ready: str = "/v2/health/ready") -> Iterator[Server]
     finally:
         family = descendants(server.pid)
         server.stop()
-        for pid in family:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        _signal(family, signal.SIGKILL)
+
+
+@contextmanager
+def paused(server: Server) -> Iterator[None]:
+    """Nothing of ``server`` runs, so that what it does while nobody asks it is not at the expense of another."""
+    family = descendants(server.pid)
+    _signal(family, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(family, signal.SIGCONT)
+
+
+def _signal(pids: Sequence[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def edgemodel(model: BenchModel, cpus: Sequence[int], **env: str) -> Server:

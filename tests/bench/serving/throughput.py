@@ -9,7 +9,7 @@ from tests.bench.report import Goal
 from tests.bench.serving import grpc_load, load, models
 from tests.bench.serving.models import BenchModel
 from tests.bench.serving.peers import PEERS, NotInstalledError
-from tests.bench.serving.processes import LOG, Server, edgemodel, running
+from tests.bench.serving.processes import LOG, Server, edgemodel, paused, running
 from tests.bench.serving.raw import raw_loop
 from tests.bench.serving.requests import binary_request, grpc_message, json_request
 from tests.bench.serving.section import Section, Setting, duration
@@ -28,7 +28,8 @@ def against_the_limit(setting: Setting) -> Section:
     raw, ours, used = [], [], []
     with running(edgemodel(model, setting.cpus.server)) as server:
         for _ in range(setting.rounds):
-            raw.append(raw_loop(model, setting.cpus.server, setting.seconds))
+            with paused(server):
+                raw.append(raw_loop(model, setting.cpus.server, setting.seconds))
             result, cpu = _load(
                 server, lambda: asyncio.run(load.closed_loop(server.port, request, RESNET_CLIENTS, setting.seconds))
             )
@@ -106,9 +107,11 @@ def _compare(
             with running(peer.start(model, setting.cpus.server), peer.ready) as server:
                 ask = _rest(server, peer.request(model), setting) if not grpc else partial(measure, server)
                 for _ in range(setting.rounds):
-                    result, cpu = _load(server, ask)
+                    with paused(ours):
+                        result, cpu = _load(server, ask)
                     theirs.append(result.rate)
-                    mine.append(_load(ours, partial(measure, ours))[0].rate)
+                    with paused(server):
+                        mine.append(_load(ours, partial(measure, ours))[0].rate)
             ratios[peer.name] = statistics.median(a / b for a, b in zip(mine, theirs, strict=True))
             beside += mine
             add(f"{peer.name} {version}", theirs, f"{ratios[peer.name]:.2f}×", cpu, result.busy)
@@ -137,6 +140,7 @@ def _load(server: Server, ask: Callable[[], load.Result]) -> tuple[load.Result, 
     used = tree_cpu_seconds(server.pid) - before
     if set(result.statuses()) != {200} or result.unanswered:
         raise RuntimeError(
-            f"{server.program} answered {result.statuses()}, {result.unanswered} clients waited in vain; see {LOG}"
+            f"{server.program} answered {result.statuses()} of {result.total} in all, "
+            f"{result.unanswered} clients waited in vain; see {LOG}"
         )
     return result, used / result.total
