@@ -10,7 +10,7 @@ PROTO := edgemodel_server/grpc_service/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds protos format bench-control-plane bench-serving clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds protos format bench-control-plane bench-serving fuzz-server clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -83,6 +83,9 @@ bench-control-plane: $(STAMP) ## 1,000 EdgeModels × 2 sites: time to Ready, rea
 
 bench-serving: $(STAMP) ## the server beside the raw loop and beside LitServe, BentoML, MLServer, KServe, FastAPI
 	@$(BIN)/python -m tests.bench.serving $(ARGS)
+
+fuzz-server: $(STAMP) ## 100,000 random bodies against the inference server: no 500, no growth
+	@$(BIN)/python -m tests.fuzz.server $(ARGS)
 
 clean: ## remove build output and the virtual environment (the caches of the local cluster stay)
 	@rm -rf build $(VENV)

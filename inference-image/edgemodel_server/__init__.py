@@ -1,24 +1,52 @@
-"""The inference server: one model folder in, predictions over HTTP out.
+"""The inference server: one model folder in, predictions over HTTP and gRPC out.
 
-* ``settings``   environment variables → Settings
-* ``cpus``       CPU quota of the container → threads and workers
-* ``folder``     the model folder, checked against its card
-* ``ort``        the only import of ONNX Runtime, with its telemetry off
-* ``engine``     the session: load, warm up, run tensors through the model
-* ``datatypes``  names of element types in the protocol, in numpy and in ONNX Runtime
-* ``tensors``    JSON values ↔ numpy arrays
-* ``protocol``   Open Inference Protocol v2: request bytes → tensors, tensors → response bytes
-* ``forms``      multipart form → uploaded images
-* ``images``     image bytes → input tensor
-* ``classifier`` output tensor → label and probability
-* ``scheduler``  bounded queue and threads in front of the engine
-* ``bodies``     request bodies, bounded in bytes and time
-* ``metrics``    Prometheus
-* ``service``    what is served and in which state: starting, ready, draining
-* ``page``       what people see in a browser
-* ``app``        HTTP routes
-* ``process``    listen, load, drain
+What it serves, and how it computes:
 
-Decoding and encoding (``protocol``, ``forms``, ``images``), inference (``scheduler``, ``engine``) and HTTP (``app``)
-meet only in plain numpy arrays, so that another transport or a batching scheduler replaces one of the three.
+* ``folder``        the model folder, checked against its card
+* ``ort``           the only import of ONNX Runtime, with its telemetry off
+* ``engine``        the session: load, run tensors through the model, stop
+* ``warm_up``       the first runs, and what they show: times, batches that pay, rows that are independent
+* ``batching``      which of the waiting requests to compute next, and how to split a large one
+* ``estimates``     how long an inference takes and a new one would wait
+* ``jobs``          requests in the queue and the batches they form
+* ``scheduler``     bounded queue with deadlines, and threads, in front of the engine
+* ``cpus``          CPU quota of the container → threads and workers
+
+What clients say:
+
+* ``datatypes``     names of element types in the protocol, in numpy and in ONNX Runtime
+* ``shapes``        what a request says of a tensor, against what the model takes
+* ``tensors``       JSON values ↔ numpy arrays
+* ``raw``           raw bytes ↔ numpy arrays
+* ``jsons``         JSON, strictly
+* ``protocol``      Open Inference Protocol v2: request bytes → tensors, tensors → response bytes
+* ``configuration`` how the model is served, as Triton's clients ask for it
+* ``forms``         multipart form → uploaded images
+* ``images``        image bytes → input tensor
+* ``classifier``    output tensor → labels and probabilities
+
+HTTP, gRPC, and the process:
+
+* ``calls``         a request and its answer, as the inference endpoints see them
+* ``coding``        gzip and deflate, bounded
+* ``bodies``        request bodies, bounded in bytes and time
+* ``waiting``       for a result as long as the client does
+* ``inference``     POST …/infer
+* ``predict``       POST /predict
+* ``keys``          who may send requests, and how many
+* ``access``        the access log
+* ``app``           the HTTP applications: the one for users, the one for probes and scrapers
+* ``page``          what people see in a browser
+* ``connections``   bounds on HTTP connections
+* ``listening``     uvicorn as it is used here
+* ``grpc_service``  gRPC
+* ``tls``           certificates, read again when they change
+* ``watching``      notices when the files of a folder change
+* ``metrics``       Prometheus
+* ``service``       what is served and in which state: starting, ready, draining
+* ``settings``      environment variables → Settings
+* ``process``       listen, load, drain
+
+Decoding and encoding, inference (``scheduler``) and transport (``app``, ``grpc_service``) meet only in plain numpy
+arrays.
 """

@@ -45,8 +45,9 @@ def take(queue: deque[W], limit: int) -> list[W]:
 def hold(queue: deque[W], limit: int, expected: int, delay: float, now: float) -> float:
     """Seconds for which a free worker should wait for more; 0: compute now.
 
-    ``expected`` is the rows of the batch before. A client that always has one request out sends the next when the
-    answer comes, so about as many rows are on their way again; who was alone before does not wait for company.
+    ``expected`` is the rows that were on their way when the batch before was taken. A client that always has one
+    request out sends the next when the answer comes, so about as many will be here again; who was alone before does not
+    wait for company.
     """
     first = queue[0]
     if first.kind is None or expected <= 1:

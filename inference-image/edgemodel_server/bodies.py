@@ -18,6 +18,7 @@ when the connection closes may never see the answer."""
 INLINE_BYTES = 64 * 1024
 """Bodies and answers up to this size are worked on in the event loop: handing them over costs more."""
 
+Body = bytes | bytearray
 Offload = Callable[..., Awaitable[Any]]
 
 
@@ -58,7 +59,7 @@ class Reading:
         self._call = call
         self._held = 0
 
-    async def __aenter__(self) -> bytes:
+    async def __aenter__(self) -> Body:
         """The whole body, without its content coding.
 
         Raises:
@@ -83,30 +84,35 @@ class Reading:
         """The body is done with."""
         self._reader.release(self._held)
 
-    async def _read(self) -> bytes:
+    async def _read(self) -> Body:
         limit, timeout = self._reader.limit, self._reader.timeout
-        chunks: list[bytes] = []
-        size = 0
         try:
             async with asyncio.timeout(timeout):
                 declared = self._call.length(b"content-length") or 0
                 if declared > limit:
                     await self._discard(declared)
-                more = True
-                while more:
-                    chunk, more = await self._chunk()
+                chunk, more = await self._chunk()
+                if not more and len(chunk) <= limit:
+                    self._hold(len(chunk))
+                    return chunk
+                # In one piece from the start, where the length is known: its pages are taken as they are filled.
+                body = bytearray(declared)
+                size = 0
+                while True:
                     size += len(chunk)
                     if size > limit:
-                        chunks.clear()
                         await self._discard(size)
                     self._hold(len(chunk))
-                    chunks.append(chunk)
+                    body[size - len(chunk) : size] = chunk
+                    if not more:
+                        del body[size:]
+                        return body
+                    chunk, more = await self._chunk()
         except TimeoutError as error:
             raise BodyTimeoutError(f"the body did not arrive within {timeout:g} seconds") from error
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    async def _unpack(self, body: bytes, coding: str) -> bytes:
-        content: bytes | None = None
+    async def _unpack(self, body: Body, coding: str) -> Body:
+        content: Body | None = None
         if len(body) <= INLINE_BYTES:
             with contextlib.suppress(TooLargeError):
                 content = decompress(body, coding, INLINE_BYTES)

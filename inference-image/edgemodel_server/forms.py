@@ -22,7 +22,7 @@ class Upload:
     content: bytes
 
 
-def read_images(content_type: str, body: bytes) -> list[Upload]:
+def read_images(content_type: str, body: bytes | bytearray) -> list[Upload]:
     """The body, if it is an image by its content type; or else the files of the form field ``image``, in order, at
     least one and at most MAX_IMAGES.
 
@@ -33,7 +33,7 @@ def read_images(content_type: str, body: bytes) -> list[Upload]:
     """
     kind, options = parse_options_header(content_type)
     if kind.startswith(b"image/"):
-        return [Upload("the body", body)]
+        return [Upload("the body", bytes(body))]
     if kind != b"multipart/form-data":
         raise UnsupportedContentError(
             f"Content-Type is {shown(content_type)}; send an image, like image/png, or a multipart form with a file in "
@@ -52,7 +52,7 @@ def read_images(content_type: str, body: bytes) -> list[Upload]:
             boundary=boundary,
             config={"MAX_MEMORY_FILE_SIZE": len(body) + 1},
         )
-        parser.write(body)
+        parser.write(bytes(body))
         parser.finalize()
     except FormParserError as error:
         raise BadRequestError(f"the multipart form is malformed: {error}") from error

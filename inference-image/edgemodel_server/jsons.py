@@ -11,7 +11,7 @@ from edgemodel_server.errors import BadRequestError, shown
 _DATA = "data"
 
 
-def loads(body: bytes | memoryview) -> Any:
+def loads(body: bytes | bytearray | memoryview) -> Any:
     """The value that ``body`` stands for.
 
     Raises:

@@ -16,8 +16,6 @@ from edgemodel_server.service import Service
 from edgemodel_server.waiting import result_of
 
 MOST_CLASSES = 1000
-MOST_FIELDS = 16
-"""Of a query string."""
 
 
 async def predict(service: Service, call: Call) -> Answer:
@@ -69,17 +67,12 @@ async def _outputs(
     return outputs
 
 
-def _image_tensors(content_type: str, body: bytes, target: ImageInput, max_pixels: int) -> list[Array]:
+def _image_tensors(content_type: str, body: bytes | bytearray, target: ImageInput, max_pixels: int) -> list[Array]:
     return [to_tensor(decode_image(upload, max_pixels), target) for upload in read_images(content_type, body)]
 
 
 def _top_k(query: bytes) -> int | None:
-    if not query:
-        return None
-    try:
-        values = parse_qs(query.decode("latin-1"), keep_blank_values=True, max_num_fields=MOST_FIELDS).get("top_k")
-    except ValueError as error:
-        raise BadRequestError(f"the query has more than {MOST_FIELDS} fields") from error
+    values = parse_qs(query.decode("latin-1"), keep_blank_values=True).get("top_k") if query else None
     if not values:
         return None
     value = values[-1]

@@ -257,7 +257,8 @@ class Scheduler:
                 delay = hold(self._queue, self.batch_size, self._expected, self._batching.delay, now)
                 if delay <= 0 or self._closed:
                     batch = Batch(take(self._queue, self.batch_size))
-                    self._expected = batch.rows
+                    # With those that were answered a moment ago, whose clients are about to send the next.
+                    self._expected = max(batch.rows, self._rows)
                     return batch
                 self._changed.wait(delay)
 

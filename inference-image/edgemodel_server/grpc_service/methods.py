@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 
 from edgemodel_server import protocol
 from edgemodel_server.bodies import INLINE_BYTES
@@ -71,9 +72,7 @@ def handlers(service: Service) -> grpc.GenericRpcHandler:
     return grpc.method_handlers_generic_handler(
         SERVICE,
         {
-            name: grpc.unary_unary_rpc_method_handler(
-                method, request_deserializer=request.FromString, response_serializer=_serialize
-            )
+            name: grpc.unary_unary_rpc_method_handler(_reading(method, request), response_serializer=_serialize)
             for name, (method, request) in calls.items()
         },
     )
@@ -207,6 +206,20 @@ def headers(metadata: Any) -> Mapping[bytes, bytes]:
 def address(peer: str) -> str:
     """The address in what gRPC calls a peer, ``ipv4:127.0.0.1:5000``."""
     return peer.partition(":")[2].rpartition(":")[0]
+
+
+def _reading(method: Method, kind: Any) -> Method:
+    """``method`` for bytes: gRPC itself would answer those that are no message of the ``kind`` as a server's fault."""
+
+    async def call(content: bytes, context: Context) -> Any:
+        try:
+            request = kind.FromString(content)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"the message is not a {kind.DESCRIPTOR.full_name}")
+            raise
+        return await method(request, context)
+
+    return call
 
 
 def _serialize(message: Any) -> bytes:

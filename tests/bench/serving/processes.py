@@ -1,6 +1,7 @@
 """Servers as processes, each alone on the same CPU; the load program has another."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -19,6 +20,7 @@ from tests.bench.usage import descendants
 
 READY_SECONDS = 90.0
 STOP_SECONDS = 30.0
+DOCKERFILE = Path(__file__).parents[3] / "inference-image" / "Dockerfile"
 LOG = Path(__file__).parents[3] / "build" / "bench" / "servers.log"
 
 
@@ -161,9 +163,15 @@ def edgemodel(model: BenchModel, cpus: Sequence[int], **env: str) -> Server:
             "EDGEMODEL_ADMIN_LISTEN": "off",
             "EDGEMODEL_THREADS": "1",
             "EDGEMODEL_DRAIN_SECONDS": "0",
+            **_image_environment(),
             **env,
         },
         cpus,
         port,
         grpc_port,
     )
+
+
+def _image_environment() -> dict[str, str]:
+    """What the image sets for the C library: it is a part of how the server is run."""
+    return dict(re.findall(r"(MALLOC_\w+)=(\w+)", DOCKERFILE.read_text()))

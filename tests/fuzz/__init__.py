@@ -1,0 +1,1 @@
+"""Long runs of random input, beside the bounded ones of the unit tests: ``make fuzz-…``."""
