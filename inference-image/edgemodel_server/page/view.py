@@ -1,12 +1,14 @@
 """Card and report → the texts and figures of the model's page. Pure; escaping is left to the templates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.quantity import format_duration, format_number
-from edgemodel_contract.task import Recipe, TensorSpec
+from edgemodel_contract.task import Recipe, Struct, TensorSpec
 from edgemodel_server.page.example import example_input
 from edgemodel_server.page.plot import Best, Plot, Point, scatter
 from edgemodel_server.page.report import ORIGINAL, Entry, Report
@@ -265,17 +267,26 @@ def _preprocessing(card: ModelCard) -> str:
 
 
 def _recipe(recipe: Recipe) -> tuple[tuple[str, str], ...]:
-    said = [("Compression", str(recipe.mode))]
-    if recipe.pruning:
-        pruning = recipe.pruning
-        said.append(("Pruning", f"{pruning.method}, {100 * pruning.sparsity:g} % of the weights, {pruning.scope}"))
-    if recipe.quantization:
-        said.append(("Quantization", str(recipe.quantization.method)))
-    goals = recipe.objectives
-    if goals.max_size is not None:
-        said.append(("Size at most", size(goals.max_size)))
-    if goals.max_latency is not None:
-        said.append(("Latency at most, p95", duration(goals.max_latency)))
-    if goals.max_accuracy_drop is not None:
-        said.append(("Accuracy lost at most", f"{100 * goals.max_accuracy_drop:g} percentage points"))
-    return tuple(said)
+    """Every setting of the recipe that has a value, whatever settings this version of the contract has."""
+
+    def said(struct: Struct, prefix: str) -> Iterator[tuple[str, str]]:
+        for name, value in msgspec.structs.asdict(struct).items():
+            words = name.replace("_", " ")
+            if isinstance(value, Struct):
+                yield from said(value, "" if value is recipe.objectives else f"{words} ")
+            elif value is not None and value != ():
+                yield f"{prefix}{words}".capitalize(), _setting(name, value)
+
+    return tuple(said(recipe, ""))
+
+
+def _setting(name: str, value: Any) -> str:
+    if name.endswith("size") and isinstance(value, int):
+        return size(value)
+    if name.endswith("latency"):
+        return duration(value)
+    if name.endswith("drop"):
+        return f"{100 * value:g} percentage points"
+    if name == "sparsity":
+        return f"{100 * value:g}{_SPACE}%"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_contract.card import CARD_FILE
+from edgemodel_contract.task import Objectives, Pruning, Quantization, Recipe
 from edgemodel_server.page.example import example_request
 from edgemodel_server.page.plot import Best, Point, nice_ticks, pareto_front, scatter
 from edgemodel_server.page.report import Report, read_report
@@ -287,6 +288,28 @@ def test_the_front_is_what_nothing_beats(given_points: list[Point], best: Best) 
             for other in given_points
         )
         assert (point in front) is not beaten
+
+
+async def test_it_shows_the_recipe(serve_beside: Callable[..., Service]) -> None:
+    recipe = Recipe(
+        mode="Manual",
+        pruning=Pruning(sparsity=0.5),
+        quantization=Quantization(method="Static"),
+        objectives=Objectives(max_size=13_600_000, max_latency=0.01, max_accuracy_drop=0.01),
+    )
+    service = serve_beside({}, recipe=recipe)
+    async with client_of(service) as client:
+        text = words((await client.get("/")).text)
+    for expected in (
+        "Mode Manual",
+        "Pruning sparsity 50 %",
+        "Pruning method Magnitude",
+        "Quantization method Static",
+        "Max size 13.6 MB",
+        "Max latency 10 ms",
+        "Max accuracy drop 1 percentage points",
+    ):
+        assert expected in text
 
 
 async def test_a_model_that_takes_no_image_offers_json_alone(serve: Serve) -> None:
