@@ -10,7 +10,7 @@ PROTO := edgemodel_server/grpc_service/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-api test-e2e check crds protos format bench-control-plane fuzz-server clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds protos format bench-control-plane bench-serving fuzz-server clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -41,10 +41,13 @@ images: $(STAMP) ## build the three images and push them to the local registry
 	@$(BIN)/python -m tests.cluster.images $(ARGS)
 
 test: $(STAMP) check ## everything: checks, unit, api and e2e tests, with all they need
-	@$(BIN)/python -m pytest tests/unit tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
+	@$(BIN)/python -m pytest tests/unit tests/browser tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
 
 test-unit: $(STAMP) ## pure logic, and programs on their own
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+test-browser: $(STAMP) ## the server's page in a real headless browser
+	@$(BIN)/python -m pytest tests/browser $(ARGS)
 
 test-api: $(STAMP) ## the operator against a real kube-apiserver, controller-manager and etcd
 	@$(BIN)/python -m pytest tests/api $(ARGS)
@@ -77,6 +80,9 @@ format: $(STAMP) ## format and fix what can be fixed
 
 bench-control-plane: $(STAMP) ## 1,000 EdgeModels × 2 sites: time to Ready, reaction time, memory, idle writes
 	@$(BIN)/python -m tests.bench.control_plane $(ARGS)
+
+bench-serving: $(STAMP) ## the server beside the raw loop and beside LitServe, BentoML, MLServer, KServe, FastAPI
+	@$(BIN)/python -m tests.bench.serving $(ARGS)
 
 fuzz-server: $(STAMP) ## 100,000 random bodies against the inference server: no 500, no growth
 	@$(BIN)/python -m tests.fuzz.server $(ARGS)

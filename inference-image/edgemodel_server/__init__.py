@@ -36,6 +36,7 @@ HTTP, gRPC, and the process:
 * ``keys``          who may send requests, and how many
 * ``access``        the access log
 * ``app``           the HTTP applications: the one for users, the one for probes and scrapers
+* ``page``          what people see in a browser
 * ``connections``   bounds on HTTP connections
 * ``listening``     uvicorn as it is used here
 * ``grpc_service``  gRPC

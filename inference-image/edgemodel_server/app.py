@@ -22,6 +22,7 @@ from edgemodel_server.configuration import model_config
 from edgemodel_server.errors import RequestError, shown
 from edgemodel_server.inference import infer, infer_target
 from edgemodel_server.metrics import CONTENT_TYPE
+from edgemodel_server.page.routes import page_routes
 from edgemodel_server.predict import predict
 from edgemodel_server.protocol import EXTENSIONS, MODEL_VERSION, model_metadata
 from edgemodel_server.service import Service, State
@@ -57,6 +58,7 @@ def create_app(service: Service) -> ASGIApp:
             *(Route(f"{prefix}/infer", infer_endpoint, methods=["POST"]) for prefix in (model, versioned)),
             Route("/predict", predict_endpoint, methods=["POST"]),
             *(Route(path, handler, methods=["GET"]) for path, handler in paths),
+            *page_routes(service),
         ],
         exception_handlers=HANDLERS,
     )

@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,30 @@ def cpu_seconds(pid: int) -> float:
     """User and system time of a living process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def descendants(pid: int) -> list[int]:
+    """``pid`` and the living processes that it began, or that they began; their parents must live, too."""
+    children: dict[int, list[int]] = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(file.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it has just ended
+            continue
+        children.setdefault(parent, []).append(int(file.parent.name))
+    found = [pid]
+    for one in found:
+        found += children.get(one, [])
+    return found
+
+
+def tree_cpu_seconds(pid: int) -> float:
+    """User and system time so far of ``pid`` and its descendants."""
+    total = 0.0
+    for one in descendants(pid):
+        with suppress(OSError):  # it has just ended
+            total += cpu_seconds(one)
+    return total
 
 
 def memory_mib(pid: int) -> tuple[float, float]:

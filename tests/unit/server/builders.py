@@ -137,6 +137,7 @@ def write_folder(
     preprocessing: Preprocessing | None = None,
     inputs: Sequence[TensorSpec] | None = None,
     outputs: Sequence[TensorSpec] | None = None,
+    recipe: Recipe | None = None,
 ) -> Path:
     """Write ``model`` and a card that describes it truly, but for what is given here otherwise."""
     path.mkdir(parents=True, exist_ok=True)
@@ -154,7 +155,7 @@ def write_folder(
             source_uri="https://models.example/digits.onnx",
             source_digest="sha256:" + "0" * 64,
             task="1" * 64,
-            recipe=Recipe(),
+            recipe=recipe or Recipe(),
             method="original",
             engine="engine:1",
             libraries={},

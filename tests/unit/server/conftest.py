@@ -40,6 +40,16 @@ def new_service(tmp_path: Path) -> Callable[..., Service]:
 
 
 @pytest.fixture
+def load() -> Callable[[Service], None]:
+    """Make a service of ``new_service`` ready."""
+
+    def make_ready(service: Service) -> None:
+        service.serve(load_model(service.settings, Parallelism(threads=1, workers=1, spinning=False)))
+
+    return make_ready
+
+
+@pytest.fixture
 async def serve(new_service: Callable[..., Service]) -> AsyncIterator[Serve]:
     async with AsyncExitStack() as stack:
 

@@ -1,0 +1,416 @@
+"""The REST API as an OpenAPI 3.1 document: Open Inference Protocol v2, ``/predict``, health, metrics and pages."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any, get_args
+
+from edgemodel_contract.card import ModelCard
+from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
+from edgemodel_contract.task import Datatype
+from edgemodel_server.forms import FIELD, MAX_IMAGES
+from edgemodel_server.page.example import example_request, example_shape
+from edgemodel_server.predict import MOST_CLASSES
+from edgemodel_server.protocol import MODEL_VERSION
+
+Json = dict[str, Any]
+
+MAX_EXAMPLE = 256
+"""Elements of the largest example request shown."""
+
+_ERRORS = {
+    400: "The request is malformed or does not fit the model; the message names the field.",
+    401: "This server wants a key and was shown none, or one that it does not know.",
+    404: "There is no such model, version or function here.",
+    408: "The body did not arrive in time.",
+    413: "The body or an image is over its limit.",
+    415: "The content type, content coding or image format is not one that this server reads.",
+    429: "The key's or address's rate is used up until `Retry-After` seconds have passed.",
+    500: "The model failed on a well-formed request.",
+    503: "Not ready, or too busy: the same request may succeed after `Retry-After` seconds.",
+    504: "The request's time ran out before its result was there.",
+}
+_GUARDED = (401, 429)
+"""What a server with keys or rates answers on every path but those of health."""
+_BINARY: Json = {"type": "string", "format": "binary"}
+_HEADER_LENGTH: Json = {
+    "name": "Inference-Header-Content-Length",
+    "in": "header",
+    "description": "Bytes of the JSON in a body that has binary tensors after it.",
+    "schema": {"type": "integer", "minimum": 0},
+    "example": 120,
+}
+_TIMEOUT: Json = {
+    "name": "X-Request-Timeout",
+    "in": "header",
+    "description": "Seconds after which nobody waits for the answer.",
+    "schema": {"type": "number", "minimum": 0},
+    "example": 1.5,
+}
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One path and method of the document, for the page that shows it."""
+
+    path: str
+    verb: str
+    content: Json
+
+
+def document(card: ModelCard) -> Json:
+    """The OpenAPI document of a server of ``card``'s model; its name and shapes are the examples."""
+    model, versioned = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
+    by_name, by_version = [_name(card)], [_name(card), _version()]
+    paths: Json = {}
+    for prefix, parameters in ((model, by_name), (versioned, by_version)):
+        paths[prefix] = {"parameters": parameters, "get": _metadata()}
+        paths[f"{prefix}/config"] = {"parameters": parameters, "get": _config()}
+        paths[f"{prefix}/ready"] = {"parameters": parameters, "get": _model_ready()}
+        paths[f"{prefix}/infer"] = {"parameters": parameters, "post": _infer(card)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "EdgeModel inference server",
+            "version": version("edgemodel"),
+            "description": "The Open Inference Protocol, version 2, and a shortcut for images. "
+            "Every error of these paths is a JSON object with one field, `error`: a sentence that says what is wrong "
+            "and where. Where the server wants a key, it takes it as a bearer token or as the password of Basic.",
+        },
+        "servers": [{"url": "/"}],
+        "tags": [
+            {"name": "Inference", "description": "Ask the model."},
+            {"name": "Metadata", "description": "What is served."},
+            {"name": "Health", "description": "For probes and monitoring."},
+            {"name": "Pages", "description": "For people."},
+        ],
+        "paths": {
+            "/predict": {"post": _predict()},
+            **paths,
+            "/v2": {"get": _server()},
+            LIVE_PATH: {"get": _live()},
+            READY_PATH: {"get": _ready()},
+            METRICS_PATH: {"get": _metrics()},
+            "/": {"get": _page("The model's page", "text/html")},
+            "/docs": {"get": _page("This description", "text/html")},
+            "/openapi.json": {"get": _page("This description as an OpenAPI document", "application/json")},
+            "/report.html": {"get": _page("The compression's report", "text/html", absent="The model has none.")},
+        },
+        "components": {"schemas": _schemas()},
+    }
+
+
+def operations(described: Json) -> Iterator[Operation]:
+    """The operations of an OpenAPI document in its order, each with the parameters of its path."""
+    for path, item in described["paths"].items():
+        shared = item.get("parameters", [])
+        for verb in ("get", "post"):
+            if verb in item:
+                yield Operation(path, verb, {**item[verb], "parameters": shared + item[verb].get("parameters", [])})
+
+
+def _infer(card: ModelCard) -> Json:
+    content: Json = {"schema": _reference("InferenceRequest")}
+    if sum(math.prod(example_shape(spec)) for spec in card.inputs) <= MAX_EXAMPLE:
+        content["example"] = example_request(card)
+    return {
+        "tags": ["Inference"],
+        "summary": "Tensors in, tensors out",
+        "description": "`data` holds the elements in row-major order, flat or nested as `shape`. Without `outputs` the "
+        "answer has all of them. With the binary tensor extension the body is the JSON, whose length a header gives, "
+        "and after it the bytes of the inputs that have the parameter `binary_data_size`; outputs with the parameter "
+        "`binary_data` are answered likewise. Bodies may be compressed with gzip or deflate, and so may answers.",
+        "parameters": [_HEADER_LENGTH, _TIMEOUT],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": content, "application/octet-stream": {"schema": _BINARY}},
+        },
+        "responses": {
+            "200": {
+                "description": "The outputs.",
+                "headers": {
+                    "Server-Timing": {"description": "Where the time went.", "schema": {"type": "string"}},
+                    _HEADER_LENGTH["name"]: {key: _HEADER_LENGTH[key] for key in ("description", "schema")},
+                },
+                "content": {
+                    "application/json": {"schema": _reference("InferenceResponse")},
+                    "application/octet-stream": {"schema": _BINARY},
+                },
+            },
+            **_errors(*_ERRORS),
+        },
+    }
+
+
+def _predict() -> Json:
+    files = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": MAX_IMAGES}
+    form = {"type": "object", "required": [FIELD], "properties": {FIELD: files}}
+    top_k = {"type": "integer", "minimum": 1, "maximum": MOST_CLASSES}
+    return {
+        "tags": ["Inference"],
+        "summary": "Images in, labels out",
+        "description": f"One image as the body, or a multipart form with one or more files in the field `{FIELD}`: "
+        "PNG, JPEG, WebP, GIF or BMP. They are converted, resized and scaled as the model takes them.",
+        "parameters": [
+            {
+                "name": "top_k",
+                "in": "query",
+                "description": "Answer so many of the most probable classes, too.",
+                "schema": top_k,
+                "example": 5,
+            },
+            _TIMEOUT,
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "multipart/form-data": {"schema": form},
+                **{f"image/{kind}": {"schema": _BINARY} for kind in ("png", "jpeg", "webp")},
+            },
+        },
+        "responses": {
+            "200": {
+                "description": "The most probable class; for several images, one for each, in order.",
+                "content": {
+                    "application/json": {
+                        "schema": {"anyOf": [_reference("PredictedImage"), _reference("PredictedImages")]}
+                    }
+                },
+            },
+            **_errors(*_ERRORS),
+        },
+    }
+
+
+def _metadata() -> Json:
+    return {
+        "tags": ["Metadata"],
+        "summary": "Inputs and outputs of the model",
+        "responses": {"200": _json("The model.", "ModelMetadata"), **_errors(*_GUARDED, 404, 503)},
+    }
+
+
+def _config() -> Json:
+    return {
+        "tags": ["Metadata"],
+        "summary": "How the model is served",
+        "description": "In the terms of Triton's `ModelConfig`, which its clients ask for.",
+        "responses": {"200": _json("The configuration.", "ModelConfiguration"), **_errors(*_GUARDED, 404, 503)},
+    }
+
+
+def _model_ready() -> Json:
+    return {
+        "tags": ["Health"],
+        "summary": "Whether the model is ready",
+        "responses": {
+            "200": _json("It is.", "ModelReady"),
+            "503": _json("It is not, or it is not loaded yet.", "ModelReady", "Error"),
+            **_errors(*_GUARDED, 404),
+        },
+    }
+
+
+def _server() -> Json:
+    return {
+        "tags": ["Metadata"],
+        "summary": "Name, version and protocol extensions of the server",
+        "responses": {"200": _json("The server.", "ServerMetadata"), **_errors(*_GUARDED)},
+    }
+
+
+def _live() -> Json:
+    return {
+        "tags": ["Health"],
+        "summary": "Whether the process answers",
+        "responses": {"200": _json("It does.", "Live")},
+    }
+
+
+def _ready() -> Json:
+    return {
+        "tags": ["Health"],
+        "summary": "Whether traffic should come here",
+        "description": "Not before the model is loaded and warm, and no longer once the server is told to stop.",
+        "responses": {"200": _json("It should.", "Ready"), "503": _json("It should not; `error` says why.", "Ready")},
+    }
+
+
+def _metrics() -> Json:
+    return {
+        "tags": ["Health"],
+        "summary": "Metrics for Prometheus",
+        "responses": {
+            "200": {
+                "description": "The text exposition format, version 0.0.4.",
+                "content": {"text/plain": {"schema": {"type": "string"}}},
+            },
+            **_errors(*_GUARDED),
+        },
+    }
+
+
+def _page(summary: str, media_type: str, absent: str | None = None) -> Json:
+    kind = "object" if media_type == "application/json" else "string"
+    responses: Json = {
+        "200": {"description": "The document.", "content": {media_type: {"schema": {"type": kind}}}},
+        **_errors(*_GUARDED),
+        "503": {"description": "The model is being loaded."},
+    }
+    if absent:
+        responses["404"] = _json(absent, "Error")
+    return {"tags": ["Pages"], "summary": summary, "responses": responses}
+
+
+def _name(card: ModelCard) -> Json:
+    return {
+        "name": "name",
+        "in": "path",
+        "required": True,
+        "description": "The model's name.",
+        "schema": {"type": "string", "minLength": 1},
+        "example": card.name,
+    }
+
+
+def _version() -> Json:
+    return {
+        "name": "version",
+        "in": "path",
+        "required": True,
+        "description": "The model's version.",
+        "schema": {"type": "string", "minLength": 1},
+        "example": MODEL_VERSION,
+    }
+
+
+def _errors(*codes: int) -> Json:
+    described = {str(code): _json(_ERRORS[code], "Error") for code in codes}
+    for code in described.keys() & {"429", "503"}:
+        described[code]["headers"] = {
+            "Retry-After": {"description": "Seconds.", "schema": {"type": "integer", "minimum": 1}}
+        }
+    return described
+
+
+def _json(description: str, *schemas: str) -> Json:
+    schema = _reference(schemas[0]) if len(schemas) == 1 else {"anyOf": [_reference(name) for name in schemas]}
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _reference(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(description: str, optional: tuple[str, ...] = (), **properties: Json) -> Json:
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "description": description, "required": required, "properties": properties}
+
+
+def _schemas() -> Json:
+    text: Json = {"type": "string"}
+    yes_or_no: Json = {"type": "boolean"}
+    share: Json = {"type": "number", "minimum": 0, "maximum": 1}
+    datatype: Json = {"type": "string", "enum": list(get_args(Datatype))}
+    size: Json = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
+    sizes: Json = {"type": "array", "items": size}
+    parameters: Json = {"type": "object", "description": "Those without a meaning here have no effect."}
+    prediction: Json = {
+        "label": text,
+        "probability": share,
+        "top": {"type": "array", "items": _reference("Class")},
+    }
+    tensors: Json = {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["name", "data_type", "dims"],
+            "properties": {
+                "name": text,
+                "data_type": text,
+                "dims": {"type": "array", "items": {"type": "integer", "minimum": -1}},
+            },
+        },
+    }
+    return {
+        "Error": _object("Why there is no result.", error={"type": "string", "minLength": 1}),
+        "Live": _object("", live=yes_or_no),
+        "Ready": _object("", ("error",), ready=yes_or_no, error=text),
+        "ModelReady": _object("", name=text, ready=yes_or_no),
+        "ServerMetadata": _object("", name=text, version=text, extensions={"type": "array", "items": text}),
+        "TensorMetadata": _object(
+            "One input or output; -1 in `shape` is a dimension that may vary.",
+            name=text,
+            datatype=datatype,
+            shape={"type": "array", "items": {"type": "integer", "minimum": -1}},
+        ),
+        "ModelMetadata": _object(
+            "",
+            name=text,
+            versions={"type": "array", "items": text},
+            platform=text,
+            inputs={"type": "array", "items": _reference("TensorMetadata")},
+            outputs={"type": "array", "items": _reference("TensorMetadata")},
+        ),
+        "ModelConfiguration": _object(
+            "Dimensions are without the batch where `max_batch_size` is not 0.",
+            ("dynamic_batching",),
+            name=text,
+            platform=text,
+            backend=text,
+            version_policy={"type": "object"},
+            max_batch_size={"type": "integer", "minimum": 0},
+            input=tensors,
+            output=tensors,
+            instance_group={"type": "array", "items": {"type": "object"}},
+            dynamic_batching={"type": "object"},
+        ),
+        "RequestInput": _object(
+            "One input tensor; all of the model's inputs are needed.",
+            ("data", "parameters"),
+            name=text,
+            shape=sizes,
+            datatype=datatype,
+            data={
+                "type": "array",
+                "description": "The elements, flat or nested as `shape`; missing only where they are binary.",
+            },
+            parameters=parameters,
+        ),
+        "RequestOutput": _object(
+            "One output tensor wanted.",
+            ("parameters",),
+            name=text,
+            parameters=parameters,
+        ),
+        "InferenceRequest": _object(
+            "",
+            ("id", "parameters", "outputs"),
+            id={"type": "string", "description": "Comes back in the answer."},
+            parameters=parameters,
+            inputs={"type": "array", "items": _reference("RequestInput"), "minItems": 1},
+            outputs={"type": "array", "items": _reference("RequestOutput")},
+        ),
+        "ResponseOutput": _object(
+            "One output tensor, flat, in row-major order. JSON has no NaN and no infinity: they are `null`.",
+            ("data", "parameters"),
+            name=text,
+            shape=sizes,
+            datatype=datatype,
+            data={"type": "array"},
+            parameters={"type": "object", "description": "`binary_data_size`, where the elements are binary."},
+        ),
+        "InferenceResponse": _object(
+            "",
+            ("id",),
+            model_name=text,
+            model_version=text,
+            id=text,
+            outputs={"type": "array", "items": _reference("ResponseOutput")},
+        ),
+        "Class": _object("", label=text, probability=share),
+        "Prediction": _object("The most probable class; `top` has more with `top_k`.", ("top",), **prediction),
+        "PredictedImage": _object("", ("top",), **prediction, model=text),
+        "PredictedImages": _object("", predictions={"type": "array", "items": _reference("Prediction")}, model=text),
+    }

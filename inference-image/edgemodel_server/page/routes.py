@@ -1,0 +1,111 @@
+"""The page's routes, for ``app``."""
+
+import asyncio
+import hashlib
+import hmac
+from functools import partial
+from pathlib import Path
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from edgemodel_contract.card import ModelCard
+from edgemodel_server.errors import NotFoundError
+from edgemodel_server.page.openapi import document, operations
+from edgemodel_server.page.render import COMMON_HEADERS, FOREIGN_POLICY, Document, render
+from edgemodel_server.page.report import REPORT_FILE, Report, read_report
+from edgemodel_server.page.view import model_view
+from edgemodel_server.service import Model, Service, State
+
+REPORT_PAGE = "report.html"
+MAX_FILE = 16 * 2**20
+"""Bytes of the largest file beside the model that is read for a page."""
+
+
+def page_routes(service: Service) -> list[Route]:
+    """``/``, ``/docs``, ``/openapi.json`` and ``/report.html``, all GET."""
+    page = Page(service)
+    return [
+        Route("/", page.model, methods=["GET"]),
+        Route("/docs", page.docs, methods=["GET"]),
+        Route("/openapi.json", page.openapi, methods=["GET"]),
+        Route(f"/{REPORT_PAGE}", page.report, methods=["GET"]),
+    ]
+
+
+class Page:
+    """One method per route. The model's page is made once, for the first who asks."""
+
+    def __init__(self, service: Service) -> None:
+        """Bind the routes to ``service``."""
+        self._service = service
+        self._made: tuple[Model, Document] | None = None
+
+    async def model(self, _: Request) -> Response:
+        """The model's page; before there is a model, one that loads again by itself."""
+        if self._service.state is State.STARTING:
+            waiting = await asyncio.to_thread(render, "starting.html", state=State.STARTING.value)
+            return _html(waiting, 503, {"retry-after": "1"})
+        model = self._service.model()
+        if self._made is None or self._made[0] is not model:
+            self._made = model, await asyncio.to_thread(self._render, model)
+        return _html(self._made[1])
+
+    async def docs(self, _: Request) -> Response:
+        """The API's description for people."""
+        described = document(self._service.model().engine.card)
+        made = partial(render, "docs.html", document=described, operations=list(operations(described)))
+        return _html(await asyncio.to_thread(made))
+
+    async def openapi(self, _: Request) -> Response:
+        """The API's description for programs."""
+        content = orjson.dumps(document(self._service.model().engine.card))
+        return Response(content, headers=COMMON_HEADERS, media_type="application/json")
+
+    async def report(self, _: Request) -> Response:
+        """The compression's own report, where the model came with one."""
+        model = self._service.model()
+        content = await asyncio.to_thread(listed_file, self._folder, model.engine.card, REPORT_PAGE)
+        if content is None:
+            raise NotFoundError(f"model {model.engine.card.name!r} came without a {REPORT_PAGE}")
+        return _html(Document(content, {**COMMON_HEADERS, "content-security-policy": FOREIGN_POLICY}))
+
+    @property
+    def _folder(self) -> Path:
+        return self._service.settings.model_dir
+
+    def _render(self, model: Model) -> Document:
+        card = model.engine.card
+        view = model_view(
+            card,
+            model.digest,
+            _report(self._folder, card),
+            predicts=model.classifier is not None,
+            has_report_page=REPORT_PAGE in card.files,
+        )
+        return render("model.html", script="model.js", view=view)
+
+
+def listed_file(folder: Path, card: ModelCard, name: str) -> bytes | None:
+    """The file ``name`` of the model folder; None unless the card lists it and its bytes are those the card names."""
+    expected = card.files.get(name)
+    if expected is None:
+        return None
+    try:
+        with (folder / name).open("rb") as stream:
+            content = stream.read(MAX_FILE + 1)
+    except OSError:
+        return None
+    actual = "sha256:" + hashlib.sha256(content).hexdigest()
+    return content if hmac.compare_digest(actual.encode(), expected.encode()) else None
+
+
+def _report(folder: Path, card: ModelCard) -> Report | None:
+    content = listed_file(folder, card, REPORT_FILE)
+    return None if content is None else read_report(content)
+
+
+def _html(document: Document, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(document.content, status, {**document.headers, **(headers or {})}, "text/html")

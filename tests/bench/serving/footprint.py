@@ -1,0 +1,48 @@
+"""Time from the start of the process until it is ready, and what it holds of the machine's memory."""
+
+import asyncio
+import statistics
+
+from tests.bench.report import Goal
+from tests.bench.serving import load, models
+from tests.bench.serving.processes import edgemodel, running
+from tests.bench.serving.requests import binary_request
+from tests.bench.serving.section import Section, Setting
+from tests.bench.usage import memory_mib
+
+STARTS = 5
+CLIENTS = 8
+
+
+def footprint(setting: Setting) -> Section:
+    """INT8 ResNet-18: its file is about 12 MB."""
+    model = models.resnet()
+    starts = []
+    for _ in range(STARTS):
+        server = edgemodel(model, setting.cpus.server)
+        try:
+            starts.append(server.wait_until_ready())
+        finally:
+            server.stop()
+    with running(edgemodel(model, setting.cpus.server)) as server:
+        fresh, _ = memory_mib(server.pid)
+        asyncio.run(load.closed_loop(server.port, binary_request(model), CLIENTS, setting.seconds))
+        now, highest = memory_mib(server.pid)
+    size = model.megabytes
+    start = statistics.median(starts)
+    section = Section(
+        f"Footprint with a model of {size:.1f} MiB",
+        [
+            ("", "measured"),
+            ("start to ready", f"{start:.2f} s"),
+            ("resident memory when ready", f"{fresh:.0f} MiB"),
+            (f"resident memory after load of {CLIENTS} clients", f"{now:.0f} MiB"),
+            ("highest", f"{highest:.0f} MiB"),
+        ],
+    )
+    section.goals += [
+        Goal(f"start to ready with a model of {size:.0f} MiB, s", round(start, 3), 1.5),
+        Goal("resident memory after load, MiB (150 + 1.5 × model)", round(now, 1), round(150 + 1.5 * size, 1)),
+    ]
+    section.details = {"startSeconds": starts, "memoryMib": {"ready": fresh, "loaded": now, "highest": highest}}
+    return section
