@@ -36,6 +36,8 @@ class Result:
     seconds: float = 0.0
     busy: float = 0.0
     """CPU seconds of the load program per second."""
+    late: list[float] = field(default_factory=list)
+    """Seconds by which the load program sent each request of an open loop after it was due: in its latency, too."""
     unanswered: int = 0
     total: int = 0
     """Answers of any status, those of the warm-up included."""
@@ -53,7 +55,12 @@ class Result:
         """The quantile of the latencies of the answers with ``statuses`` (200 unless told); NaN if there is none."""
         wanted = statuses or (200,)
         values = sorted(answer.seconds for answer in self.answers if answer.status in wanted)
-        return values[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
+        return quantile(values, share)
+
+
+def quantile(values: list[float], share: float) -> float:
+    """Of values in ascending order; NaN if there is none."""
+    return values[min(len(values) - 1, int(share * len(values)))] if values else float("nan")
 
 
 def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:
@@ -220,6 +227,7 @@ async def open_loop(
             result.answers.append(Answer(LOST, time.perf_counter() - due, due - begin))
             return
         answer: asyncio.Future[int] = loop.create_future()
+        result.late.append(time.perf_counter() - due)
         connection.send(request, answer.set_result)
         status = await answer
         result.answers.append(Answer(status, time.perf_counter() - due, due - begin))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from tests.bench.report import Goal
 from tests.bench.serving import load, models
+from tests.bench.serving.load import quantile
 from tests.bench.serving.processes import Server, edgemodel, running
 from tests.bench.serving.requests import binary_request
 from tests.bench.serving.section import Section, Setting, duration
@@ -38,6 +39,7 @@ def overload(setting: Setting) -> Section:
     good = sum(answer.status == 200 and answer.seconds <= DEADLINE for answer in during.answers) / during.seconds
     refused = [answer for answer in during.answers if answer.status in REFUSALS]
     other = len(during.answers) - len(refused) - during.statuses().get(200, 0) + during.unanswered
+    late = sorted(during.late)
     section = Section(
         f"Overload: ResNet-18 at twice its capacity, deadline {DEADLINE * 1000:.0f} ms",
         [
@@ -64,6 +66,7 @@ def overload(setting: Setting) -> Section:
                 duration(during.latency(0.99, *REFUSALS)),
                 "",
             ),
+            ("load program late", "", *(duration(quantile(late, share)) for share in (0.5, 0.99)), ""),
         ],
     )
     section.goals += [
