@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgemodel_compressor.engine import Outcome
 from edgemodel_compressor.fetch.source import public_uri
+from edgemodel_compressor.modelfile import model_files
 from edgemodel_contract.card import CARD_FILE, MODEL_FILE, Comparison, ModelCard, Provenance
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.result import Candidate
@@ -81,17 +82,26 @@ def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes
 
 
 def model_folder(task: Task, outcome: Outcome) -> dict[str, Path | bytes]:
-    """Name → content of all that lies in the image's model folder: model, report, and the card over both."""
+    """Name → content of all that lies in the image's model folder: model, report, and the card over all of it."""
     report = make_report(task, outcome)
+    # A data file keeps its name: the model file refers to it.
+    data = {file.name: file for file in model_files(outcome.chosen_file)[1:]}
     digests = {
         MODEL_FILE: outcome.model_digest(),
         REPORT_FILE: "sha256:" + hashlib.sha256(report).hexdigest(),
+        **{name: _file_digest(file) for name, file in data.items()},
     }
     return {
         MODEL_FILE: outcome.chosen_file,
+        **data,
         REPORT_FILE: report,
         CARD_FILE: make_card(task, outcome, digests),
     }
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _chosen(outcome: Outcome) -> Candidate:

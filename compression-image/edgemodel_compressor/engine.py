@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
-import onnx
 
 from edgemodel_compressor.candidates import ORIGINAL, Method, methods
 from edgemodel_compressor.choose import Choice, choose
@@ -28,6 +27,7 @@ from edgemodel_compressor.measure import (
     latency_round,
 )
 from edgemodel_compressor.model import Model
+from edgemodel_compressor.modelfile import model_files, model_size, read_model, write_model
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.runtime import Feed, Session, explain
 from edgemodel_compressor.settings import Settings
@@ -149,7 +149,7 @@ def _build(job: Job, method: Method, calibration: Indices, span: Span) -> Path:
     if method.pruning:
         proto = job.model.proto()
         prune(proto, method.pruning)
-        target.write_bytes(proto.SerializeToString(deterministic=True))
+        write_model(proto, target)
         source = target
     if method.quantization == "Dynamic":
         quantize_dynamic(source, target, job.folder)
@@ -176,9 +176,9 @@ def _measure_files(files: dict[str, Path], span: Span) -> dict[str, Measurement]
     for index, (name, path) in enumerate(files.items()):
         span.report("Measuring", f"measuring the size of {name}", index / len(files))
         measured[name] = Measurement(
-            size=path.stat().st_size,
-            layer_size=compressed_size(path),
-            sparsity=sparsity(onnx.load_model_from_string(path.read_bytes())),
+            size=model_size(path),
+            layer_size=sum(compressed_size(file) for file in model_files(path)),
+            sparsity=sparsity(read_model(path)),
         )
     return measured
 

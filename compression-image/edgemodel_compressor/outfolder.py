@@ -14,6 +14,7 @@ from edgemodel_contract.encoding import encode
 from edgemodel_contract.result import Result
 
 RESULT_FILE = "result.json"
+_DATA_SUFFIX = ".onnx.data"
 _OURS = {MODEL_FILE, CARD_FILE, REPORT_FILE, RESULT_FILE}
 
 
@@ -26,7 +27,8 @@ def check_out(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise TaskError("InvalidTask", f"{out} exists and is not a folder; name another with --out.")
     if out.is_dir():
-        strange = sorted(entry.name for entry in out.iterdir() if entry.name not in _OURS)
+        names = (entry.name for entry in out.iterdir())
+        strange = sorted(name for name in names if name not in _OURS and not name.endswith(_DATA_SUFFIX))
         if strange:
             raise TaskError(
                 "InvalidTask", f"{out} holds other files ({strange[0]}); name an empty or new folder with --out."

@@ -34,7 +34,7 @@ def run(task: Task, fetcher: Fetcher, folder: Path, span: Span) -> Outcome:
     check_task(task)
     fetching, loading, working = span.split(2, 1, 17)
     parts = fetching.split(2, 1)
-    fetched = fetcher.fetch(task.model, "model", folder / "source.onnx", parts[0])
+    fetched = fetcher.fetch(task.model, "model", folder / "source", parts[0])
     data = fetcher.fetch(task.dataset, "dataset", folder / "dataset", parts[1]) if task.dataset else None
     loading.report("Loading", "checking the model")
     model = load_model(fetched.path, fetched.sha256, task.inputs, task.serving.threads)

@@ -39,17 +39,23 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...]
 
 
+Format = Literal["onnx", "exported-program", "torchscript", "transformers"]
+"""``exported-program`` is what torch.export.save writes, ``transformers`` a folder that save_pretrained writes."""
+
+
 class Source(Struct, frozen=True, kw_only=True):
-    """A file to fetch: ``oci://``, ``https://``, ``http://`` or ``pvc://claim/path``; a local path on the
+    """A file or a folder to fetch: ``oci://``, ``https://``, ``http://`` or ``pvc://claim/path``; a local path on the
     command line.
 
     ``sha256`` is the expected digest of the file, 64 hex digits, checked before the bytes are read as anything.
-    ``secret`` is true where credentials for it are mounted.
+    ``secret`` is true where credentials for it are mounted. ``format`` is what a model is expected to be; where it is
+    absent, its bytes tell.
     """
 
     uri: str
     sha256: str | None = None
     secret: bool = False
+    format: Format | None = None
 
 
 PruningMethod = Literal["Magnitude", "Structured"]

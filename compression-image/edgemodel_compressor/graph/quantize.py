@@ -12,6 +12,7 @@ from onnxruntime import quantization as ortq
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgemodel_compressor.errors import NotApplicableError, first_line
+from edgemodel_compressor.modelfile import data_file, read_model, write_model
 from edgemodel_compressor.runtime import Feed
 
 _PER_CHANNEL_OPSET = 13
@@ -45,15 +46,26 @@ def quantize_dynamic(source: Path, target: Path, folder: Path) -> None:
     """
     with _quiet():
         prepared = _prepare(source, folder)
+        large = data_file(prepared).exists()
         between = folder / "dynamic-convolutions.onnx"
         with _explained():
             # ONNX Runtime's ConvInteger takes unsigned weights only, while signed ones make the faster MatMulInteger.
             ortq.quantize_dynamic(
-                prepared, between, op_types_to_quantize=["Conv"], weight_type=ortq.QuantType.QUInt8, reduce_range=True
+                prepared,
+                between,
+                op_types_to_quantize=["Conv"],
+                weight_type=ortq.QuantType.QUInt8,
+                reduce_range=True,
+                use_external_data_format=large,
             )
             others = [name for name in _dynamic_operators() if name != "Conv"]
             ortq.quantize_dynamic(
-                between, target, op_types_to_quantize=others, weight_type=ortq.QuantType.QInt8, reduce_range=True
+                between,
+                target,
+                op_types_to_quantize=others,
+                weight_type=ortq.QuantType.QInt8,
+                reduce_range=True,
+                use_external_data_format=large,
             )
     _require_integers(target)
 
@@ -81,13 +93,14 @@ def quantize_static(
                 activation_type=ortq.QuantType.QUInt8,
                 weight_type=ortq.QuantType.QInt8,
                 calibrate_method=ortq.CalibrationMethod.MinMax,
+                use_external_data_format=data_file(prepared).exists(),
             )
     _require_integers(target)
 
 
 def tidy(path: Path) -> None:
     """Rewrite the model at ``path`` without the traces of tools: same graph, same bytes on every run."""
-    model = onnx.load_model_from_string(path.read_bytes())
+    model = read_model(path)
     used = {node.domain for node in model.graph.node} | {function.domain for function in model.functions}
     used |= {node.domain for function in model.functions for node in function.node} | {""}
     if not any(attribute.HasField("g") for node in model.graph.node for attribute in node.attribute):
@@ -100,7 +113,7 @@ def tidy(path: Path) -> None:
     for node in model.graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    write_model(model, path)
 
 
 def _prepare(source: Path, folder: Path) -> Path:
@@ -108,14 +121,22 @@ def _prepare(source: Path, folder: Path) -> Path:
     prepared = folder / "prepared.onnx"
     usable = source
     with _explained():
-        model = onnx.load_model_from_string(source.read_bytes())
+        model = read_model(source, weights=False)
         opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
         if opset < _PER_CHANNEL_OPSET:
             usable = folder / "converted.onnx"
             usable.write_bytes(version_converter.convert_version(model, _TARGET_OPSET).SerializeToString())
         # A path, not the model: of that it moves every tensor out, the axes of reductions too, and cannot read it then.
         # Symbolic shape inference would add a computer algebra system for the sake of open dimensions.
-        quant_pre_process(str(usable), prepared, skip_symbolic_shape=True)
+        large = data_file(usable).exists()
+        quant_pre_process(
+            str(usable),
+            prepared,
+            skip_symbolic_shape=True,
+            save_as_external_data=large,
+            all_tensors_to_one_file=large,
+            external_data_location=data_file(prepared).name if large else None,
+        )
     return prepared
 
 
@@ -124,7 +145,7 @@ def _dynamic_operators() -> list[str]:
 
 
 def _require_integers(path: Path) -> None:
-    model = onnx.load_model_from_string(path.read_bytes())
+    model = read_model(path, weights=False)
     if not any(node.op_type in _INTEGER_OPERATORS for node in model.graph.node):
         raise NotApplicableError("it has no operator that 8-bit integers would help")
 

@@ -264,9 +264,10 @@ class TestClaims:
         assert fail(fetcher, uri, target).reason == "InvalidTask"
         assert not target.exists()
 
-    @pytest.mark.parametrize("path", ["none.onnx", "models", "models/m.onnx/x", "dangling"])
+    @pytest.mark.parametrize("path", ["none.onnx", "empty", "models/m.onnx/x", "dangling"])
     def test_what_is_not_there_is_not_found(self, fetcher: Fetcher, claim: Path, target: Path, path: str) -> None:
         (claim / "dangling").symlink_to(claim / "nothing")
+        (claim / "empty").mkdir()
         assert fail(fetcher, f"pvc://data/{path}", target).reason == "SourceNotFound"
 
 

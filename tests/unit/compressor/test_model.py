@@ -123,11 +123,10 @@ def test_weights_outside_the_models_folder_are_refused(tmp_path: Path, location:
     assert "outside its own folder" in error.message
 
 
-def test_weights_in_a_second_file_are_not_supported_and_it_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "weights.bin").write_bytes(bytes(48 * 160 * 4))
+def test_a_data_file_that_is_not_there_is_named_and_it_says_what_to_give(tmp_path: Path) -> None:
     error = fail(_external("weights.bin"), tmp_path)
-    assert error.reason == "UnsupportedModel"
-    assert "save_as_external_data=False" in error.message
+    assert error.reason == "InvalidModel"
+    assert "'weights.bin', which is not there; give the folder, or an archive" in error.message
 
 
 def test_external_weights_of_a_branch_are_found_too(tmp_path: Path) -> None:
@@ -135,9 +134,16 @@ def test_external_weights_of_a_branch_are_found_too(tmp_path: Path) -> None:
     weight = inner.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[1])
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value="/etc/passwd")
-    node = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
-    proto = builders.model([node], [tensor("c", [], TensorProto.BOOL)], [tensor("y", [1])])
-    assert "outside its own folder" in fail(proto, tmp_path).message
+
+    def branching() -> onnx.ModelProto:
+        node = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
+        return builders.model([node], [tensor("c", [], TensorProto.BOOL)], [tensor("y", [1])])
+
+    assert "outside its own folder" in fail(branching(), tmp_path).message
+    (tmp_path / "weights.bin").write_bytes(bytes(4))
+    weight.external_data[0].value = "weights.bin"
+    error = fail(branching(), tmp_path)
+    assert (error.reason, "inside the model file" in error.message) == ("UnsupportedModel", True)
 
 
 def _custom_operator() -> onnx.ModelProto:

@@ -1,0 +1,233 @@
+"""Recovery: a short training of a pruned graph by labels, or by distillation from the original.
+
+Running statistics stay as they are, and so do the shapes: what is trained is exactly what will be served.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from torch import Tensor
+
+from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.graph.weights import constants
+from edgemodel_compressor.train.batches import Arrays, Forward, as_tensors, batched
+from edgemodel_compressor.train.holdout import hold_out
+from edgemodel_compressor.train.module import GraphModule
+from edgemodel_compressor.train.optimizer import make_optimizer, rate
+from edgemodel_compressor.train.plan import Recovered, StopReason, TrainingPlan
+from edgemodel_compressor.train.supervision import Supervision, Teacher, by_labels, by_teacher, observe
+
+Labels = NDArray[np.int64] | NDArray[np.floating]
+Masks = Mapping[str, NDArray[np.bool_]]
+Progress = Callable[[float, str], None]
+"""Told the share that is done, from 0 to 1, and a sentence."""
+
+
+def recover(
+    proto: onnx.ModelProto,
+    inputs: Arrays,
+    labels: Labels | None,
+    *,
+    teacher: Teacher | None,
+    plan: TrainingPlan,
+    progress: Progress,
+    clock: Callable[[], float] = time.monotonic,
+    masks: Masks | None = None,
+) -> Recovered:
+    """Train the weights of ``proto``, which is left as it is, on ``inputs`` (samples first in every array).
+
+    Integer ``labels`` (samples,) name classes; for outputs with a class per position they have those axes, too. Float
+    labels have the shape of the first output. ``teacher`` answers where there are no labels or the plan says
+    Distillation. ``masks`` (the shape of a weight each) are False where a weight is zero and shall stay so.
+
+    The same input gives the same bytes on the same machine with as many threads, which are the caller's to set.
+
+    Raises:
+        NotApplicableError: the graph, its outputs or the samples cannot be trained; the message says why.
+        ValueError: labels or a teacher are missing or do not fit, or a mask fits no weight.
+    """
+    started = clock()
+    with _deterministic():
+        module = observe(proto)
+        samples = as_tensors(module, inputs)
+        if len(samples[0]) < 2:
+            raise NotApplicableError("training takes at least 2 samples, one to train and one to judge by")
+        forward = batched(module, samples)
+        supervision = _supervise(module, forward, samples, labels, teacher, plan)
+        training, validation = hold_out(len(samples[0]), labels, plan.validation_share, plan.seed)
+        masked = _masks(module, masks or {})
+        run = _Run(module, forward, samples, supervision, plan, masked, progress, clock, started)
+        stopped = run.train(training, validation)
+    return Recovered(
+        proto=_written(proto, run.best),
+        epochs_run=len(run.training_loss),
+        best_epoch=run.best_epoch,
+        training_loss=tuple(run.training_loss),
+        validation_loss=tuple(run.validation_loss),
+        stopped_because=stopped,
+    )
+
+
+@contextmanager
+def _deterministic() -> Iterator[None]:
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+
+
+def _supervise(
+    module: GraphModule,
+    forward: Forward,
+    samples: Sequence[Tensor],
+    labels: Labels | None,
+    teacher: Teacher | None,
+    plan: TrainingPlan,
+) -> Supervision:
+    with torch.no_grad():
+        outputs = forward([tensor[:2] for tensor in samples])
+    if labels is not None and len(labels) != len(samples[0]):
+        raise ValueError(f"{len(labels)} labels for {len(samples[0])} samples")
+    method = plan.method or ("Distillation" if labels is None else "Labels")
+    if method == "Labels":
+        if labels is None:
+            raise ValueError("training by labels, but there are none; give labels, or distil from the original")
+        return by_labels(outputs, labels)
+    if teacher is None:
+        raise ValueError("distillation needs the original as its teacher; give it, or labels")
+    return by_teacher(outputs, labels, teacher, samples, module.inputs, plan.batch_size, plan.temperature)
+
+
+def _masks(module: GraphModule, masks: Masks) -> list[tuple[Tensor, Tensor]]:
+    """Weights, now zero where their masks say so, and the masks; what is not trained needs none."""
+    pairs: list[tuple[Tensor, Tensor]] = []
+    for name, mask in masks.items():
+        weight = module.weights.get(name)
+        if weight is None:
+            continue
+        if weight.shape != mask.shape:
+            raise ValueError(f"the mask of {name!r} has shape {list(mask.shape)}, and the weight {list(weight.shape)}")
+        keep = torch.from_numpy(np.array(mask, np.bool_))
+        with torch.no_grad():
+            weight.masked_fill_(~keep, 0.0)
+        # Its gradients masked, a zero stays zero in every optimizer.
+        pairs.append((weight, keep))
+    return pairs
+
+
+@dataclass
+class _Run:
+    """The state of one training."""
+
+    module: GraphModule
+    forward: Forward
+    samples: Sequence[Tensor]
+    supervision: Supervision
+    plan: TrainingPlan
+    masks: Sequence[tuple[Tensor, Tensor]]
+    progress: Progress
+    clock: Callable[[], float]
+    started: float
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+    training_loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+
+    def train(self, training: NDArray[np.int64], validation: NDArray[np.int64]) -> StopReason:
+        """Until the plan says so, keeping the best weights."""
+        plan = self.plan
+        self._judge(validation)
+        weights = list(self.module.weights.values())
+        optimizer = make_optimizer(weights, plan)
+        per_epoch = -(-len(training) // plan.batch_size)
+        steps = plan.epochs * per_epoch
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, steps, plan.warm_up))
+        shuffle = np.random.default_rng(plan.seed)
+        for epoch in range(plan.epochs):
+            order = torch.from_numpy(shuffle.permutation(training))
+            total = 0.0
+            for index, batch in enumerate(torch.split(order, plan.batch_size)):
+                if self._late():
+                    # Half an epoch may have helped, too.
+                    self._judge(validation)
+                    return "time limit"
+                self._report(epoch, epoch * per_epoch + index, steps)
+                loss = self._step(batch, weights, optimizer)
+                if loss is None:
+                    return "loss not finite"
+                total += loss * len(batch)
+                schedule.step()
+            self.training_loss.append(total / len(training))
+            if not np.isfinite(self._judge(validation)):
+                return "loss not finite"
+            if plan.patience is not None and epoch + 1 - self.best_epoch >= plan.patience:
+                return "no improvement"
+        return "epochs"
+
+    def _step(self, batch: Tensor, weights: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> float | None:
+        """The loss of ``batch`` before its step; None, and no step, where loss or gradient is not finite."""
+        optimizer.zero_grad()
+        loss = self.supervision(self.forward([tensor[batch] for tensor in self.samples]), batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for weight, mask in self.masks:
+            if weight.grad is not None:
+                weight.grad *= mask
+        norm = torch.nn.utils.clip_grad_norm_(weights, self.plan.gradient_norm)
+        value = loss.item()
+        if not (np.isfinite(value) and np.isfinite(norm.item())):
+            return None
+        optimizer.step()
+        return value
+
+    def _judge(self, validation: NDArray[np.int64]) -> float:
+        """The validation loss; the weights are kept if it is the lowest yet."""
+        total = 0.0
+        with torch.no_grad():
+            for batch in torch.split(torch.from_numpy(validation), self.plan.batch_size):
+                outputs = self.forward([tensor[batch] for tensor in self.samples])
+                total += self.supervision(outputs, batch).item() * len(batch)
+        loss = total / len(validation)
+        if not self.best or loss < min(self.validation_loss):
+            self.best = {name: weight.detach().clone() for name, weight in self.module.weights.items()}
+            self.best_epoch = len(self.training_loss)
+        self.validation_loss.append(loss)
+        return loss
+
+    def _late(self) -> bool:
+        return self.plan.time_limit is not None and self.clock() - self.started > self.plan.time_limit
+
+    def _report(self, epoch: int, step: int, steps: int) -> None:
+        share = step / steps
+        if step:
+            left = (self.clock() - self.started) * (1 - share) / share
+            limit = self.plan.time_limit
+            if limit is not None:
+                left = min(left, max(limit - (self.clock() - self.started), 0.0))
+            rest = f", about {left:.0f} s left"
+        else:
+            rest = ""
+        self.progress(share, f"training epoch {epoch + 1} of {self.plan.epochs}{rest}")
+
+
+def _written(proto: onnx.ModelProto, weights: Mapping[str, Tensor]) -> onnx.ModelProto:
+    """A copy of ``proto`` with ``weights``."""
+    trained = onnx.ModelProto()
+    trained.CopyFrom(proto)
+    tensors = constants(trained.graph)
+    for name, weight in weights.items():
+        tensor = tensors[name]
+        # Constant nodes hold tensors whose own name is not that of their output.
+        tensor.CopyFrom(numpy_helper.from_array(weight.numpy(), tensor.name))
+    return trained
