@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from edgemodel_compressor.errors import TaskError
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_contract.task import Pruning, Quantization, Recipe, Recovery
 
 ORIGINAL = "original"
@@ -17,7 +18,7 @@ class Method:
 
     pruning: Pruning | None = None
     recovery: Recovery | None = None
-    quantization: Quantization | None = None
+    quantization: QuantizationRecipe | None = None
     mixed: bool = False
 
     @property
@@ -32,7 +33,7 @@ class Method:
             how = {None: "", "Labels": "-labels", "Distillation": "-distilled"}[self.recovery.method]
             parts.append(f"recovered{how}")
         if self.quantization:
-            parts.append(quantization_name(self.quantization) + ("-mixed" if self.mixed else ""))
+            parts.append(self.quantization.name + ("-mixed" if self.mixed else ""))
         return "+".join(parts)
 
     @property
@@ -41,18 +42,16 @@ class Method:
         return Method(self.pruning, self.recovery)
 
 
-def quantization_name(quantization: Quantization) -> str:
-    """``static-int8``, ``static-int8-entropy``, ``dynamic-int8``, ``weight-int4``, ``fp16``."""
-    if quantization.method == "Float16":
-        return "fp16"
-    verb = "weight" if quantization.method == "WeightOnly" else quantization.method.lower()
-    found = "" if quantization.calibration == "MinMax" else f"-{quantization.calibration.lower()}"
-    return f"{verb}-int{quantization.bits}{found}"
-
-
 def named_method(recipe: Recipe) -> Method:
     """What mode ``Manual`` asks for."""
-    return Method(recipe.pruning, recipe.recovery, recipe.quantization)
+    return Method(recipe.pruning, recipe.recovery, _quantization(recipe.quantization))
+
+
+def _quantization(named: Quantization | None) -> QuantizationRecipe | None:
+    if named is None:
+        return None
+    method = "FP16" if named.method == "Float16" else named.method
+    return QuantizationRecipe(method, bits=named.bits, calibration=named.calibration)
 
 
 def check_recipe(recipe: Recipe, has_dataset: bool) -> None:
@@ -61,45 +60,44 @@ def check_recipe(recipe: Recipe, has_dataset: bool) -> None:
     Raises:
         TaskError: InvalidTask, naming the field.
     """
-    for applies, message in (
-        (
-            recipe.pruning is not None and not 0 < recipe.pruning.sparsity < 1,
-            f"compression.pruning.sparsity is {recipe.pruning.sparsity if recipe.pruning else 0:g}; give the share of "
-            "weights to remove, between 0 and 1.",
-        ),
-        (
-            recipe.mode == "Manual" and not (recipe.pruning or recipe.quantization),
-            "compression.mode is Manual, but neither pruning nor quantization is given; name one, or use Auto or None.",
-        ),
-        (
-            recipe.mode != "Manual" and bool(recipe.pruning or recipe.quantization or recipe.recovery),
-            "compression.pruning, quantization and recovery are only read in mode Manual; set the mode to Manual, or "
-            "remove them.",
-        ),
-        (
-            recipe.recovery is not None and recipe.pruning is None,
-            "compression.recovery trains what pruning has hurt; add pruning, or remove recovery.",
-        ),
-        (
-            recipe.quantization is not None
-            and recipe.quantization.bits == 4
-            and recipe.quantization.method != "WeightOnly",
-            "compression.quantization.bits is 4, which only method WeightOnly has; use 8.",
-        ),
-        *(() if has_dataset else _without_dataset(recipe)),
-        *(
-            (value is not None and value <= 0, f"compression.objectives.{name} is {value}; give more than zero.")
-            for name, value in (
-                ("maxSize", recipe.objectives.max_size),
-                ("maxLatency", recipe.objectives.max_latency),
-            )
-        ),
-    ):
+    for applies, message in (*_contradictions(recipe), *(() if has_dataset else _lacks(recipe))):
         if applies:
             raise TaskError("InvalidTask", message)
 
 
-def _without_dataset(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
+def _contradictions(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
+    pruning, quantization, limits = recipe.pruning, recipe.quantization, recipe.objectives
+    return (
+        (
+            pruning is not None and not 0 < pruning.sparsity < 1,
+            f"compression.pruning.sparsity is {pruning.sparsity if pruning else 0:g}; give the share of weights to "
+            "remove, between 0 and 1.",
+        ),
+        (
+            recipe.mode == "Manual" and not (pruning or quantization),
+            "compression.mode is Manual, but neither pruning nor quantization is given; name one, or use Auto or None.",
+        ),
+        (
+            recipe.mode != "Manual" and bool(pruning or quantization or recipe.recovery),
+            "compression.pruning, quantization and recovery are only read in mode Manual; set the mode to Manual, or "
+            "remove them.",
+        ),
+        (
+            recipe.recovery is not None and pruning is None,
+            "compression.recovery trains what pruning has hurt; add pruning, or remove recovery.",
+        ),
+        (
+            quantization is not None and quantization.bits == 4 and quantization.method != "WeightOnly",
+            "compression.quantization.bits is 4, which only method WeightOnly has; use 8.",
+        ),
+        *(
+            (value is not None and value <= 0, f"compression.objectives.{name} is {value}; give more than zero.")
+            for name, value in (("maxSize", limits.max_size), ("maxLatency", limits.max_latency))
+        ),
+    )
+
+
+def _lacks(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
     advice = "add a dataset (compression.dataset, --dataset)"
     return (
         (

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgemodel_compressor.candidates import Method
-from edgemodel_contract.task import Pruning, Quantization, Recovery
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_contract.task import Pruning, Recovery
 
 Verdict = Literal["Good", "Lossy", "Larger", "Impossible"]
 
@@ -25,15 +26,16 @@ LARGEST_SHARE = 0.96875
 FINEST_STEP = 0.0625
 """Two shares closer than this differ by less than two trainings of the same model do."""
 
-STATIC = Quantization(method="Static")
-DYNAMIC = Quantization(method="Dynamic")
-HALF = Quantization(method="Float16")
+STATIC = QuantizationRecipe("Static")
+DYNAMIC = QuantizationRecipe("Dynamic")
+FUSED = QuantizationRecipe("Dynamic", fused=True)
+HALF = QuantizationRecipe("FP16")
 FALLBACKS = (
-    Method(quantization=Quantization(method="Static", calibration="Percentile")),
-    Method(quantization=Quantization(method="Static", calibration="Entropy")),
+    Method(quantization=QuantizationRecipe("Static", calibration="Percentile")),
+    Method(quantization=QuantizationRecipe("Static", calibration="Entropy")),
     Method(quantization=STATIC, mixed=True),
 )
-"""For a model that static quantization hurts: tighter ranges, then floats where it hurts most."""
+"""For a model that integers hurt: tighter ranges, then floats where it hurts most."""
 
 
 @dataclass(frozen=True)
@@ -82,20 +84,16 @@ def best_quantization(tried: dict[Method, Trial]) -> Method:
 
 def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     if not facts.has_dataset:
-        # Nothing can judge what comes out, so only what changes answers least.
-        yield Method(quantization=DYNAMIC)
-        yield Method(quantization=HALF)
+        # Nothing can judge what comes out, so only what changes the answers least.
+        yield from (Method(quantization=DYNAMIC), Method(quantization=HALF))
         return
     yield Method(quantization=STATIC)
     if facts.multiplies:
-        yield Method(quantization=DYNAMIC)
-        yield Method(quantization=Quantization(method="WeightOnly"))
-    for fallback in FALLBACKS:
-        if any(_is_good(tried, known) for known in tried if known.quantization and not known.pruning):
+        yield from (Method(quantization=FUSED), Method(quantization=DYNAMIC))
+    for fallback in (*FALLBACKS, Method(quantization=HALF)):
+        if best_quantization(tried) != Method():
             return
         yield fallback
-    if not any(_is_good(tried, known) for known in tried if known.quantization and not known.pruning):
-        yield Method(quantization=HALF)
 
 
 def _zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
@@ -139,6 +137,3 @@ def next_share(verdicts: dict[float, Verdict]) -> float:
         return low if low in verdicts else high
     return middle
 
-
-def _is_good(tried: dict[Method, Trial], method: Method) -> bool:
-    return method in tried and tried[method].verdict == "Good"
