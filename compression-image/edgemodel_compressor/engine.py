@@ -155,10 +155,10 @@ class _Bench:
                 "InvalidModel", f"ONNX Runtime cannot run the model on its inputs ({shapes}): {explain(error)}."
             ) from error
         self.files[ORIGINAL] = path
-        self.measured[ORIGINAL] = self.figures(ORIGINAL, path, span)
+        self.measured[ORIGINAL] = self.figures(ORIGINAL, path, path, span)
 
-    def figures(self, name: str, path: Path, span: Span) -> Measurement:
-        """Size, cost and quality of the model file at ``path``."""
+    def figures(self, name: str, path: Path, floats: Path, span: Span) -> Measurement:
+        """Size, cost and quality of the model file at ``path``; its integers, if any, were made of ``floats``."""
         span.report("Measuring", f"measuring the size of {name}")
         proto = read_model(path)
         measured = Measurement(
@@ -167,12 +167,11 @@ class _Bench:
             sparsity=sparsity(proto),
             threads=self.job.threads,
         )
+        # Integers compute the same products; a quantized graph only writes them in other operators.
+        proto = proto if floats == path else read_model(floats)
+        shapes = {input_name: array.shape for input_name, array in self.feed.items()}
+        measured = msgspec.structs.replace(measured, parameters=parameters(proto), macs=macs(proto, shapes))
         del proto
-        floats = self.shop.float_file_of(name)
-        if floats is not None:
-            shapes = {name: array.shape for name, array in self.feed.items()}
-            graph = read_model(floats)
-            measured = msgspec.structs.replace(measured, parameters=parameters(graph), macs=macs(graph, shapes))
         if self.judge is None:
             return measured
         message = f"evaluating {name} on {len(self.judge.samples)} samples"
@@ -219,7 +218,7 @@ class _Bench:
             Session(path, self.job.threads).run(self.feed)
         except Exception as error:  # as for the original, about what a tool wrote
             raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
-        measured = self.figures(method.name, path, measuring)
+        measured = self.figures(method.name, path, self.shop.float_file(method), measuring)
         self.files[method.name], self.measured[method.name] = path, measured
         footprint = measured.size + (measured.layer_size or measured.size)
         self.trials.append(Trial(method, self._verdict(measured), footprint))

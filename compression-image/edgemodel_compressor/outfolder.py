@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgemodel_compressor.card import REPORT_FILE
+from edgemodel_compressor.card import PAGE_FILE, REPORT_FILE
 from edgemodel_compressor.errors import TaskError
 from edgemodel_contract.card import CARD_FILE, MODEL_FILE
 from edgemodel_contract.encoding import encode
@@ -15,7 +15,7 @@ from edgemodel_contract.result import Result
 
 RESULT_FILE = "result.json"
 _DATA_SUFFIX = ".onnx.data"
-_OURS = {MODEL_FILE, CARD_FILE, REPORT_FILE, RESULT_FILE}
+_OURS = {MODEL_FILE, CARD_FILE, REPORT_FILE, PAGE_FILE, RESULT_FILE}
 
 
 def check_out(out: Path) -> None:
@@ -35,8 +35,8 @@ def check_out(out: Path) -> None:
             )
 
 
-def write_out(out: Path, files: Mapping[str, Path | bytes], result: Result) -> None:
-    """Write ``files`` and the Result to ``out``, in place of an earlier result.
+def write_out(out: Path, files: Mapping[str, Path | bytes], result: Result | None) -> None:
+    """Write ``files`` and the Result, if there is one, to ``out``, in place of an earlier result.
 
     Everything is written beside ``out`` first and then moved there at once, so that a reader finds the old result or
     the new one, and an interruption leaves nothing half done.
@@ -51,7 +51,8 @@ def write_out(out: Path, files: Mapping[str, Path | bytes], result: Result) -> N
                 (fresh / file).write_bytes(content)
             else:
                 shutil.copyfile(content, fresh / file)
-        (fresh / RESULT_FILE).write_bytes(msgspec.json.format(encode(result), indent=2) + b"\n")
+        if result is not None:
+            (fresh / RESULT_FILE).write_bytes(msgspec.json.format(encode(result), indent=2) + b"\n")
         try:
             if out.exists():
                 out.rename(old)

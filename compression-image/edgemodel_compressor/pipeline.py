@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from edgemodel_compressor.candidates import methods
+from edgemodel_compressor.candidates import check_recipe
 from edgemodel_compressor.choose import Choice
 from edgemodel_compressor.dataset import read_dataset
 from edgemodel_compressor.engine import Job, Outcome, compress
@@ -20,7 +20,7 @@ def check_task(task: Task) -> None:
     Raises:
         TaskError: InvalidTask.
     """
-    methods(task.recipe, task.dataset is not None)
+    check_recipe(task.recipe, task.dataset is not None)
     if task.serving.threads < 1:
         raise TaskError("InvalidTask", f"serving.threads is {task.serving.threads}; give at least 1.")
 

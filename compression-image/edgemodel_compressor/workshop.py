@@ -24,7 +24,7 @@ from edgemodel_compressor.graph.structure import Analysis, analyse, magnitude, r
 from edgemodel_compressor.graph.weights import float_weights
 from edgemodel_compressor.judge import Samples
 from edgemodel_compressor.model import Model
-from edgemodel_compressor.modelfile import read_model, write_model
+from edgemodel_compressor.modelfile import write_model
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.runtime import Feed
 from edgemodel_contract.task import Pruning, Recovery
@@ -86,7 +86,7 @@ class Workshop:
 
     def float_file(self, method: Method) -> Path:
         """The file that the integers of ``method`` were made of; only after ``build``."""
-        return self._floats[method.floats]
+        return self._floats[method.floats] if method.pruning else self.model.path
 
     @cached_property
     def analysis(self) -> Analysis:
@@ -205,8 +205,3 @@ def use_all_cores() -> None:
     import torch
 
     torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-
-
-def weights_by_node(path: Path) -> dict[str, list[str]]:
-    """Node to the names of its inputs, for naming a weight after the node that uses it."""
-    return {node.name: list(node.input) for node in read_model(path, weights=False).graph.node}

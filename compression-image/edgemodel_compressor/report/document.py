@@ -6,7 +6,9 @@ import msgspec
 
 from edgemodel_compressor.engine import Outcome
 from edgemodel_compressor.fetch.source import public_uri
+from edgemodel_compressor.graph.weights import weights_of
 from edgemodel_compressor.libraries import library_versions
+from edgemodel_compressor.modelfile import read_model
 from edgemodel_compressor.pareto import pareto
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Objectives, Recipe, Struct, Task
@@ -45,16 +47,19 @@ class Parts(Struct, frozen=True):
 
 
 class Report(Struct, frozen=True):
-    """Everything that was tried for one task; ``chosen`` names the model it led to."""
+    """Everything that was tried for one task; ``chosen`` names the model it led to, or ``closest`` the one that came
+    nearest to the objectives where none met them.
+    """
 
     name: str
     task: str
-    chosen: str
+    chosen: str | None
+    closest: str | None = None
     candidates: tuple[Entry, ...]
     """The original first."""
     source_uri: str
     source_digest: str
-    model_digest: str
+    model_digest: str | None
     recipe: Recipe
     objectives: Objectives
     engine: str
@@ -66,28 +71,47 @@ class Report(Struct, frozen=True):
 
 
 def make_report(task: Task, outcome: Outcome, *, clocked: bool) -> Report:
-    """The report of ``outcome``. Raises LookupError where nothing was chosen."""
-    if outcome.choice.chosen is None:
-        raise LookupError("nothing was chosen")
+    """The report of ``outcome``, with what a clock measured or without."""
+    chosen, closest = outcome.choice.chosen, outcome.choice.closest
     everything = (outcome.original, *outcome.tried)
     best = pareto(everything, timed=clocked)
-    reasons = {item.method: item.rejected for item in outcome.choice.others} if clocked else {}
+    losers = (*outcome.choice.others, *([closest] if closest else []))
+    reasons = {item.method: item.rejected for item in losers} if clocked else {}
     return Report(
         name=task.name,
         task=task.digest,
-        chosen=outcome.choice.chosen.method,
+        chosen=chosen.method if chosen else None,
+        closest=closest.method if closest else None,
         candidates=tuple(_entry(item, item.method in best, reasons.get(item.method), clocked) for item in everything),
         source_uri=public_uri(task.model.uri),
         source_digest=f"sha256:{outcome.model.sha256}",
-        model_digest=outcome.model_digest(),
+        model_digest=outcome.model_digest() if chosen else None,
         recipe=task.recipe,
         objectives=task.recipe.objectives,
         engine=task.engine,
         libraries=library_versions(),
-        parts=outcome.parts,
-        layers=outcome.layers,
+        parts=_parts(outcome),
+        layers=_layers(outcome),
         notes=outcome.notes,
         cpu=outcome.cpu if clocked else None,
+    )
+
+
+def _parts(outcome: Outcome) -> Parts | None:
+    split = outcome.parts
+    if split is None:
+        return None
+    return Parts(
+        calibration=len(split.calibration), recovery=len(split.recovery), evaluation=len(split.evaluation)
+    )
+
+
+def _layers(outcome: Outcome) -> tuple[Layer, ...]:
+    if outcome.choice.chosen is None:
+        return ()
+    return tuple(
+        Layer(name=found.node, shape=found.shape, sparsity=found.sparsity, damage=outcome.damage.get(found.node))
+        for found in weights_of(read_model(outcome.chosen_file))
     )
 
 

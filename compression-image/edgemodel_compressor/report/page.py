@@ -36,7 +36,7 @@ grid-template-columns:max-content 1fr;gap:.3rem 1.2rem;font-size:.92rem}dt{color
 
 def render_page(report: Report) -> str:
     """The whole document."""
-    original, chosen = report.candidates[0], _chosen(report)
+    original, chosen = report.candidates[0], _shown(report)
     title = f"{report.name}: {chosen.method}"
     return "".join(
         [
@@ -57,11 +57,18 @@ def render_page(report: Report) -> str:
     )
 
 
-def _chosen(report: Report) -> Entry:
-    return next(entry for entry in report.candidates if entry.method == report.chosen)
+def _shown(report: Report) -> Entry:
+    """The candidate that the page is about: the chosen one, else the one that came closest."""
+    name = report.chosen or report.closest
+    return next((entry for entry in report.candidates if entry.method == name), report.candidates[0])
 
 
 def _sentence(report: Report, original: Entry, chosen: Entry) -> str:
+    if report.chosen is None:
+        return (
+            f"None of {len(report.candidates)} candidates meets the objectives. {chosen.method} came closest: "
+            f"{chosen.rejected or 'see below'}."
+        )
     if chosen.method == original.method:
         return f"Of {len(report.candidates)} candidates none was better: the original is served as it is."
     factor = original.measured.size / chosen.measured.size
@@ -208,7 +215,7 @@ def _origins(report: Report) -> str:
     facts += [
         ("Source", report.source_uri),
         ("Source digest", report.source_digest),
-        ("Model digest", report.model_digest),
+        ("Model digest", report.model_digest or "none"),
         ("Task", report.task),
         ("Engine", report.engine),
         ("Libraries", ", ".join(f"{name} {number}" for name, number in sorted(report.libraries.items()))),
