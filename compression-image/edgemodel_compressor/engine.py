@@ -15,7 +15,11 @@ from edgemodel_compressor.choose import Choice, choose
 from edgemodel_compressor.dataset import Dataset, check_label_range
 from edgemodel_compressor.errors import NotApplicableError, TaskError
 from edgemodel_compressor.graph.prune import prune
-from edgemodel_compressor.graph.quantize import quantize_dynamic, quantize_static, tidy
+from edgemodel_compressor.graph.quantization.apply import quantize
+from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
+from edgemodel_compressor.graph.quantization.cpu import target_cpu
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.weights import sparsity
 from edgemodel_compressor.layer import compressed_size
 from edgemodel_compressor.measure import (
@@ -143,20 +147,23 @@ def _try_candidate(path: Path, feed: Feed, threads: int) -> None:
         raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
 
 
-def _build(job: Job, method: Method, calibration: Indices, span: Span) -> Path:
+def _build(job: Job, method: Method, calibration_part: Indices, span: Span) -> Path:
     source = job.model.path
     target = job.folder / f"{method.name}.onnx"
     if method.pruning:
         proto = job.model.proto()
         prune(proto, method.pruning)
+        tidy(proto)
         target.write_bytes(proto.SerializeToString(deterministic=True))
         source = target
-    if method.quantization == "Dynamic":
-        quantize_dynamic(source, target, job.folder)
-    elif method.quantization == "Static" and job.dataset is not None:
-        feeds = Samples(job.dataset, calibration).feeds()
-        quantize_static(source, target, job.folder, feeds, _counter(span, method.name, len(calibration)))
-    tidy(target)
+    if method.quantization:
+        calibration: Calibration | None = None
+        if method.quantization == "Static" and job.dataset is not None:
+            feeds = Samples(job.dataset, calibration_part).feeds()
+            advance = _counter(span, method.name, len(calibration_part))
+            calibration = calibrate(source, feeds, job.folder, advance)
+        recipe = QuantizationRecipe(method.quantization)
+        quantize(source, target, recipe, calibration, target_cpu(), job.folder)
     return target
 
 
