@@ -34,6 +34,11 @@ class Session:
         options.log_severity_level = 4
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
+    @property
+    def outputs(self) -> list[str]:
+        """The names of the outputs, in the order of ``run``."""
+        return [output.name for output in self._session.get_outputs()]
+
     def run(self, feed: Feed) -> list[Array]:
         """All outputs, in the model's order, for one batch."""
         return [np.asarray(output) for output in self._session.run(None, dict(feed))]

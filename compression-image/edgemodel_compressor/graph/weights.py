@@ -56,9 +56,11 @@ def _weight_names(node: NodeProto) -> Iterator[str]:
 def _zero_masks(graph: GraphProto) -> Iterator[NDArray[np.bool_]]:
     known = constants(graph)
     dequantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    widened = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
     seen: set[str] = set()
     for node in graph.node:
         for name in _weight_names(node):
+            name = widened.get(name, name)
             if name in dequantized:
                 source = dequantized[name]
                 name = source.input[0]
@@ -77,6 +79,18 @@ def _zero_masks(graph: GraphProto) -> Iterator[NDArray[np.bool_]]:
                 # MatMulInteger's zero points run along the columns, ConvInteger has a single one.
                 axis = len(known[name].dims) - 1 if node.op_type == "MatMulInteger" else 0
                 yield _is_zero(known, name, node.input[zero] if len(node.input) > zero else "", axis)
+        if node.op_type == "MatMulNBits" and node.input[1] in known and node.input[1] not in seen:
+            seen.add(node.input[1])
+            yield _is_middle(node, numpy_helper.to_array(known[node.input[1]]))
+
+
+def _is_middle(node: NodeProto, packed: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where weights of MatMulNBits (N, blocks, bytes) are zero, without the padding of the last block."""
+    attributes = {item.name: item.i for item in node.attribute}
+    integers = packed if attributes["bits"] == 8 else np.stack([packed & 15, packed >> 4], axis=-1)
+    rows = integers.reshape(attributes["N"], -1)[:, : attributes["K"]]
+    mask: NDArray[np.bool_] = rows == 2 ** (attributes["bits"] - 1)
+    return mask
 
 
 def _is_zero(known: Mapping[str, TensorProto], name: str, zero_point: str, axis: int) -> NDArray[np.bool_]:

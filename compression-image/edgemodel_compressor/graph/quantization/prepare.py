@@ -1,0 +1,87 @@
+"""The graph that every method starts from: current opset, constants folded, norms fused, shapes and names known."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+from onnx import version_converter
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from edgemodel_compressor.errors import NotApplicableError, first_line
+from edgemodel_compressor.graph.quantization.files import is_large, read_model, scratch, write_model
+
+_PER_CHANNEL_OPSET = 13
+_TARGET_OPSET = 17
+_MARK = ("onnx.quant.pre_process", "onnxruntime.quant")
+"""How the tool notes that a model is prepared."""
+
+
+def prepare(source: Path, folder: Path) -> Path:
+    """The model at ``source``, ready to be quantized, as a file in ``folder``; ``source`` itself if it is that already.
+
+    Every node has a name of its own; they are the same on every run, so that one calibration and one ranking of nodes
+    serve all recipes.
+
+    Raises:
+        NotApplicableError: the tool fails on this model.
+    """
+    prepared = scratch(folder, "prepared", source)
+    with explained(), quiet():
+        model = read_model(source)
+        if any((item.key, item.value) == _MARK for item in model.metadata_props):
+            return source
+        large = is_large(model)
+        usable = source
+        opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
+        if opset < _PER_CHANNEL_OPSET:
+            usable = scratch(folder, "converted", source)
+            write_model(version_converter.convert_version(model, _TARGET_OPSET), usable)
+        del model
+        # A path, not the model: of that it moves every tensor out, the axes of reductions too, and cannot read it then.
+        # Symbolic shape inference would add a computer algebra system for the sake of open dimensions.
+        quant_pre_process(
+            str(usable),
+            prepared,
+            skip_symbolic_shape=True,
+            save_as_external_data=large,
+            all_tensors_to_one_file=large,
+            external_data_location=prepared.name + ".data" if large else None,
+        )
+        model = read_model(prepared)
+        _name_nodes(model)
+        write_model(model, prepared)
+    return prepared
+
+
+def _name_nodes(model: onnx.ModelProto) -> None:
+    taken: set[str] = set()
+    for index, node in enumerate(model.graph.node):
+        if not node.name or node.name in taken:
+            node.name = f"{node.op_type}_{index}"
+        while node.name in taken:
+            node.name += "_"
+        taken.add(node.name)
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Whatever a tool raises becomes a NotApplicableError with its first line."""
+    try:
+        yield
+    except NotApplicableError:
+        raise
+    except Exception as error:  # the tools raise whatever their passes stumble on
+        raise NotApplicableError(first_line(error)) from error
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """The tools log advice on their own use through the root logger; it is not for users of this program."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
