@@ -87,4 +87,3 @@ def _chosen(outcome: Outcome) -> Candidate:
     if outcome.choice.chosen is None:
         raise LookupError("nothing was chosen")
     return outcome.choice.chosen
-

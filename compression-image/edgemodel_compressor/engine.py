@@ -309,8 +309,6 @@ def _damage(bench: _Bench, choice: Choice) -> dict[str, float]:
     if method is None:
         return {}
     ranked: Sequence[tuple[str, float]] = [
-        (item.node, item.damage)
-        for item in bench.shop.rank(bench.shop.float_file(method), method)
-        if item.measured
+        (item.node, item.damage) for item in bench.shop.rank(bench.shop.float_file(method), method) if item.measured
     ]
     return dict(ranked)

@@ -7,7 +7,6 @@ placement, say, can be tried here all the same.
 import math
 from pathlib import Path
 
-
 import msgspec
 import yaml
 
@@ -17,8 +16,6 @@ from edgemodel_contract.quantity import parse_cpu, parse_duration, parse_percent
 
 LARGEST = 1 << 20
 """Bytes of a manifest."""
-
-
 
 
 class _Part(msgspec.Struct, rename="camel", frozen=True, kw_only=True):
@@ -119,9 +116,7 @@ def _task(model: _EdgeModel, engine: str) -> contract.Task:
             objectives=contract.Objectives(
                 max_size=None if limits.max_size is None else parse_size(limits.max_size),
                 max_latency=None if limits.max_latency is None else parse_duration(limits.max_latency),
-                max_accuracy_drop=None
-                if limits.max_accuracy_drop is None
-                else parse_percent(limits.max_accuracy_drop),
+                max_accuracy_drop=None if limits.max_accuracy_drop is None else parse_percent(limits.max_accuracy_drop),
             ),
             search=contract.Search(trials=compression.search.trials, time=parse_duration(compression.search.time)),
             target=compression.target,

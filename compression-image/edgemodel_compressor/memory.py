@@ -1,7 +1,7 @@
 """What a model takes in memory, measured in a process of its own: this one's has held too much else before.
 
-``python -m edgemodel_compressor.memory MODEL THREADS FEED`` loads the model, runs it once on the arrays in FEED (npz), and
-prints by how many bytes that raised the highest resident size.
+``python -m edgemodel_compressor.memory MODEL THREADS FEED`` loads the model, runs it once on the arrays in FEED (npz),
+and prints by how many bytes that raised the highest resident size.
 """
 
 import resource

@@ -37,6 +37,12 @@ def model_files(path: Path) -> tuple[Path, ...]:
     return (path, data) if data.exists() else (path,)
 
 
+def model_digest(path: Path) -> str:
+    """``sha256:…`` of the model file; where the weights lie in a second file, that is vouched for by the first."""
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
 def model_size(path: Path) -> int:
     """Bytes of all files of the model."""
     return sum(file.stat().st_size for file in model_files(path))
@@ -61,7 +67,7 @@ def write_model(proto: ModelProto, path: Path, folder: Path | None = None) -> No
     """
     data = data_file(path)
     data.unlink(missing_ok=True)
-    large = weight_bytes(proto) > SINGLE_FILE_LIMIT
+    large = is_large(proto)
     if not large and not any(is_external(tensor) for tensor in proto.graph.initializer):
         path.write_bytes(proto.SerializeToString(deterministic=True))
         return
@@ -99,6 +105,11 @@ def tensor_bytes(tensor: TensorProto) -> int:
     if tensor.data_type in (TensorProto.STRING, TensorProto.UNDEFINED):
         return 0
     return elements * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+
+
+def is_large(proto: ModelProto) -> bool:
+    """Whether ``write_model`` puts the weights of ``proto`` into a second file."""
+    return weight_bytes(proto) > SINGLE_FILE_LIMIT
 
 
 def weight_bytes(proto: ModelProto) -> int:

@@ -35,6 +35,11 @@ class Session:
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
     @property
+    def inputs(self) -> list[str]:
+        """The names of the inputs, in the model's order."""
+        return [item.name for item in self._session.get_inputs()]
+
+    @property
     def outputs(self) -> list[str]:
         """The names of the outputs, in the order of ``run``."""
         return [output.name for output in self._session.get_outputs()]

@@ -74,9 +74,7 @@ def propose(facts: Facts, trials: Sequence[Trial]) -> Method | None:
 
 def best_quantization(tried: dict[Method, Trial]) -> Method:
     """The integers, or floats, that left the smallest good model of those tried without pruning; else no quantization."""
-    good = [
-        trial for trial in tried.values() if trial.method.pruning is None and trial.verdict == "Good"
-    ]
+    good = [trial for trial in tried.values() if trial.method.pruning is None and trial.verdict == "Good"]
     if not good:
         return Method()
     return min(good, key=lambda trial: (trial.footprint, trial.method.name)).method
@@ -136,4 +134,3 @@ def next_share(verdicts: dict[float, Verdict]) -> float:
     if high - low <= FINEST_STEP or middle > LARGEST_SHARE:
         return low if low in verdicts else high
     return middle
-

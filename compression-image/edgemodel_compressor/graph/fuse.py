@@ -14,8 +14,9 @@ from onnxruntime.transformers import optimizer
 from onnxruntime.transformers.fusion_options import FusionOptions
 
 from edgemodel_compressor.errors import NotApplicableError
-from edgemodel_compressor.graph.quantization.files import is_large, read_model, scratch, write_model
+from edgemodel_compressor.graph.quantization.files import scratch
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
+from edgemodel_compressor.modelfile import is_large, read_model, write_model
 from edgemodel_compressor.runtime import Array, Feed, Session
 
 TOLERANCE = 1e-3

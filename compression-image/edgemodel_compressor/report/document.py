@@ -1,5 +1,5 @@
-"""The report as data. In an image it holds only what is the same on every run, so that the image's digest does not vary;
-the command line's has the clock's figures and the machine's name as well.
+"""The report as data. In an image it holds only what is the same on every run, so that the image's digest does not
+vary; the command line's has the clock's figures and the machine's name as well.
 """
 
 import msgspec
@@ -46,7 +46,7 @@ class Parts(Struct, frozen=True):
     evaluation: int
 
 
-class Report(Struct, frozen=True):
+class Report(Struct, frozen=True, kw_only=True):
     """Everything that was tried for one task; ``chosen`` names the model it led to, or ``closest`` the one that came
     nearest to the objectives where none met them.
     """
@@ -101,9 +101,7 @@ def _parts(outcome: Outcome) -> Parts | None:
     split = outcome.parts
     if split is None:
         return None
-    return Parts(
-        calibration=len(split.calibration), recovery=len(split.recovery), evaluation=len(split.evaluation)
-    )
+    return Parts(calibration=len(split.calibration), recovery=len(split.recovery), evaluation=len(split.evaluation))
 
 
 def _layers(outcome: Outcome) -> tuple[Layer, ...]:

@@ -85,14 +85,14 @@ def _tiles(before: Measurement, after: Measurement) -> str:
         rows.append(("To download", _size(before.layer_size), _size(after.layer_size)))
     if before.latency_p50 and after.latency_p50:
         threads = f"{after.threads} thread" + ("" if after.threads == 1 else "s")
-        rows.append((f"Median latency, {threads}", format_duration(before.latency_p50), format_duration(after.latency_p50)))
+        rows.append(
+            (f"Median latency, {threads}", format_duration(before.latency_p50), format_duration(after.latency_p50))
+        )
     if before.macs and after.macs:
         rows.append(("Multiplications", _count(before.macs), _count(after.macs)))
     if before.accuracy is not None and after.accuracy is not None:
         name = f"{after.metric} on {after.samples} samples"
-        rows.append(
-            (name, format_quality(after.metric, before.accuracy), format_quality(after.metric, after.accuracy))
-        )
+        rows.append((name, format_quality(after.metric, before.accuracy), format_quality(after.metric, after.accuracy)))
     tiles = "".join(
         f'<div class="tile"><span>{escape(name)}</span><b>{escape(new)}</b><span>was {escape(old)}</span></div>'
         for name, old, new in rows

@@ -7,7 +7,6 @@ from edgemodel_compressor.graph.fuse import fuse, keep_norms_apart
 from edgemodel_compressor.graph.quantization.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.dynamic import dynamic
-from edgemodel_compressor.graph.quantization.files import read_model, write_model
 from edgemodel_compressor.graph.quantization.half import store_half
 from edgemodel_compressor.graph.quantization.operators import INTEGER_OPERATORS
 from edgemodel_compressor.graph.quantization.prepare import explained, prepare
@@ -15,6 +14,7 @@ from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.static import static
 from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.quantization.weight_only import weight_only
+from edgemodel_compressor.modelfile import read_model, write_model
 from edgemodel_compressor.runtime import Feed
 
 

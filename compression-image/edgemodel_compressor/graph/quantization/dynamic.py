@@ -7,9 +7,10 @@ from onnx import TensorProto
 from onnxruntime import quantization as ortq
 
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.files import is_large, read_model, scratch
+from edgemodel_compressor.graph.quantization.files import scratch
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_compressor.modelfile import is_large, read_model
 
 _OPERATORS = ("Attention", "EmbedLayerNormalization", "Gather", "Gemm", "LSTM", "MatMul")
 

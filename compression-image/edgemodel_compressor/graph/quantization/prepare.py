@@ -10,7 +10,8 @@ from onnx import version_converter
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgemodel_compressor.errors import NotApplicableError, first_line
-from edgemodel_compressor.graph.quantization.files import is_large, read_model, scratch, write_model
+from edgemodel_compressor.graph.quantization.files import scratch
+from edgemodel_compressor.modelfile import is_large, read_model, write_model
 
 _PER_CHANNEL_OPSET = 13
 _TARGET_OPSET = 17

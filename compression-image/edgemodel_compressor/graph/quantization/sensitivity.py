@@ -11,12 +11,13 @@ from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.files import read_model, scratch
+from edgemodel_compressor.graph.quantization.files import scratch
 from edgemodel_compressor.graph.quantization.histogram import BINS, Histogram
 from edgemodel_compressor.graph.quantization.operators import weighted
 from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_compressor.modelfile import read_model
 from edgemodel_compressor.runtime import Array, Feed, Session
 
 MEASURED = 12

@@ -11,12 +11,12 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.files import read_model
 from edgemodel_compressor.graph.quantization.operators import CARRIERS, WEIGHTED, weighted
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.tidy import drop_unused
+from edgemodel_compressor.modelfile import read_model
 
 
 def static(prepared: Path, recipe: QuantizationRecipe, ranges: Mapping[str, Range], cpu: TargetCpu) -> onnx.ModelProto:
