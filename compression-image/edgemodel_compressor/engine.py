@@ -259,10 +259,9 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
         prunable=job.dataset is not None and bool(bench.shop.analysis.groups),
         multiplies=share_multiplied(read_model(job.model.path, weights=False)) > 0.5,
     )
-    parts = span.split(*[1.0] * budget.trials)
-    for part in parts:
-        method = propose(facts, bench.trials)
-        if method is None:
+    for part in span.split(*[1.0] * budget.trials):
+        following = propose(facts, bench.trials)
+        if following is None:
             return
         if job.clock() - began > budget.time:
             bench.shop.notes.append(
@@ -270,10 +269,10 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
             )
             return
         try:
-            bench.attempt(method, part)
+            bench.attempt(following, part)
         except NotApplicableError as error:
-            bench.shop.notes.append(f"{method.name} is not possible for this model: {error}.")
-            bench.trials.append(Trial(method, "Impossible"))
+            bench.shop.notes.append(f"{following.name} is not possible for this model: {error}.")
+            bench.trials.append(Trial(following, "Impossible"))
     bench.shop.notes.append(f"The search ended with its {budget.trials} trials (compression.search.trials).")
 
 

@@ -1,9 +1,9 @@
 """What ``Auto`` tries next, from what it tried so far. Pure: the same trials always lead to the same next one.
 
 Cheap steps come first. Integers alone: the kinds that pay for this model, with other calibrations and with floats in
-between only where the plain ones lose too much. Then zeros, which make the layer that nodes download smaller. Then whole
-channels, heads and neurons: the share of weights taken out is searched by halving the interval between the largest share
-that was recovered and the smallest that was not, each time with the integers that did best.
+between only where the plain ones lose too much. Then zeros, which make the layer that nodes download smaller. Then
+whole channels, heads and neurons: the share of weights taken out is searched by halving the interval between the
+largest share that was recovered and the smallest that was not, each time with the integers that did best.
 
 Verdicts rest on size and quality alone, which are the same on every run; what is measured with a clock decides only the
 final choice, so that a noisy machine does not lead to another model.
@@ -73,7 +73,7 @@ def propose(facts: Facts, trials: Sequence[Trial]) -> Method | None:
 
 
 def best_quantization(tried: dict[Method, Trial]) -> Method:
-    """The integers, or floats, that left the smallest good model of those tried without pruning; else no quantization."""
+    """The integers that left the smallest good model of those tried without pruning; else no quantization."""
     good = [trial for trial in tried.values() if trial.method.pruning is None and trial.verdict == "Good"]
     if not good:
         return Method()

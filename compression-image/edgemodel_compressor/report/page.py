@@ -1,13 +1,16 @@
 """The report as one HTML page without any other file, for people who were not there. Pure."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
+from typing import TypeVar
 
 from edgemodel_compressor.report.document import Entry, Report
 from edgemodel_compressor.report.plot import Axis, Point, plot
 from edgemodel_contract.quality import MEANING, format_quality
 from edgemodel_contract.quantity import format_duration
 from edgemodel_contract.result import Measurement
+
+T = TypeVar("T")
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2330;--soft:#5b6677;--line:#dde3ea;--paper:#fff;--mark:#0b6bcb;--good:#12805c}
@@ -185,8 +188,8 @@ def _layers(report: Report) -> str:
         )
     return (
         "<h2>Layer by layer</h2>"
-        '<p class="soft">Zeros among the weights of the chosen model, and how much of the output turns to noise when this '
-        "layer alone becomes integers.</p>" + _table(["weight", "shape", "zeros", "sensitivity"], rows)
+        '<p class="soft">Zeros among the weights of the chosen model, and how much of the output turns to noise when '
+        "this layer becomes integers.</p>" + _table(["weight", "shape", "zeros", "sensitivity"], rows)
     )
 
 
@@ -236,8 +239,8 @@ def _interval(measured: Measurement) -> str:
     return f"{low} – {high}"
 
 
-def _or_dash(value: object, write: object) -> str:
-    return "–" if value is None else write(value)  # type: ignore[operator, no-any-return]
+def _or_dash(value: T | None, write: Callable[[T], str]) -> str:
+    return "–" if value is None else write(value)
 
 
 def _scaled(value: float | None, factor: float) -> float | None:

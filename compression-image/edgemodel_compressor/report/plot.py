@@ -39,8 +39,9 @@ def plot(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> str:
         TOP,
     )
     front = sorted((point for point in points if point.best), key=lambda point: (point.x, -point.y))
+    title = escape(f"{y_axis.name} over {x_axis.name}")
     parts = [
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(y_axis.name)} over {escape(x_axis.name)}">',
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">',
         *_grid(xs, ys, x_axis, y_axis),
     ]
     if len(front) > 1:
