@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from edgemodel_compressor.graph.quantize import quantize_dynamic, tidy
 from onnx import TensorProto
 
 from edgemodel_compressor import modelfile
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.graph.prune import prune
-from edgemodel_compressor.graph.quantize import quantize_dynamic, tidy
 from edgemodel_compressor.graph.weights import sparsity
 from edgemodel_compressor.model import Model, load_model
 from edgemodel_compressor.modelfile import model_files, model_size, read_model, write_model
