@@ -77,7 +77,7 @@ def make_task(options: argparse.Namespace) -> Task:
     recipe = _recipe(options)
     return Task(
         name=options.name or Path(options.model).name.removesuffix(".onnx") or "model",
-        model=Source(uri=options.model, sha256=options.sha256),
+        model=Source(uri=options.model, sha256=options.sha256, format=options.format),
         dataset=Source(uri=options.dataset) if options.dataset else None,
         inputs=tuple(options.input),
         recipe=recipe,

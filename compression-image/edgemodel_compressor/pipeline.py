@@ -4,11 +4,11 @@ from pathlib import Path
 
 from edgemodel_compressor.candidates import check_recipe
 from edgemodel_compressor.choose import Choice
-from edgemodel_compressor.dataset import read_dataset
+from edgemodel_compressor.dataset import read_dataset, show_arrays
 from edgemodel_compressor.engine import Job, Outcome, compress
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.fetch.fetcher import Fetcher
-from edgemodel_compressor.model import load_model
+from edgemodel_compressor.formats.source import load_source
 from edgemodel_compressor.progress import Span
 from edgemodel_contract.result import Candidate
 from edgemodel_contract.task import Task
@@ -37,11 +37,21 @@ def run(task: Task, fetcher: Fetcher, folder: Path, span: Span) -> Outcome:
     fetched = fetcher.fetch(task.model, "model", folder / "source", parts[0])
     data = fetcher.fetch(task.dataset, "dataset", folder / "dataset", parts[1]) if task.dataset else None
     loading.report("Loading", "checking the model")
-    model = load_model(fetched.path, fetched.sha256, task.inputs, task.serving.threads)
+    limit = fetcher.settings.max_download
+    model = load_source(
+        fetched.path,
+        fetched.sha256,
+        task.model.format,
+        task.inputs,
+        lambda: show_arrays(data.path, limit, folder) if data else (),
+        task.serving.threads,
+        folder,
+        limit,
+    )
     dataset = None
     if data:
         loading.report("Loading", "checking the dataset", 0.5)
-        dataset = read_dataset(data.path, model.inputs, fetcher.settings.max_download)
+        dataset = read_dataset(data.path, model.inputs, limit, task.serving.preprocessing, folder)
     job = Job(model, dataset, task.recipe, task.serving.threads, folder, fetcher.settings)
     return compress(job, working)
 
