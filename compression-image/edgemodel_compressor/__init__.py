@@ -7,6 +7,7 @@ cluster (``commandline``). From the edge inwards:
 * ``model``      turns untrusted bytes into a checked model, or into one sentence that says what is wrong
 * ``dataset``    reads samples and splits them into disjoint calibration and evaluation parts
 * ``graph``      prunes and quantizes
+* ``train``      recovers what pruning took; alone knows torch
 * ``measure``    size, latency, accuracy
 * ``choose``     pure: which candidate, or why none
 * ``engine``     the sequence of the above

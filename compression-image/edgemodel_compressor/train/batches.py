@@ -14,12 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgemodel_compressor.errors import NotApplicableError, first_line
 from edgemodel_compressor.train.module import GraphModule
 
 Arrays = Mapping[str, NDArray[Any]]
 Forward = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
 """Inputs with samples first, in the module's order, to outputs with samples first."""
 
+_FAILURES = (RuntimeError, IndexError, ValueError, TypeError)
+"""What torch raises where shapes or types do not fit."""
 _PROBE = 3
 _TOLERANCE = 1e-3
 """Of the largest value. A wrong way is wrong by far more; a right one differs by the order of its sums."""
@@ -44,14 +47,20 @@ def batched(module: GraphModule, samples: Sequence[Tensor]) -> Forward:
     """The fastest way to run ``module`` on many samples that gives what it gives for each alone.
 
     ``samples`` are for trying; the first few are used.
+
+    Raises:
+        NotApplicableError: torch cannot run it on them at all.
     """
     probe = [tensor[:_PROBE] for tensor in samples]
     with torch.no_grad():
-        expected = _one_by_one(module)(probe)
+        try:
+            expected = _one_by_one(module)(probe)
+        except _FAILURES as error:
+            raise NotApplicableError(f"torch cannot run it on its samples: {first_line(error)}") from error
         for forward in (_together(module), _mapped(module)):
             try:
                 outputs = forward(probe)
-            except (RuntimeError, IndexError, ValueError, TypeError):
+            except _FAILURES:
                 # A reshape to a batch of one, or an operator that reads values of a sample: the next way, then.
                 continue
             if all(map(_agree, outputs, expected)):

@@ -7,6 +7,7 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto
 from torch import Tensor
 
+from edgemodel_compressor.errors import first_line
 from edgemodel_compressor.graph.weights import constants
 from edgemodel_compressor.train.dtypes import to_torch
 from edgemodel_compressor.train.node import Node, Run, read_node
@@ -64,18 +65,24 @@ def compile_graph(
         NotApplicableError: an operator, or a form of one, is not supported; the message names the node.
     """
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    needed = [read_node(node, opset) for node in _needed(proto.graph.node, outputs)]
-    fixed = _constants(proto.graph, {*outputs, *(name for node in needed for name in node.inputs)} - set(weights))
-    nodes: list[tuple[Node, Run]] = []
-    for node in needed:
+    nodes = [read_node(node, opset) for node in _needed(proto.graph.node, outputs)]
+    fixed = _constants(proto.graph, {*outputs, *(name for node in nodes for name in node.inputs)} - set(weights))
+    moving: list[tuple[Node, Run]] = []
+    for node in nodes:
         if all(name in fixed or name in weights for name in node.outputs):
             continue
         run = _runnable(node)
         if all(not name or name in fixed for name in node.inputs):
             fixed |= _evaluate(node, run, fixed)
         else:
-            nodes.append((node, run))
-    known = {**fixed, **weights}
+            moving.append((node, run))
+    return _assemble(moving, inputs, outputs, {**fixed, **weights})
+
+
+def _assemble(
+    nodes: Sequence[tuple[Node, Run]], inputs: Sequence[str], outputs: Sequence[str], known: Mapping[str, Tensor]
+) -> Program:
+    """Names become slots; a tensor that is neither known nor an output is let go after its last use."""
     slots = {"": _MISSING}
     values: list[Tensor | None] = [None]
 
@@ -85,18 +92,16 @@ def compile_graph(
             values.append(known.get(name))
         return slots[name]
 
-    entries = tuple(slot(name) for name in inputs)
     last = {name: index for index, (node, _) in enumerate(nodes) for name in (*node.outputs, *node.inputs)}
-    kept = {*outputs, *known, *inputs, ""}
     dying: dict[int, list[str]] = {}
-    for name, index in last.items():
-        if name not in kept:
-            dying.setdefault(index, []).append(name)
+    for name in last.keys() - {*outputs, *known, ""}:
+        dying.setdefault(last[name], []).append(name)
+    entries = tuple(slot(name) for name in inputs)
     steps = tuple(
         Step(
             run,
             tuple(slot(name) for name in node.inputs),
-            # What nobody reads still has a place to go to; slot 0 stays None.
+            # An output without a name still needs a place to go to; slot 0 stays None.
             tuple(slot(name or f"{node.name} unused") for name in node.outputs),
             tuple(slot(name) for name in dying.get(index, ())),
         )
@@ -112,7 +117,7 @@ def _needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProt
     for node in reversed(nodes):
         if not wanted.isdisjoint(node.output):
             found.append(node)
-            wanted.update(node.input)
+            wanted.update(name for name in node.input if name)
     return found[::-1]
 
 
@@ -129,6 +134,9 @@ def _runnable(node: Node) -> Run:
 
 def _evaluate(node: Node, run: Run, fixed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     with torch.no_grad():
-        result = run(*[fixed.get(name) for name in node.inputs])
+        try:
+            result = run(*[fixed.get(name) for name in node.inputs])
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            raise node.refuse(first_line(error)) from error
     parts = result if isinstance(result, tuple) else (result,)
     return {name: part for name, part in zip(node.outputs, parts, strict=False) if name}
