@@ -1,6 +1,9 @@
-"""How far a measured share may be off: Wilson's score interval (Wilson, 1927)."""
+"""How far a measured figure may be off: 95 % intervals of shares (Wilson, 1927) and of means."""
 
 import math
+
+import numpy as np
+from numpy.typing import NDArray
 
 _Z = 1.959963984540054
 """The 97.5th percentile of the normal distribution: two-sided 95 %."""
@@ -21,3 +24,16 @@ def wilson(successes: float, n: int) -> tuple[float, float]:
     # At the ends the formula gives 0 and 1 but for rounding.
     low = 0.0 if successes == 0 else max(0.0, middle - half)
     return low, 1.0 if successes == n else min(1.0, middle + half)
+
+
+def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """The 95 % confidence interval of the mean of ``values`` (n,), by the normal distribution; no width for one value.
+
+    Raises:
+        ValueError: there are no values.
+    """
+    if not len(values):
+        raise ValueError("there are no values to take the mean of")
+    mean = float(values.mean())
+    half = _Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    return mean - half, mean + half

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgemodel_compressor.archive import is_archive, unpack, zip_names
-from edgemodel_compressor.datafiles import LABELS, SINGLE, image_folder, invalid, numpy_file, parquet_file
+from edgemodel_compressor.datafiles import HELD_OUT, LABELS, SINGLE, image_folder, invalid, numpy_file, parquet_file
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.runtime import Array
 from edgemodel_compressor.tensors import datatype_of, describe, dtype_of
@@ -20,13 +20,23 @@ from edgemodel_contract.task import Preprocessing, TensorSpec
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples: one array per model input, samples first; and integer labels of shape (samples,), if there are any."""
+    """Samples: one array per model input, samples first, and labels, if there are any.
+
+    Labels are classes (samples,), int64; or tokens (samples, positions), int64, of which negative ones do not count; or
+    targets (samples, …), float32. ``held_out`` (samples,) is true for samples that the model was not trained on.
+    """
 
     inputs: Mapping[str, Array]
-    labels: NDArray[np.int64] | None
+    labels: Array | None
+    held_out: NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
+
+    @property
+    def classes(self) -> NDArray[np.int64] | None:
+        """The labels, where they are classes."""
+        return self.labels if self.labels is not None and self.labels.ndim == 1 and _is_integer(self.labels) else None
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -44,23 +54,30 @@ def read_dataset(
     """Read and check the file or folder at ``path`` for a model with inputs ``specs``.
 
     An array belongs to the input of its name; for a single input, ``x`` or the only array does too. ``y`` holds the
-    labels. Images become arrays as ``preprocessing`` says. ``limit`` bounds the bytes that the arrays may take in
-    memory, and those of an archive, which is unpacked below ``folder``.
+    labels, and ``held_out`` tells which samples judge. Images become arrays as ``preprocessing`` says. ``limit`` bounds
+    the bytes that the arrays may take in memory, and those of an archive, which is unpacked below ``folder``.
 
     Raises:
         TaskError: InvalidDataset with a sentence about the array at fault, SourceTooLarge.
     """
     arrays = _read_arrays(path, specs, limit, preprocessing, folder)
-    labels = arrays.pop(LABELS, None) if LABELS not in {spec.name for spec in specs} else None
+    names = {spec.name for spec in specs}
+    labels = arrays.pop(LABELS, None) if LABELS not in names else None
+    held_out = arrays.pop(HELD_OUT, None) if HELD_OUT not in names else None
     inputs = {spec.name: _fit(_pick(arrays, spec, len(specs) == 1), spec) for spec in specs}
     counts = {name: len(array) for name, array in inputs.items()}
-    if labels is not None:
-        counts[LABELS] = len(labels) if labels.ndim else 0
+    for name, array in ((LABELS, labels), (HELD_OUT, held_out)):
+        if array is not None:
+            counts[name] = len(array) if array.ndim else 0
     if len(set(counts.values())) != 1:
         raise invalid(f"its arrays have different numbers of samples ({counts}); give one row per sample in each")
     if next(iter(counts.values())) < 2:
         raise invalid("it needs at least 2 samples, one to calibrate and one to evaluate; some hundreds are better")
-    return Dataset(inputs, None if labels is None else _check_labels(labels))
+    return Dataset(
+        inputs,
+        None if labels is None else _check_labels(labels),
+        None if held_out is None else _check_held_out(held_out),
+    )
 
 
 def show_arrays(path: Path, limit: int, folder: Path) -> tuple[TensorSpec, ...]:
@@ -73,29 +90,44 @@ def show_arrays(path: Path, limit: int, folder: Path) -> tuple[TensorSpec, ...]:
     found = []
     for name, shape, dtype in reader.read_headers(path) if reader else ():
         datatype = datatype_of(dtype)
-        if name not in (LABELS, "label") and shape and datatype:
+        if name not in (LABELS, "label", HELD_OUT) and shape and datatype:
             found.append(TensorSpec(name=name, datatype=datatype, shape=(-1, *shape[1:])))
     return tuple(found)
 
 
-def check_label_range(dataset: Dataset, classes: int | None) -> None:
-    """Labels must name one of ``classes`` scores; None says that the model gives no class scores.
+def check_labels(dataset: Dataset, outputs: Sequence[TensorSpec]) -> None:
+    """Labels must fit the model's first output: name one of its classes or words, or have its shape.
 
     Raises:
         TaskError: InvalidDataset.
     """
-    if dataset.labels is None:
+    labels, output = dataset.labels, outputs[0]
+    if labels is None:
         return
-    if classes is None:
+    if not _is_integer(labels):
+        if -1 not in output.shape[1:] and labels[0].size != math.prod(output.shape[1:]):
+            raise invalid(
+                f"its float labels ({LABELS}) have the shape {list(labels.shape[1:])} per sample, but the "
+                f"model's first output is {describe(output)}; give one target per number, or integer classes"
+            )
+        return
+    if len(output.shape) != labels.ndim + 1 or not output.datatype.startswith("FP"):
+        what = "one class" if labels.ndim == 1 else "one token per position"
         raise invalid(
-            f"it has labels ({LABELS}), but the model's first output is no list of class scores; omit {LABELS}"
+            f"its labels ({LABELS}) are {what} per sample, but the model's first output, {describe(output)}, is no "
+            f"list of scores for that; omit {LABELS}"
         )
-    low, high = int(dataset.labels.min()), int(dataset.labels.max())
-    if low < 0 or high >= classes:
+    choices = output.shape[-1]
+    low, high = int(labels.min()), int(labels.max())
+    if choices != -1 and ((low < 0 and labels.ndim == 1) or high >= choices):
         raise invalid(
-            f"its labels run from {low} to {high}, but the model has {classes} classes, 0 to {classes - 1}; "
+            f"its labels run from {low} to {high}, but the model has {choices} classes, 0 to {choices - 1}; "
             "renumber the labels"
         )
+
+
+def _is_integer(labels: Array) -> bool:
+    return labels.dtype.kind in "iu"
 
 
 def _data_path(path: Path, limit: int, folder: Path | None) -> Path:
@@ -198,16 +230,34 @@ def _sizes(shape: Sequence[int]) -> str:
     return ", ".join("?" if size == -1 else str(size) for size in shape)
 
 
-def _check_labels(labels: NDArray[Any]) -> NDArray[np.int64]:
-    if labels.ndim == 2 and labels.shape[1] == 1:
+def _check_labels(labels: NDArray[Any]) -> Array:
+    if labels.ndim == 2 and labels.shape[1] == 1 and _is_integer(labels):
         labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+    if labels.dtype.kind == "f" and labels.ndim:
+        if not np.isfinite(labels).all():
+            raise invalid("its labels (y) contain NaN or infinite values; remove those samples")
+        return labels.astype(np.float32)
+    if labels.ndim not in (1, 2) or not _is_integer(labels):
         raise invalid(
-            f"its labels (y) are {labels.dtype} with shape {list(labels.shape)}; give one integer class per sample"
+            f"its labels (y) are {labels.dtype} with shape {list(labels.shape)}; give one integer class per sample, "
+            "one token per position, or float targets"
         )
-    if len(labels) > 1 and (labels == labels[0]).all():
+    if len(labels) > 1 and (labels == labels.flat[0]).all():
         raise invalid(
-            f"all of its labels (y) are {labels[0]}, so that any answer of that class is right; give samples of at "
-            "least two classes, or omit y"
+            f"all of its labels (y) are {labels.flat[0]}, so that any answer of that class is right; give samples of "
+            "at least two classes, or omit y"
         )
     return labels.astype(np.int64)
+
+
+def _check_held_out(marks: NDArray[Any]) -> NDArray[np.bool_]:
+    if marks.ndim != 1 or marks.dtype.kind not in "biu" or not np.isin(marks, (0, 1)).all():
+        raise invalid(
+            f"its array {HELD_OUT!r} is {marks.dtype} with shape {list(marks.shape)}; give true or false per sample"
+        )
+    if marks.all() or not marks.any():
+        raise invalid(
+            f"its array {HELD_OUT!r} is the same for every sample; mark those that the model was not trained on, or "
+            "omit it"
+        )
+    return marks.astype(np.bool_)

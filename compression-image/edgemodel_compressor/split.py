@@ -33,12 +33,22 @@ class Split:
         }
 
 
-def split(samples: int, labels: NDArray[np.int64] | None, most: int, *, recovery: bool = False) -> Split:
+def split(
+    samples: int,
+    labels: NDArray[np.int64] | None,
+    most: int,
+    *,
+    recovery: bool = False,
+    held_out: NDArray[np.bool_] | None = None,
+) -> Split:
     """Half of each class calibrates, at most ``most`` samples in all; everything else evaluates.
 
     With ``recovery``, half of each class is set aside for training first, and a quarter of each, within ``most``,
     calibrates. A class of three samples has one in each part; one of two has none to calibrate, one of one only
     evaluates. Of two samples in all, none is left for recovery.
+
+    Where some samples are ``held_out``, exactly those evaluate. Of the others, up to half and ``most`` calibrate, and
+    the rest is set aside for training, if that is asked for, or not used.
 
     Deterministic, so that the same dataset always gives the same model and the same figures.
 
@@ -49,6 +59,8 @@ def split(samples: int, labels: NDArray[np.int64] | None, most: int, *, recovery
         raise ValueError(f"cannot split {samples} samples with at most {most} to calibrate")
     order = np.random.default_rng(SEED).permutation(samples)
     classes = np.zeros(samples, np.int64) if labels is None else labels
+    if held_out is not None:
+        return _split_held_out(np.flatnonzero(~held_out), np.flatnonzero(held_out), classes, most, recovery)
     if recovery:
         return _split_three(order, classes, most)
     # The rank of a sample within its class, as a share of the class: taking the lowest shares first takes
@@ -64,6 +76,13 @@ def split(samples: int, labels: NDArray[np.int64] | None, most: int, *, recovery
     calibration = np.sort(ranked[:count])
     evaluation = np.setdiff1d(np.arange(samples), calibration)
     return Split(calibration, evaluation)
+
+
+def _split_held_out(known: Indices, unseen: Indices, classes: NDArray[np.int64], most: int, recovery: bool) -> Split:
+    if len(known) < 2:
+        return Split(known, unseen)
+    inner = split(len(known), classes[known], most)
+    return Split(known[inner.calibration], unseen, known[inner.evaluation] if recovery else _none())
 
 
 def _split_three(order: Indices, classes: NDArray[np.int64], most: int) -> Split:

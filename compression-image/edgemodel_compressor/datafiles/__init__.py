@@ -3,6 +3,8 @@
 from edgemodel_compressor.errors import TaskError
 
 LABELS = "y"
+HELD_OUT = "held_out"
+"""True for the samples that the model was not trained on: only these judge."""
 SINGLE = "x"
 """The array that belongs to a single input, whatever its name."""
 

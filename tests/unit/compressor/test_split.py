@@ -45,3 +45,20 @@ def test_it_is_the_same_every_time() -> None:
 def test_what_cannot_be_split(samples: int, most: int) -> None:
     with pytest.raises(ValueError, match="cannot split"):
         split(samples, None, most)
+
+
+@given(st.integers(4, 200), st.integers(1, 300), st.integers(0, 2**32 - 1), st.booleans())
+def test_only_held_out_samples_judge_where_some_are_marked(samples: int, most: int, seed: int, recovery: bool) -> None:
+    random = np.random.default_rng(seed)
+    held_out = random.random(samples) < 0.3
+    held_out[0], held_out[1] = True, False
+    parts = split(samples, random.integers(0, 3, samples), most, recovery=recovery, held_out=held_out)
+    assert parts.evaluation.tolist() == np.flatnonzero(held_out).tolist()
+    rest = [*parts.calibration, *parts.recovery]
+    assert len(rest) == len(set(rest))
+    assert not held_out[rest].any()
+    assert 1 <= len(parts.calibration) <= most
+    if recovery:
+        assert len(rest) == np.count_nonzero(~held_out)
+    else:
+        assert not len(parts.recovery)
