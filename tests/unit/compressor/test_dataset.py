@@ -180,7 +180,7 @@ def test_samples_that_the_model_was_trained_on_can_be_told_from_those_that_judge
         (np.array([True, False]), "different numbers of samples"),
     ],
 )
-def test_marks_that_mean_nothing_are_refused(tmp_path: Path, marks: np.ndarray, words: str) -> None:  # type: ignore[type-arg]
+def test_marks_that_mean_nothing_are_refused(tmp_path: Path, marks: np.ndarray, words: str) -> None:
     path = tmp_path / "d.npz"
     np.savez(path, x=np.zeros((3, 1, 4, 4), np.float32), held_out=marks)
     with pytest.raises(TaskError) as caught:

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from edgemodel_compressor.graph.quantize import quantize_dynamic, tidy
+from edgemodel_compressor.graph.quantization.apply import quantize
+from edgemodel_compressor.graph.quantization.cpu import TargetCpu
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from onnx import TensorProto
 
 from edgemodel_compressor import modelfile
@@ -110,8 +112,8 @@ class TestLargeModels:
 
     def test_they_can_be_quantized(self, tmp_path: Path, split: Path) -> None:
         model = load(split, tmp_path / "work")
-        quantize_dynamic(model.path, tmp_path / "q.onnx", tmp_path)
-        tidy(tmp_path / "q.onnx")
+        recipe = QuantizationRecipe("Dynamic")
+        quantize(model.path, tmp_path / "q.onnx", recipe, None, TargetCpu(), tmp_path)
         assert model_size(tmp_path / "q.onnx") < 0.5 * model.size
         close = np.abs(np.array(answers(tmp_path / "q.onnx")) - answers(model.path)).max()
         assert close < 0.1 * np.abs(answers(model.path)).max()
