@@ -27,7 +27,7 @@ _OPEN_BATCH, _OPEN_SIZE = 2, 64
 _SMALL = 1024
 _INTEGERS = {TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
 _FOLDABLE = {"Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Gather", "Mul", "Slice", "Squeeze", "Sub"}
-_FOLDABLE |= {"Unsqueeze", "Where"}
+_FOLDABLE |= {"Identity", "Reshape", "Unsqueeze", "Where"}
 """What exporters compute sizes with."""
 
 
@@ -37,15 +37,25 @@ def tensor_shapes(proto: ModelProto, input_shapes: Mapping[str, Sequence[int]] |
     ``input_shapes`` fills in the model's open dimensions. Without it an open first dimension counts as 2 and any other
     as 64: enough to tell the dimensions of a graph apart, since those that weights have are never open.
     """
+    folded = folded_sizes(proto)
+    while True:
+        shapes = _infer(proto, folded, input_shapes or {})
+        # Inference follows sizes through fewer operators than exporters use: what is known by now may tell the rest.
+        more = folded_sizes(proto, shapes)
+        if len(more) == len(folded) or all(name in shapes for node in proto.graph.node for name in node.output if name):
+            return shapes
+        folded = more
+
+
+def _infer(proto: ModelProto, folded: Mapping[str, TensorProto], input_shapes: Mapping[str, Sequence[int]]) -> Shapes:
     skeleton = ModelProto(ir_version=proto.ir_version)
     skeleton.opset_import.extend(proto.opset_import)
     skeleton.functions.extend(proto.functions)
     graph = skeleton.graph
     graph.name = proto.graph.name
-    folded = folded_sizes(proto)
     graph.node.extend(node for node in proto.graph.node if node.output[0] not in folded)
     graph.initializer.extend(folded.values())
-    _add_inputs(graph, proto.graph, input_shapes or {})
+    _add_inputs(graph, proto.graph, input_shapes)
     for output in proto.graph.output:
         # Without its declared shape, which may name dimensions that are filled in here.
         graph.output.append(helper.make_tensor_value_info(output.name, output.type.tensor_type.elem_type, None))
@@ -58,28 +68,37 @@ def tensor_shapes(proto: ModelProto, input_shapes: Mapping[str, Sequence[int]] |
     return found
 
 
-def folded_sizes(proto: ModelProto) -> dict[str, TensorProto]:
-    """Small whole numbers that nodes compute from constants alone, by the name of the output."""
+def folded_sizes(proto: ModelProto, shapes: Shapes | None = None) -> dict[str, TensorProto]:
+    """Small whole numbers that nodes compute from constants alone, by the name of the output.
+
+    With ``shapes``, what Shape returns of a tensor of known shape counts as a constant, too.
+    """
     opset = next((item for item in proto.opset_import if item.domain in ("", "ai.onnx")), None)
     inputs = {value.name for value in proto.graph.input}
     known = {
         name: tensor
         for name, tensor in constants(proto.graph).items()
-        if tensor.data_type in _INTEGERS and np.prod(tensor.dims) <= _SMALL and name not in inputs
+        if tensor.data_type in _INTEGERS and prod(tensor.dims) <= _SMALL and name not in inputs
     }
     folded: dict[str, TensorProto] = {}
     for node in proto.graph.node:
-        if opset and node.op_type in _FOLDABLE and node.input and all(name in known for name in node.input):
-            if node.op_type == "ConstantOfShape" and _elements(known[node.input[0]]) > _SMALL:
-                continue
+        value: NDArray[Any] | None = None
+        if node.op_type == "Shape" and shapes and node.input[0] in shapes:
+            ends = {item.name: item.i for item in node.attribute}
+            value = np.array(shapes[node.input[0]][ends.get("start", 0) : ends.get("end")], np.int64)
+        elif opset and _foldable(node, known):
             value = _compute(node, known, opset)
-            if value.dtype in (np.int32, np.int64, np.bool_) and value.size <= _SMALL:
-                known[node.output[0]] = folded[node.output[0]] = numpy_helper.from_array(value, node.output[0])
+        if value is not None and value.dtype in (np.int32, np.int64, np.bool_) and value.size <= _SMALL:
+            known[node.output[0]] = folded[node.output[0]] = numpy_helper.from_array(value, node.output[0])
     return folded
 
 
-def _elements(shape: TensorProto) -> int:
-    return prod(int(size) for size in numpy_helper.to_array(shape).reshape(-1))
+def _foldable(node: NodeProto, known: Mapping[str, TensorProto]) -> bool:
+    if node.op_type not in _FOLDABLE or not node.input or any(name not in known for name in node.input):
+        return False
+    if node.op_type != "ConstantOfShape":
+        return True
+    return prod(int(size) for size in numpy_helper.to_array(known[node.input[0]]).reshape(-1)) <= _SMALL
 
 
 def _compute(node: NodeProto, known: Mapping[str, TensorProto], opset: OperatorSetIdProto) -> NDArray[Any]:

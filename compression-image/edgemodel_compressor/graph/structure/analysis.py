@@ -47,8 +47,8 @@ class Analysis:
     """Weights no part of which can go, and operators that are not understood, by name: why, as a sentence."""
     axes: dict[str, tuple[Axis, ...]]
     """For every tensor and dimension, each position's unit as a label; -1 where it stays."""
-    sizes: dict[str, list[Size]]
-    """For tensors that hold sizes, what each element is."""
+    targets: dict[str, list[Size]]
+    """The shape that a Reshape, an Expand or the like is told to make, by its output."""
     cuts: dict[str, list[Cut]]
     """What each Slice takes, by its output."""
     shapes: Shapes
@@ -72,8 +72,7 @@ def analyse(proto: ModelProto) -> Analysis:
     understood is no error: what reaches it is kept, and said so.
     """
     shapes = tensor_shapes(proto)
-    answers = _walk(proto, shapes, None).answers()
-    walk = _walk(proto, shapes, answers)
+    walk = _walk(proto, shapes, _walk(proto, shapes, None).offered())
     axes = {name: tuple(walk.labels.roots(axis) for axis in tensor) for name, tensor in walk.axes.items()}
     weights = [name for name, tensor in walk.constants.items() if tensor.data_type in FLOATS]
     groups = _groups({name: axes[name] for name in _in_order(proto, weights) if name in axes})
@@ -82,11 +81,11 @@ def analyse(proto: ModelProto) -> Analysis:
     for name in weights:
         if name not in pruned and max(walk.constants[name].dims, default=1) > 1:
             kept[name] = _why(walk, name)
-    return Analysis(groups, kept, axes, walk.sizes, walk.cuts, shapes)
+    return Analysis(groups, kept, axes, walk.targets, walk.cuts, shapes)
 
 
-def _walk(proto: ModelProto, shapes: Shapes, choices: dict[str, int] | None) -> Walk:
-    walk = Walk(proto, shapes, choices)
+def _walk(proto: ModelProto, shapes: Shapes, answers: dict[str, list[bool]] | None) -> Walk:
+    walk = Walk(proto, shapes, answers)
     for node in proto.graph.node:
         follow(walk, node)
         walk.visit(node, RULES)
@@ -134,8 +133,7 @@ def _groups(weights: dict[str, tuple[Axis, ...]]) -> tuple[Group, ...]:
 
 
 def _why(walk: Walk, name: str) -> str:
-    for axis in walk.axes.get(name, ()):
-        reasons = {walk.labels.reason(label) for label in axis.tolist()} if len(axis) > 1 else set()
-        for reason in sorted(filter(None, reasons)):
-            return reason
-    return f"{name} is used by no operator, or only as a whole."
+    """For each dimension the reason of its first position; alike ones once."""
+    reasons = (walk.labels.reason(int(axis[0])) for axis in walk.axes.get(name, ()) if len(axis) > 1)
+    distinct = list(dict.fromkeys(filter(None, reasons)))
+    return " ".join(distinct) or f"{name} is used by no operator, or only as a whole."

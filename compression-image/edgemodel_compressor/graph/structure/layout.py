@@ -172,6 +172,7 @@ def _check_sizes(walk: Walk, node: NodeProto, position: int) -> None:
         sizes = walk.sizes.get(node.input[position], [None])
         if any(size is None for size in sizes):
             raise Opaque(f"{title(node)} takes sizes that are computed while the model runs.")
+        walk.targets[node.output[0]] = sizes
 
 
 def _still_plain(walk: Walk, node: NodeProto) -> None:

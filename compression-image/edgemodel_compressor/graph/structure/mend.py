@@ -82,7 +82,7 @@ def _target(mender: _Mender, node: NodeProto) -> None:
         return
     name = node.input[position]
     stays = mender.stays(node.output[0])
-    sizes = mender.selection.analysis.sizes.get(name, [])
+    sizes = mender.selection.analysis.targets.get(node.output[0], [])
     offset = len(stays) - len(sizes)
     changed = {
         index: int(stays[offset + index].sum())

@@ -102,15 +102,20 @@ def _coordinates(shape: tuple[int, ...], axis: int) -> Axis:
 def _check_target(walk: Walk, node: NodeProto, axes: Axes) -> None:
     """What the target says of each dimension must still hold, or be mendable, when it shrinks.
 
-    A number can be mended, -1 and the size of the very same dimension hold by themselves.
+    A number can be mended, -1 and the size of the very same dimension hold by themselves. The size of a dimension that
+    stays whole because weights have it is as good as a number.
     """
     sizes = walk.sizes.get(node.input[1], [None] * len(axes))
-    for axis, size in zip(axes, sizes, strict=True):
+    numbers: dict[int, int] = {}
+    for index, (axis, size) in enumerate(zip(axes, sizes, strict=True)):
         if size is None:
             walk.labels.pin(axis, f"{title(node)} takes its size from a computation.")
         elif isinstance(size, np.ndarray):
-            if len(size) == len(axis):
+            if (size >= 0).all() and (walk.labels.roots(size) < 0).all():
+                numbers[index] = len(size)
+            elif len(size) == len(axis):
                 walk.labels.unite(size, axis)
             else:
                 walk.labels.pin(size, f"{title(node)} makes another size of it.")
                 walk.labels.pin(axis, f"{title(node)} takes its size from another dimension.")
+    walk.targets[node.output[0]] = [numbers.get(index, size) for index, size in enumerate(sizes)]

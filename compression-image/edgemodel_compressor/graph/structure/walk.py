@@ -37,20 +37,22 @@ class Opaque(Exception):  # noqa: N818 - not an error: the walk goes on, and lea
 class Walk:
     """What is known after the nodes so far. ``rules`` maps an operator to what it does with labels."""
 
-    def __init__(self, proto: ModelProto, shapes: Shapes, choices: Mapping[str, int] | None) -> None:
+    def __init__(self, proto: ModelProto, shapes: Shapes, answers: Mapping[str, list[bool]] | None) -> None:
         self.labels = Labels()
         self.shapes = shapes
         self.opset = next((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), 0)
         self.constants = constants(proto.graph) | folded_sizes(proto)
         self.axes: dict[str, Axes] = {}
         self.sizes: dict[str, list[Size]] = {}
+        self.targets: dict[str, list[Size]] = {}
+        """The shape that a Reshape, an Expand or the like is told to make, by its output."""
         self.plain: set[str] = set()
         """Weights, and weights that were only moved about: where a weight is zero they are."""
         self.cuts: dict[str, list[Cut]] = {}
         """What each Slice takes, by its output."""
         self.kept: dict[str, str] = {}
-        self.choices = choices
-        """Which of several dimensions a reshape shrinks, by ``offer``'s key; None while that is being found out."""
+        self.answers = answers
+        """What an earlier walk ``offered``; None on the first."""
         self._offers: dict[str, list[Axis]] = {}
         self._start(proto.graph)
 
@@ -144,20 +146,24 @@ class Walk:
         return numpy_helper.to_array(self.constants[name]) if name in self.constants else None
 
     def offer(self, key: str, candidates: list[Axis]) -> int | None:
-        """Which of ``candidates`` a reshape shrinks; None on the first walk, which only notes the question."""
+        """Which of ``candidates`` a reshape shrinks; None on the first walk, which only notes the question.
+
+        It is the outermost of which something may go by what the first walk saw later, and this one earlier.
+        """
         if len(candidates) == 1:
             return 0
-        if self.choices is None:
+        if self.answers is None:
             self._offers[key] = candidates
             return None
-        return self.choices[key]
+        able = [index for index, axis in enumerate(candidates) if self.answers[key][index] and self._free(axis)]
+        return able[0] if able else 0
 
-    def answers(self) -> dict[str, int]:
-        """For each offer of this walk the outermost dimension of which something may go."""
-        return {
-            key: next((index for index, axis in enumerate(axes) if (self.labels.roots(axis) >= 0).any()), 0)
-            for key, axes in self._offers.items()
-        }
+    def offered(self) -> dict[str, list[bool]]:
+        """For each offer of this walk, of which dimensions something may go."""
+        return {key: [self._free(axis) for axis in axes] for key, axes in self._offers.items()}
+
+    def _free(self, axis: Axis) -> bool:
+        return bool((self.labels.roots(axis) >= 0).any())
 
 
 def title(node: NodeProto) -> str:

@@ -66,6 +66,21 @@ def test_masking_and_removing_give_the_same_outputs(
         assert parameters(smaller) < parameters(proto)
 
 
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("name", ["bert", "gpt2", "vit", "vgg11"])
+def test_it_holds_for_any_batch_where_the_batch_is_open(name: str, exporter: Exporter) -> None:
+    fixed, closed = analysed(name, exporter, opsets(name, exporter)[-1])
+    proto = export(name, exporter, opsets(name, exporter)[-1], open_batch=True)
+    analysis = analyse(proto)
+    assert [group.units for group in analysis.groups] == [group.units for group in closed.groups]
+    selection = select(analysis, chance(analysis, 0), 0.5, multiple=4)
+    masked, smaller = mask(proto, selection), remove(proto, selection)
+    assert parameters(smaller) < 0.8 * parameters(fixed)
+    for batch in (1, 5):
+        feed = {key: np.repeat(array[:1], batch, axis=0) for key, array in example(name).items()}
+        np.testing.assert_allclose(run(smaller, feed), run(masked, feed), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize(("name", "exporter"), list(product(NAMES, EXPORTERS)))
 def test_half_of_the_units_are_a_meaningful_share_of_the_model(name: str, exporter: Exporter) -> None:
     proto, analysis = analysed(name, exporter, opsets(name, exporter)[-1])
