@@ -5,11 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
 from edgemodel_compressor.graph.shapes import Shapes, tensor_shapes
 from edgemodel_compressor.graph.structure.labels import Axis
 from edgemodel_compressor.graph.structure.operators import RULES
+from edgemodel_compressor.graph.structure.sharing import unshared
 from edgemodel_compressor.graph.structure.sizes import follow
 from edgemodel_compressor.graph.structure.walk import Cut, Size, Walk
 from edgemodel_compressor.graph.weights import FLOATS
@@ -20,7 +21,7 @@ class Slice:
     """What the units of a group hold of one dimension of one weight."""
 
     tensor: str
-    """Name of an initializer, or output of a Constant node."""
+    """Name of an initializer, output of a Constant node, or one of ``Analysis.aliases``."""
     axis: int
     indices: NDArray[np.int64]
     """Unit to its positions along the axis: (units, positions per unit)."""
@@ -52,6 +53,8 @@ class Analysis:
     cuts: dict[str, list[Cut]]
     """What each Slice takes, by its output."""
     shapes: Shapes
+    aliases: dict[str, str]
+    """Vectors that are used more than once: the name that a further use has here, to the initializer's."""
 
     def group(self, name: str) -> Group:
         """The group of that name.
@@ -71,22 +74,24 @@ def analyse(proto: ModelProto) -> Analysis:
     Linear in nodes and in the sizes of dimensions; the values of weights are not looked at. An operator that is not
     understood is no error: what reaches it is kept, and said so.
     """
+    nodes, aliases = unshared(proto.graph)
     shapes = tensor_shapes(proto)
-    walk = _walk(proto, shapes, _walk(proto, shapes, None).offered())
+    shapes |= {alias: shapes[name] for alias, name in aliases.items()}
+    first = _walked(Walk(proto, shapes, aliases, None), nodes, proto)
+    walk = _walked(Walk(proto, shapes, aliases, first.offered()), nodes, proto)
     axes = {name: tuple(walk.labels.roots(axis) for axis in tensor) for name, tensor in walk.axes.items()}
     weights = [name for name, tensor in walk.constants.items() if tensor.data_type in FLOATS]
-    groups = _groups({name: axes[name] for name in _in_order(proto, weights) if name in axes})
-    pruned = {part.tensor for group in groups for part in group.slices}
+    groups = _groups({name: axes[name] for name in _in_order(nodes, weights) if name in axes})
+    pruned = {aliases.get(part.tensor, part.tensor) for group in groups for part in group.slices}
     kept = dict(walk.kept)
     for name in weights:
-        if name not in pruned and max(walk.constants[name].dims, default=1) > 1:
+        if name not in pruned and name not in aliases and max(walk.constants[name].dims, default=1) > 1:
             kept[name] = _why(walk, name)
-    return Analysis(groups, kept, axes, walk.targets, walk.cuts, shapes)
+    return Analysis(groups, kept, axes, walk.targets, walk.cuts, shapes, aliases)
 
 
-def _walk(proto: ModelProto, shapes: Shapes, answers: dict[str, list[bool]] | None) -> Walk:
-    walk = Walk(proto, shapes, answers)
-    for node in proto.graph.node:
+def _walked(walk: Walk, nodes: list[NodeProto], proto: ModelProto) -> Walk:
+    for node in nodes:
         follow(walk, node)
         walk.visit(node, RULES)
     for output in proto.graph.output:
@@ -97,9 +102,9 @@ def _walk(proto: ModelProto, shapes: Shapes, answers: dict[str, list[bool]] | No
     return walk
 
 
-def _in_order(proto: ModelProto, weights: list[str]) -> list[str]:
+def _in_order(nodes: list[NodeProto], weights: list[str]) -> list[str]:
     """``weights`` by first use, so that names do not depend on how the file lists them."""
-    uses = dict.fromkeys(name for node in proto.graph.node for name in (*node.input, *node.output))
+    uses = dict.fromkeys(name for node in nodes for name in (*node.input, *node.output))
     known = set(weights)
     return [name for name in uses if name in known]
 

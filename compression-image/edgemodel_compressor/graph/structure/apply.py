@@ -13,6 +13,7 @@ from onnx import ModelProto, TensorProto, numpy_helper
 
 from edgemodel_compressor.graph.structure.mend import mend
 from edgemodel_compressor.graph.structure.selection import Selection
+from edgemodel_compressor.graph.structure.sharing import unshare
 from edgemodel_compressor.graph.weights import constants
 
 
@@ -20,6 +21,7 @@ def mask(proto: ModelProto, selection: Selection) -> ModelProto:
     """A copy of ``proto`` in which all weights of the units that go are zero: the shapes are the same."""
     masked = ModelProto()
     masked.CopyFrom(proto)
+    unshare(masked)
     known = constants(masked.graph)
     for name, places in _places(selection).items():
         values = numpy_helper.to_array(known[name]).copy()
@@ -36,6 +38,7 @@ def remove(proto: ModelProto, selection: Selection) -> ModelProto:
     """
     smaller = ModelProto()
     smaller.CopyFrom(proto)
+    unshare(smaller)
     known = constants(smaller.graph)
     for name, places in _places(selection).items():
         values = numpy_helper.to_array(known[name])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from edgemodel_compressor.graph.structure.analysis import Analysis, Group, Slice
 from edgemodel_compressor.graph.weights import constants
@@ -21,7 +21,7 @@ Scores = dict[str, NDArray[np.float64]]
 
 def magnitude(proto: ModelProto, analysis: Analysis) -> Scores:
     """The L2 norm of all weights that go with a unit (Li et al., 2017, over coupled layers)."""
-    known = constants(proto.graph)
+    known = _weights(proto, analysis)
 
     def squares(part: Slice) -> NDArray[np.float64]:
         return _per_unit(part, numpy_helper.to_array(known[part.tensor]).astype(np.float64) ** 2)
@@ -37,20 +37,26 @@ def taylor(proto: ModelProto, analysis: Analysis, gradients: Mapping[str, NDArra
     Raises:
         ValueError: a gradient has another shape than its weight.
     """
-    known = constants(proto.graph)
+    known = _weights(proto, analysis)
 
     def products(part: Slice) -> NDArray[np.float64]:
-        if part.tensor not in gradients:
+        name = analysis.aliases.get(part.tensor, part.tensor)
+        if name not in gradients:
             return np.zeros(len(part.indices))
-        weight, gradient = numpy_helper.to_array(known[part.tensor]), gradients[part.tensor]
+        weight, gradient = numpy_helper.to_array(known[name]), gradients[name]
         if weight.shape != gradient.shape:
             raise ValueError(
-                f"The gradient of {part.tensor} has the shape {list(gradient.shape)}, the weight {list(weight.shape)}; "
+                f"The gradient of {name} has the shape {list(gradient.shape)}, the weight {list(weight.shape)}; "
                 "compute both on the same graph."
             )
         return _per_unit(part, np.abs(weight.astype(np.float64) * gradient))
 
     return {group.name: _normal(_total(group, products)) for group in analysis.groups}
+
+
+def _weights(proto: ModelProto, analysis: Analysis) -> dict[str, TensorProto]:
+    known = constants(proto.graph)
+    return known | {alias: known[name] for alias, name in analysis.aliases.items()}
 
 
 def _total(group: Group, measure: Callable[[Slice], NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -37,11 +37,18 @@ class Opaque(Exception):  # noqa: N818 - not an error: the walk goes on, and lea
 class Walk:
     """What is known after the nodes so far. ``rules`` maps an operator to what it does with labels."""
 
-    def __init__(self, proto: ModelProto, shapes: Shapes, answers: Mapping[str, list[bool]] | None) -> None:
+    def __init__(
+        self,
+        proto: ModelProto,
+        shapes: Shapes,
+        aliases: Mapping[str, str],
+        answers: Mapping[str, list[bool]] | None,
+    ) -> None:
         self.labels = Labels()
         self.shapes = shapes
         self.opset = next((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), 0)
         self.constants = constants(proto.graph) | folded_sizes(proto)
+        self.constants |= {alias: self.constants[name] for alias, name in aliases.items()}
         self.axes: dict[str, Axes] = {}
         self.sizes: dict[str, list[Size]] = {}
         self.targets: dict[str, list[Size]] = {}

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgemodel_compressor.graph.structure import Analysis, analyse, mask, remove, select
+from edgemodel_compressor.graph.structure import analyse, mask, remove, select
 from tests.unit.compressor.structure.running import chance, run
 
 Shape = tuple[int, ...]
@@ -323,10 +323,30 @@ def test_nodes_that_shared_a_shape_get_their_own() -> None:
     assert run(remove(proto, selection), net.feed()) == pytest.approx(run(mask(proto, selection), net.feed()), abs=1e-4)
 
 
-def heads(analysis: Analysis) -> list[int]:
-    return [group.units for group in analysis.groups]
+def test_a_vector_that_layers_happen_to_share_does_not_couple_them() -> None:
+    """Exporters store equal biases once."""
+    net = between("c = Conv(a, k, h) d = Relu(c) b = Conv(d, l, h)", {"k": (8, 8, 1, 1), "l": (8, 8, 1, 1), "h": (8,)})
+    proto = net.proto()
+    analysis = analyse(proto)
+    assert [group.units for group in analysis.groups] == [8, 8, 8]
+    selection = select(analysis, chance(analysis, 0), 0.6, multiple=1)
+    smaller = remove(proto, selection)
+    np.testing.assert_allclose(run(smaller, net.feed()), run(mask(proto, selection), net.feed()), rtol=1e-4, atol=1e-4)
+    assert run(mask(proto, select(analysis, chance(analysis, 0), 0.0)), net.feed()) == pytest.approx(
+        run(proto, net.feed())
+    )
 
 
 def test_a_branch_that_nothing_reads_does_no_harm() -> None:
     analysis = analyse(dense("b = Relu(a) unused = Neg(a)").proto())
-    assert heads(analysis) == [8]
+    assert [group.units for group in analysis.groups] == [8]
+
+
+def test_neither_masking_nor_removing_changes_what_it_is_given() -> None:
+    proto = dense("b = Relu(a)").proto()
+    before = proto.SerializeToString(deterministic=True)
+    analysis = analyse(proto)
+    selection = select(analysis, chance(analysis, 0), 0.5, multiple=1)
+    assert mask(proto, selection).SerializeToString(deterministic=True) != before
+    assert remove(proto, selection).SerializeToString(deterministic=True) != before
+    assert proto.SerializeToString(deterministic=True) == before
