@@ -1,0 +1,15 @@
+"""Structured pruning: channels, neurons, attention heads and feed-forward units go, with all that depends on them.
+
+``analyse`` finds the groups, ``magnitude``, ``taylor`` or ``activation`` rates their units, ``select`` decides, and
+``mask`` or ``remove`` does it: the first by zeros, the second by smaller tensors, with the same outputs.
+"""
+
+from edgemodel_compressor.graph.structure.analysis import Analysis, Group, Slice, analyse
+from edgemodel_compressor.graph.structure.apply import mask, remove
+from edgemodel_compressor.graph.structure.importance import Scores, magnitude, taylor
+from edgemodel_compressor.graph.structure.selection import Scope, Selection, select
+
+__all__ = [
+    "Analysis", "Group", "Scope", "Scores", "Selection", "Slice", "analyse", "magnitude", "mask", "remove", "select",
+    "taylor",
+]  # fmt: skip
