@@ -7,6 +7,7 @@ of a batch is then the same, only slower. Which way is right is not guessed but 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,19 @@ from edgemodel_compressor.train.module import GraphModule
 Arrays = Mapping[str, NDArray[Any]]
 Forward = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
 """Inputs with samples first, in the module's order, to outputs with samples first."""
+
+
+@dataclass(frozen=True)
+class Batched:
+    """A way to run a module on many samples. ``together`` tells that every operator sees all of them."""
+
+    forward: Forward
+    together: bool
+
+    def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """As ``Forward``."""
+        return self.forward(inputs)
+
 
 _FAILURES = (RuntimeError, IndexError, ValueError, TypeError)
 """What torch raises where shapes or types do not fit."""
@@ -43,7 +57,7 @@ def as_tensors(module: GraphModule, arrays: Arrays) -> list[Tensor]:
     return [torch.from_numpy(np.array(arrays[name])) for name in module.inputs]
 
 
-def batched(module: GraphModule, samples: Sequence[Tensor]) -> Forward:
+def batched(module: GraphModule, samples: Sequence[Tensor]) -> Batched:
     """The fastest way to run ``module`` on many samples that gives what it gives for each alone.
 
     ``samples`` are for trying; the first few are used.
@@ -57,15 +71,15 @@ def batched(module: GraphModule, samples: Sequence[Tensor]) -> Forward:
             expected = _one_by_one(module)(probe)
         except _FAILURES as error:
             raise NotApplicableError(f"torch cannot run it on its samples: {first_line(error)}") from error
-        for forward in (_together(module), _mapped(module)):
+        for way in (Batched(_together(module), True), Batched(_mapped(module), False)):
             try:
-                outputs = forward(probe)
+                outputs = way(probe)
             except _FAILURES:
                 # A reshape to a batch of one, or an operator that reads values of a sample: the next way, then.
                 continue
             if all(map(_agree, outputs, expected)):
-                return forward
-    return _one_by_one(module)
+                return way
+    return Batched(_one_by_one(module), False)
 
 
 def _together(module: GraphModule) -> Forward:

@@ -10,7 +10,7 @@ from torch import Tensor
 from edgemodel_compressor.errors import first_line
 from edgemodel_compressor.graph.weights import constants
 from edgemodel_compressor.train.dtypes import to_torch
-from edgemodel_compressor.train.node import Node, Run, read_node
+from edgemodel_compressor.train.node import Build, Node, Run, read_node
 from edgemodel_compressor.train.operators import OPERATORS
 
 _MISSING = 0
@@ -55,11 +55,15 @@ class Program:
 
 
 def compile_graph(
-    proto: ModelProto, inputs: Sequence[str], outputs: Sequence[str], weights: Mapping[str, Tensor]
+    proto: ModelProto,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    weights: Mapping[str, Tensor],
+    operators: Mapping[str, Build] = OPERATORS,
 ) -> Program:
     """The part of ``proto`` that leads from ``inputs`` to ``outputs``, with ``weights`` by their names.
 
-    Nodes that depend on constants alone are run here, once.
+    Weights are tensors that may change. Nodes that depend on other constants alone are run here, once.
 
     Raises:
         NotApplicableError: an operator, or a form of one, is not supported; the message names the node.
@@ -71,7 +75,7 @@ def compile_graph(
     for node in nodes:
         if all(name in fixed or name in weights for name in node.outputs):
             continue
-        run = _runnable(node)
+        run = _runnable(node, operators)
         if all(not name or name in fixed for name in node.inputs):
             fixed |= _evaluate(node, run, fixed)
         else:
@@ -125,8 +129,8 @@ def _constants(graph: GraphProto, names: Set[str]) -> dict[str, Tensor]:
     return {name: to_torch(tensor) for name, tensor in constants(graph).items() if name in names}
 
 
-def _runnable(node: Node) -> Run:
-    build = OPERATORS.get(node.operator)
+def _runnable(node: Node, operators: Mapping[str, Build]) -> Run:
+    build = operators.get(node.operator)
     if build is None:
         raise node.refuse("the operator is not known to the training")
     return build(node)

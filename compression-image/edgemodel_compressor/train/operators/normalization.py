@@ -1,4 +1,4 @@
-"""Normalization. Running statistics are used as they are and stay so: recovery sees too little data to replace them."""
+"""Normalization. Running statistics are used as they are, but for the form of batch normalization that trains."""
 
 import torch
 from torch import Tensor
@@ -17,6 +17,16 @@ def _batch(node: Node) -> Run:
 
     def run(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
         return functional.batch_norm(x, mean, variance, scale, bias, training=False, eps=epsilon)
+
+    return run
+
+
+def batch_in_training(node: Node) -> Run:
+    """Batch normalization by the statistics of the batch, which it leaves in place of the running ones."""
+    epsilon = node.number("epsilon", 1e-5)
+
+    def run(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        return functional.batch_norm(x, mean, variance, scale, bias, training=True, momentum=1.0, eps=epsilon)
 
     return run
 

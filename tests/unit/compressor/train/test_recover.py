@@ -16,6 +16,7 @@ from torch import nn
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.weights import float_weights, sparsity
+from edgemodel_compressor.train.module import GraphModule
 from edgemodel_compressor.train.plan import Recovered, TrainingPlan
 from edgemodel_compressor.train.recover import Masks, recover
 from edgemodel_compressor.train.supervision import Teacher
@@ -125,7 +126,8 @@ def test_a_mask_zeroes_what_is_not_zero_yet(trained: onnx.ModelProto) -> None:
 
 def test_only_weights_change_and_the_model_given_does_not(trained: onnx.ModelProto) -> None:
     before = trained.SerializeToString(deterministic=True)
-    result = train(trained, replace(SHORT, learning_rate=1e-2, optimizer="SGD"), teacher=pruned(trained, 0.3)[0])
+    plan = replace(SHORT, learning_rate=1e-2, optimizer="SGD", statistics="Frozen")
+    result = train(trained, plan, teacher=pruned(trained, 0.3)[0])
     assert trained.SerializeToString(deterministic=True) == before
     ours, theirs = weights(result.proto), weights(trained)
     assert {name for name in ours if not np.array_equal(ours[name], theirs[name])} == set(theirs) - {"mean", "variance"}
@@ -134,6 +136,23 @@ def test_only_weights_change_and_the_model_given_does_not(trained: onnx.ModelPro
     ]
     assert list(result.proto.graph.node) == list(trained.graph.node)
     onnx.checker.check_model(result.proto, full_check=True)
+
+
+def test_running_statistics_that_are_no_longer_right_are_estimated_anew(trained: onnx.ModelProto) -> None:
+    wrong = onnx.ModelProto()
+    wrong.CopyFrom(trained)
+    variance = next(tensor for tensor in wrong.graph.initializer if tensor.name == "variance")
+    variance.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(variance) * 1e6, "variance"))
+    plan = TrainingPlan(epochs=1, learning_rate=1e-6)
+    frozen = train(wrong, replace(plan, statistics="Frozen"), labels=digits.digits().y)
+    batch = train(wrong, plan, labels=digits.digits().y)
+    assert digits.accuracy(frozen.proto) < 0.8
+    assert digits.accuracy(batch.proto) > 0.95
+    inside = train(trained, plan, labels=digits.digits().y).proto
+    (normalized,) = GraphModule(inside, ["a"])(torch.from_numpy(digits.digits().x.reshape(-1, 1, 8, 8)))
+    moments = torch.var_mean(normalized, dim=(0, 2, 3))
+    for name, moment in zip(("variance", "mean"), moments, strict=True):
+        np.testing.assert_allclose(weights(batch.proto)[name], moment.detach().numpy(), rtol=0.1, atol=0.02)
 
 
 @pytest.mark.parametrize("method", ["Labels", "Distillation"])
