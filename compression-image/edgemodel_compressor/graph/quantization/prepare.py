@@ -36,8 +36,11 @@ def prepare(source: Path, folder: Path) -> Path:
         usable = source
         opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
         if opset < _PER_CHANNEL_OPSET:
-            usable = scratch(folder, "converted", source)
-            write_model(version_converter.convert_version(model, _TARGET_OPSET), usable)
+            model = version_converter.convert_version(model, _TARGET_OPSET)
+        if opset < _PER_CHANNEL_OPSET or _has_external_data(source):
+            # Written anew, small tensors lie in the file: the shapes among them cannot be read from outside it.
+            usable = scratch(folder, "usable", source)
+            write_model(model, usable)
         del model
         # A path, not the model: of that it moves every tensor out, the axes of reductions too, and cannot read it then.
         # Symbolic shape inference would add a computer algebra system for the sake of open dimensions.
@@ -53,6 +56,11 @@ def prepare(source: Path, folder: Path) -> Path:
         _name_nodes(model)
         write_model(model, prepared)
     return prepared
+
+
+def _has_external_data(path: Path) -> bool:
+    model = onnx.load(path, load_external_data=False)
+    return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
@@ -78,9 +86,9 @@ def explained() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The tools log advice on their own use through the root logger; it is not for users of this program."""
+    """The tools log advice and stack traces through the root logger; neither is for users of this program."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:
