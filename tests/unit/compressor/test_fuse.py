@@ -13,8 +13,9 @@ from edgemodel_compressor.runtime import Session
 from tests.unit.compressor import builders, transformers
 
 
-def test_attention_becomes_one_operator_that_answers_the_same(tmp_path: Path) -> None:
-    source = builders.save(transformers.encoder(), tmp_path / "encoder.onnx")
+@pytest.mark.parametrize("computed_shapes", [False, True])
+def test_attention_becomes_one_operator_that_answers_the_same(computed_shapes: bool, tmp_path: Path) -> None:
+    source = builders.save(transformers.encoder(computed_shapes), tmp_path / "encoder.onnx")
     fused = fuse(prepare(source, tmp_path), tmp_path, transformers.tokens())
     operators = [node.op_type for node in onnx.load(fused).graph.node]
     assert operators.count("Attention") == 1

@@ -9,8 +9,11 @@ from tests.unit.compressor import builders
 HIDDEN, HEADS, LENGTH, VOCABULARY = 64, 4, 8, 40
 
 
-def encoder() -> onnx.ModelProto:
-    """Embedding, attention with residual and norm, feed-forward with residual and norm: ``tokens`` to ``hidden``."""
+def encoder(computed_shapes: bool = False) -> onnx.ModelProto:
+    """Embedding, attention with residual and norm, feed-forward with residual and norm: ``tokens`` to ``hidden``.
+
+    With ``computed_shapes`` heads are split by a shape that is computed from the batch, as torch's older exporter does.
+    """
     rng = np.random.default_rng(11)
     weights: dict[str, builders.Floats] = {"table": rng.normal(size=(VOCABULARY, HIDDEN)).astype(np.float32)}
     nodes = [helper.make_node("Gather", ["table", "tokens"], ["x"], name="embed")]
@@ -40,6 +43,13 @@ def encoder() -> onnx.ModelProto:
 
     weights["n0.scale"], weights["n0.shift"] = np.ones(HIDDEN, np.float32), np.zeros(HIDDEN, np.float32)
     nodes.append(helper.make_node("LayerNormalization", ["x", "n0.scale", "n0.shift"], ["x0"], axis=-1, name="n0"))
+    if computed_shapes:
+        nodes += [
+            helper.make_node("Shape", ["x0"], ["shape"], name="shape"),
+            helper.make_node("Slice", ["shape", "first", "second"], ["batch"], name="batch"),
+            helper.make_node("Concat", ["batch", "length", "heads", "width"], ["split"], axis=0, name="split"),
+            helper.make_node("Concat", ["batch", "length", "hidden_size"], ["join"], axis=0, name="join"),
+        ]
     query = heads(linear("x0", "q"), "q", [0, 2, 1, 3])
     key = linear("x0", "k")
     value = heads(linear("x0", "v"), "v", [0, 2, 1, 3])
@@ -62,6 +72,9 @@ def encoder() -> onnx.ModelProto:
         opsets=[helper.make_opsetid("", 20)],
     )
     shapes = {"split": [-1, LENGTH, HEADS, HIDDEN // HEADS], "join": [-1, LENGTH, HIDDEN]}
+    if computed_shapes:
+        shapes = {"first": [0], "second": [1], "length": [LENGTH], "heads": [HEADS], "width": [HIDDEN // HEADS]}
+        shapes["hidden_size"] = [HIDDEN]
     model.graph.initializer.extend(
         [
             *(numpy_helper.from_array(np.array(shape, np.int64), name) for name, shape in shapes.items()),
