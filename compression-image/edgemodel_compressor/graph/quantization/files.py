@@ -30,6 +30,12 @@ def write_model(model: onnx.ModelProto, path: Path) -> None:
     onnx.save_model(model, path, save_as_external_data=True, location=beside.name)
 
 
+def remove(path: Path) -> None:
+    """Remove the model at ``path`` and the data that ``write_model`` put beside it."""
+    path.unlink(missing_ok=True)
+    path.with_name(path.name + ".data").unlink(missing_ok=True)
+
+
 def scratch(folder: Path, purpose: str, source: Path) -> Path:
     """A file in ``folder`` for what ``purpose`` makes of ``source``: the same on every run, and no two share one."""
     mark = hashlib.sha256(str(source).encode()).hexdigest()[:8]

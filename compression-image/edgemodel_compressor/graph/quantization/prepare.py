@@ -7,10 +7,10 @@ from pathlib import Path
 
 import onnx
 from onnx import version_converter
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgemodel_compressor.errors import NotApplicableError, first_line
-from edgemodel_compressor.graph.quantization.files import is_large, read_model, scratch, write_model
+from edgemodel_compressor.graph.quantization.files import is_large, read_model, remove, scratch, write_model
+from edgemodel_compressor.runtime import optimize
 
 _PER_CHANNEL_OPSET = 13
 _TARGET_OPSET = 17
@@ -42,17 +42,15 @@ def prepare(source: Path, folder: Path) -> Path:
             usable = scratch(folder, "usable", source)
             write_model(model, usable)
         del model
-        # A path, not the model: of that it moves every tensor out, the axes of reductions too, and cannot read it then.
-        # Symbolic shape inference would add a computer algebra system for the sake of open dimensions.
-        quant_pre_process(
-            str(usable),
-            prepared,
-            skip_symbolic_shape=True,
-            save_as_external_data=large,
-            all_tensors_to_one_file=large,
-            external_data_location=prepared.name + ".data" if large else None,
-        )
+        optimized = scratch(folder, "optimized", source)
+        optimize(usable, optimized, large)
+        # By path, and not through the tool's own preprocessing: that holds two more copies of the model in memory.
+        onnx.shape_inference.infer_shapes_path(optimized, prepared)
         model = read_model(prepared)
+        remove(optimized)
+        if usable != source:
+            remove(usable)
+        onnx.helper.set_model_props(model, dict([_MARK]))
         _name_nodes(model)
         write_model(model, prepared)
     return prepared

@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto, numpy_helper
 from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.files import read_model, scratch, write_model
+from edgemodel_compressor.graph.quantization.files import read_model, remove, scratch, write_model
 from edgemodel_compressor.graph.quantization.histogram import BINS, Histogram
 from edgemodel_compressor.graph.quantization.operators import ARITHMETIC, weighted
 from edgemodel_compressor.graph.quantization.prepare import prepare
@@ -72,6 +72,7 @@ def sensitivity(
         write_model(static(prepared, recipe, calibration, cpu, only=(name,)), target)
         measured.append(Sensitivity(name, noise_ratio(truth, _outputs(target, feeds)), measured=True))
         advance()
+    remove(target)
     measured.sort(key=lambda item: (-item.damage, item.node))
     return [*measured, *(Sensitivity(name, damage, measured=False) for damage, name in candidates[most:])]
 
