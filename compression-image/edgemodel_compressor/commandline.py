@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -36,6 +37,8 @@ from edgemodel_contract.task import (
     Source,
     Task,
 )
+
+_SUFFIXES = re.compile(r"\.(onnx|pt2|pt|tar|tar\.gz|tgz|zip)$")
 
 
 def run_commandline(options: argparse.Namespace, settings: Settings) -> int:
@@ -80,7 +83,7 @@ def make_task(options: argparse.Namespace) -> Task:
         ),
     )
     return Task(
-        name=options.name or Path(options.model).name.removesuffix(".onnx") or "model",
+        name=options.name or _SUFFIXES.sub("", Path(options.model).name) or "model",
         model=Source(uri=options.model, sha256=options.sha256, format=options.format),
         dataset=Source(uri=options.dataset) if options.dataset else None,
         inputs=tuple(options.input),
