@@ -11,10 +11,17 @@ from edgemodel_compressor.modelfile import model_files
 from edgemodel_contract.card import CARD_FILE, MODEL_FILE, Comparison, ModelCard, Provenance
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.result import Candidate
-from edgemodel_contract.task import Struct, Task
+from edgemodel_contract.task import Format, Struct, Task
 
 REPORT_FILE = "report.json"
 _LIBRARIES = ("numpy", "onnx", "onnxruntime")
+_EXPORTERS: Mapping[Format, tuple[str, ...]] = {
+    "onnx": (),
+    "exported-program": ("onnxscript", "torch"),
+    "torchscript": ("torch",),
+    "transformers": ("onnxscript", "torch", "transformers"),
+}
+"""What had a hand in the model before it was ONNX."""
 
 
 class ReportEntry(Struct, frozen=True):
@@ -67,7 +74,7 @@ def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes
             recipe=task.recipe,
             method=_chosen(outcome).method,
             engine=task.engine,
-            libraries={name: version(name) for name in _LIBRARIES},
+            libraries={name: version(name) for name in (*_LIBRARIES, *_EXPORTERS[outcome.model.source_format])},
         ),
         comparison=Comparison(
             source_size=original.size,

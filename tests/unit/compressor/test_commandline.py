@@ -1,5 +1,6 @@
 """The command line as a person sees it: a table, a folder, one sentence when something is wrong."""
 
+import errno
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from edgemodel_compressor import arguments, modelfile
+from edgemodel_compressor import arguments, modelfile, pipeline
 from edgemodel_compressor.commandline import run_commandline
 from edgemodel_compressor.runtime import Session
 from edgemodel_compressor.settings import Settings
@@ -268,6 +269,7 @@ def test_a_torch_program_goes_the_whole_way(settings: Settings, out: Path, tmp_p
     card = decode((out / "card.json").read_bytes(), ModelCard)
     assert card.name == "net"
     assert card.provenance.source_digest == images.sha256(program.read_bytes())
+    assert {"torch", "onnxscript"} <= set(card.provenance.libraries)
 
 
 def test_another_format_than_stated_is_one_sentence_and_no_folder(
@@ -308,3 +310,25 @@ def test_images_by_class_are_a_dataset(
     words = ("--dataset", tmp_path / "data", "-o", out, "--quantize", "static")
     assert run(settings, shared / "conv.onnx", *words) == 0
     assert "8 samples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(MemoryError(), "enough memory"), (OSError(errno.ENOSPC, "No space left"), "enough disk space")],
+)
+def test_when_memory_or_disk_runs_out_the_sentence_says_which(
+    settings: Settings,
+    shared: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    words: str,
+) -> None:
+    def exhaust(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "load_source", exhaust)
+    assert run(settings, shared / "mlp.onnx", "-o", out) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()

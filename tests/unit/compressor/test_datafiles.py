@@ -10,7 +10,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from edgemodel_compressor.datafiles import image_folder
-from edgemodel_compressor.dataset import Dataset, read_dataset, show_arrays
+from edgemodel_compressor.dataset import Dataset, open_dataset, read_dataset, show_arrays
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.runtime import Array
 from edgemodel_contract.card import Comparison, ModelCard, Provenance
@@ -42,7 +42,8 @@ def write(path: Path, **columns: object) -> Path:
 def read(path: Path, *specs: TensorSpec, limit: int = 10**9, preprocessing: Preprocessing | None = None) -> Dataset:
     work = path.parent / "work"
     work.mkdir(exist_ok=True)
-    return read_dataset(path, specs or (PICTURE,), limit, preprocessing or Preprocessing(), work)
+    opened = open_dataset(path, limit, work)
+    return read_dataset(opened, specs or (PICTURE,), limit, preprocessing or Preprocessing())
 
 
 def fail(path: Path, *specs: TensorSpec, limit: int = 10**9, preprocessing: Preprocessing | None = None) -> TaskError:
@@ -85,7 +86,7 @@ class TestParquet:
 
     def test_the_schema_shows_what_it_holds(self, tmp_path: Path) -> None:
         path = write(tmp_path / "d.parquet", tokens=lists(np.zeros((10, 6), np.int64)), y=Y)
-        assert show_arrays(path, 10**9, tmp_path) == (TOKENS,)
+        assert show_arrays(path) == (TOKENS,)
 
     @pytest.mark.parametrize(
         ("columns", "words"),
@@ -184,7 +185,7 @@ class TestImages:
         assert dataset.labels.tolist() == [0, 0, 1, 1]
         assert dataset.inputs["image"].shape == (4, 1, 4, 4)
         assert np.allclose(dataset.inputs["image"][0, 0], np.asarray(picture((4, 4))) / 255)
-        assert show_arrays(tmp_path / "data", 10**9, _fresh(tmp_path)) == ()
+        assert show_arrays(open_dataset(path, 10**9, _fresh(tmp_path))) == ()
 
     @pytest.mark.parametrize(
         "preprocessing",
@@ -252,9 +253,9 @@ def _fresh(folder: Path) -> Path:
 
 def test_headers_of_numpy_files_show_arrays_without_reading_them(tmp_path: Path) -> None:
     np.savez(tmp_path / "d.npz", tokens=np.zeros((10, 6), np.int64), y=Y, names=np.array(["a"] * 10))
-    assert show_arrays(tmp_path / "d.npz", 10**9, tmp_path) == (TOKENS,)
+    assert show_arrays(tmp_path / "d.npz") == (TOKENS,)
     np.save(tmp_path / "d.npy", np.zeros((3, 2), np.float32))
-    shown = show_arrays(tmp_path / "d.npy", 10**9, tmp_path)
+    shown = show_arrays(tmp_path / "d.npy")
     assert shown == (TensorSpec(name="x", datatype="FP32", shape=(-1, 2)),)
     (tmp_path / "d.npy").write_bytes(b"\x93NUMPY\x01\x00")
-    assert show_arrays(tmp_path / "d.npy", 10**9, tmp_path) == ()
+    assert show_arrays(tmp_path / "d.npy") == ()
