@@ -1,11 +1,15 @@
-"""The compression program: a trained ONNX model in, a smaller one out, measured before and after.
+"""The compression program: a trained model in, a smaller one out as ONNX, measured before and after.
 
 Two faces on one engine: the Job that an EdgeModel starts (``job``), and the command line for a desk without a
 cluster (``commandline``). From the edge inwards:
 
 * ``fetch``      gets the model and the dataset: ``oci://``, ``https://``, ``http://``, ``pvc://``, a local path
+* ``archive``    unpacks what came packed, bounded
+* ``formats``    makes ONNX of torch.export programs, TorchScript and transformers folders
 * ``model``      turns untrusted bytes into a checked model, or into one sentence that says what is wrong
-* ``dataset``    reads samples and splits them into disjoint calibration and evaluation parts
+* ``modelfile``  how models lie on the disk, those above protobuf's limit too
+* ``dataset``    reads samples, from the kinds of file in ``datafiles``, and checks them against the model
+* ``split``      the disjoint parts that calibrate, recover and judge
 * ``graph``      prunes and quantizes
 * ``train``      recovers what pruning took; alone knows torch
 * ``measure``    size, latency, accuracy

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from edgemodel_compressor.archive import is_archive, unpack, zip_names
 from edgemodel_compressor.datafiles import HELD_OUT, LABELS, SINGLE, image_folder, invalid, numpy_file, parquet_file
-from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.runtime import Array
 from edgemodel_compressor.tensors import datatype_of, describe, dtype_of
 from edgemodel_contract.task import Preprocessing, TensorSpec
@@ -44,23 +43,39 @@ class Dataset:
         return {name: array.shape for name, array in self.inputs.items()}
 
 
+def open_dataset(path: Path, limit: int, folder: Path) -> Path:
+    """The data file or the folder of images that ``path`` comes down to.
+
+    An archive is unpacked below ``folder``, into ``limit`` bytes at most.
+
+    Raises:
+        TaskError: InvalidDataset, SourceTooLarge.
+    """
+    if path.is_file() and is_archive(path) and not _is_npz(path):
+        path = unpack(path, folder / "samples", "The dataset", limit, "InvalidDataset")
+    if path.is_dir():
+        files = [item for item in sorted(path.rglob("*")) if item.suffix in (".npz", ".npy", ".parquet")]
+        if len(files) == 1 and not image_folder.image_files(path):
+            return files[0]
+    return path
+
+
 def read_dataset(
     path: Path,
     specs: Sequence[TensorSpec],
     limit: int,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008
-    folder: Path | None = None,
 ) -> Dataset:
     """Read and check the file or folder at ``path`` for a model with inputs ``specs``.
 
     An array belongs to the input of its name; for a single input, ``x`` or the only array does too. ``y`` holds the
     labels, and ``held_out`` tells which samples judge. Images become arrays as ``preprocessing`` says. ``limit`` bounds
-    the bytes that the arrays may take in memory, and those of an archive, which is unpacked below ``folder``.
+    the bytes that the arrays may take in memory.
 
     Raises:
         TaskError: InvalidDataset with a sentence about the array at fault, SourceTooLarge.
     """
-    arrays = _read_arrays(path, specs, limit, preprocessing, folder)
+    arrays = _read_arrays(path, specs, limit, preprocessing)
     names = {spec.name for spec in specs}
     labels = arrays.pop(LABELS, None) if LABELS not in names else None
     held_out = arrays.pop(HELD_OUT, None) if HELD_OUT not in names else None
@@ -80,12 +95,11 @@ def read_dataset(
     )
 
 
-def show_arrays(path: Path, limit: int, folder: Path) -> tuple[TensorSpec, ...]:
+def show_arrays(path: Path) -> tuple[TensorSpec, ...]:
     """What arrays the dataset at ``path`` holds, labels left out, the first dimension open; none of images.
 
     Takes headers for what they say, so it comes before, and not in place of, ``read_dataset``.
     """
-    path = _data_path(path, limit, folder)
     reader = None if path.is_dir() else _reader(path)
     found = []
     for name, shape, dtype in reader.read_headers(path) if reader else ():
@@ -130,19 +144,6 @@ def _is_integer(labels: Array) -> bool:
     return labels.dtype.kind in "iu"
 
 
-def _data_path(path: Path, limit: int, folder: Path | None) -> Path:
-    """The file or the folder of images that ``path`` comes down to, archives unpacked below ``folder``."""
-    if path.is_file() and is_archive(path) and not _is_npz(path):
-        if folder is None:
-            raise _no_dataset()
-        path = unpack(path, folder / "samples", "The dataset", limit, "InvalidDataset")
-    if path.is_dir():
-        files = [item for item in sorted(path.rglob("*")) if item.suffix in (".npz", ".npy", ".parquet")]
-        if len(files) == 1 and not image_folder.image_files(path):
-            return files[0]
-    return path
-
-
 def _is_npz(path: Path) -> bool:
     """A zip that cannot be read counts as one: its reader says best what is wrong with it."""
     with path.open("rb") as file:
@@ -150,15 +151,15 @@ def _is_npz(path: Path) -> bool:
     return zipped and all(name.endswith(".npy") for name in zip_names(path) or ())
 
 
-def _read_arrays(
-    path: Path, specs: Sequence[TensorSpec], limit: int, preprocessing: Preprocessing, folder: Path | None
-) -> dict[str, Array]:
-    path = _data_path(path, limit, folder)
+def _read_arrays(path: Path, specs: Sequence[TensorSpec], limit: int, preprocessing: Preprocessing) -> dict[str, Array]:
     if path.is_dir():
         return image_folder.read_arrays(path, specs, preprocessing, limit)
     reader = _reader(path)
     if reader is None:
-        raise _no_dataset()
+        raise invalid(
+            "it is neither an npz nor an npy or Parquet file, nor an archive of images; save it with "
+            "numpy.savez(path, x=samples, y=labels)"
+        )
     arrays: dict[str, Array] = reader.read_arrays(path, limit)
     return _unflatten(arrays, specs) if reader is parquet_file else arrays
 
@@ -182,13 +183,6 @@ def _reader(path: Path) -> ModuleType | None:
     if magic.startswith(parquet_file.MAGIC):
         return parquet_file
     return numpy_file if magic == numpy_file.MAGIC or magic.startswith(b"PK") else None
-
-
-def _no_dataset() -> TaskError:
-    return invalid(
-        "it is neither an npz nor an npy or Parquet file, nor an archive of images; save it with "
-        "numpy.savez(path, x=samples, y=labels)"
-    )
 
 
 def _pick(arrays: Mapping[str, Array], spec: TensorSpec, single: bool) -> Array:

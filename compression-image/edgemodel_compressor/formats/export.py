@@ -111,12 +111,12 @@ def output_names(count: int) -> list[str]:
 
 
 def to_arrays(outputs: Any) -> list[Array]:
-    """The tensors in ``outputs``, in order, however they are nested."""
+    """The tensors and numbers in ``outputs``, in order, however they are nested."""
     import torch
     from torch.utils import _pytree
 
-    leaves = _pytree.tree_leaves(outputs)
-    return [leaf.detach().numpy() for leaf in leaves if isinstance(leaf, torch.Tensor)]
+    leaves = (leaf for leaf in _pytree.tree_leaves(outputs) if leaf is not None)
+    return [leaf.detach().numpy() if isinstance(leaf, torch.Tensor) else np.asarray(leaf) for leaf in leaves]
 
 
 def require_single_precision(tensors: Mapping[str, "torch.Tensor"], what: str) -> None:

@@ -32,6 +32,7 @@ def convert(path: Path, threads: int, folder: Path, limit: int) -> tuple[Path, f
         TaskError: InvalidModel, UnsupportedModel, SourceTooLarge.
     """
     import torch
+    from torch.utils import _pytree
 
     torch.set_num_threads(threads)
     checked = folder / "checked.pt2"
@@ -58,8 +59,10 @@ def convert(path: Path, threads: int, folder: Path, limit: int) -> tuple[Path, f
         module = program.module()
 
         def original(feed: Feed) -> list[Array]:
+            tensors = [torch.from_numpy(array) for array in feed.values()]
+            positional, named = _pytree.tree_unflatten(tensors, program.call_spec.in_spec)
             with torch.no_grad():
-                return to_arrays(module(*(torch.from_numpy(array) for array in feed.values())))
+                return to_arrays(module(*positional, **named))
 
         return target, verify(target, original, random_feeds(specs), threads)
 

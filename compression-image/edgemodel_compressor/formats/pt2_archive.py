@@ -25,7 +25,7 @@ from edgemodel_compressor.errors import TaskError
 _JSON_LIMIT = 256 * 2**20
 _DEPTH_LIMIT = 200
 _CHUNK = 1 << 20
-_NAME = re.compile(r"[A-Za-z0-9_.]*")
+_NAME = re.compile(r"[A-Za-z0-9_.@]*")
 _TEXT_LIMIT = 1000
 _OPERATOR = re.compile(
     r"torch\.ops\.aten\.(?P<aten>\w+)\.\w+"
@@ -159,7 +159,10 @@ def _check(value: Any, key: str, depth: int) -> None:
         for name, item in value.items():
             if name in ("as_custom_obj", "custom_obj", "as_custom_obj_value"):
                 raise _refuse("holds a custom object, which would have to be unpickled; use plain tensors only")
-            _check_name(name)
+            if key == "range_constraints":
+                _check_expression(name)
+            else:
+                _check_name(name)
             _check(item, name, depth + 1)
     elif isinstance(value, list):
         for item in value:

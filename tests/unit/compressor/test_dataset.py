@@ -80,6 +80,7 @@ def test_double_precision_is_taken_for_single(tmp_path: Path) -> None:
         ({"x": X, "y": Y * np.float32("nan")}, "its labels (y) contain NaN"),
         ({"x": X, "y": np.zeros((10, 3, 2), np.int64)}, "[10, 3, 2]"),
         ({"x": X, "y": np.zeros((10, 3), np.int64)}, "all of its labels (y) are 0"),
+        ({"x": X, "y": np.full(10, 2)}, "all of its labels (y) are 2"),
         ({"x": X, "y": np.int64(3)}, "different numbers of samples"),
         ({"a": X, "b": X}, "its arrays are: a, b"),
         ({"x": np.array([{"a": 1}] * 10, dtype=object)}, "never unpickled"),
