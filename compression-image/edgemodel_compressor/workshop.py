@@ -20,7 +20,7 @@ from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.mixed import mixed_precision
 from edgemodel_compressor.graph.quantization.sensitivity import Sensitivity, sensitivity
 from edgemodel_compressor.graph.quantization.tidy import tidy
-from edgemodel_compressor.graph.structure import Analysis, analyse, magnitude, remove, select, taylor
+from edgemodel_compressor.graph.structure import Analysis, Scores, analyse, magnitude, remove, select, taylor
 from edgemodel_compressor.graph.weights import float_weights
 from edgemodel_compressor.judge import Samples
 from edgemodel_compressor.model import Model
@@ -113,15 +113,15 @@ class Workshop:
         return True
 
     @cached_property
-    def _importance(self) -> dict[str, NDArray[np.floating]]:
+    def _importance(self) -> Scores:
         proto = self.model.proto()
         if not self.can_train or self.training is None:
-            return dict(magnitude(proto, self.analysis))
+            return magnitude(proto, self.analysis)
         from edgemodel_compressor.train.gradients import gradients
 
         use_all_cores()
         slopes = gradients(proto, self.training.inputs(), self.training.labels(), None, GRADIENT_SAMPLES, squared=True)
-        return dict(taylor(proto, self.analysis, {name: np.sqrt(slope) for name, slope in slopes.items()}))
+        return taylor(proto, self.analysis, {name: np.sqrt(slope) for name, slope in slopes.items()})
 
     def _float_model(self, method: Method, span: Span) -> Path:
         if method.pruning is None:

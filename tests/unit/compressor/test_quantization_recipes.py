@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.prune import prune
-from edgemodel_compressor.graph.quantization import files, static
+from edgemodel_compressor.graph.quantization import static
 from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
@@ -308,7 +308,7 @@ def test_external_data_is_read(encoder: Path, tmp_path: Path) -> None:
 def test_a_model_too_large_for_one_file_keeps_its_weights_beside_it(
     encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "_PROTOBUF_LIMIT", files._MARGIN + 100_000)
+    monkeypatch.setattr(modelfile, "SINGLE_FILE_LIMIT", 100_000)
     calibration = calibrate(encoder, token_feeds(), tmp_path)
     truth = outputs(encoder, token_feeds())
     for recipe in (QuantizationRecipe("FP16"), QuantizationRecipe("Dynamic"), QuantizationRecipe("Static")):
