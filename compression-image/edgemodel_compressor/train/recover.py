@@ -31,6 +31,7 @@ _ESTIMATE_SAMPLES = 1024
 
 Labels = NDArray[np.int64] | NDArray[np.floating]
 Masks = Mapping[str, NDArray[np.bool_]]
+Channels = Mapping[str, NDArray[np.int64]]
 Progress = Callable[[float, str], None]
 """Told the share that is done, from 0 to 1, and a sentence."""
 
@@ -45,12 +46,14 @@ def recover(
     progress: Progress,
     clock: Callable[[], float] = time.monotonic,
     masks: Masks | None = None,
+    channels: Channels | None = None,
 ) -> Recovered:
     """Train the weights of ``proto``, which is left as it is, on ``inputs`` (samples first in every array).
 
     Integer ``labels`` (samples,) name classes; for outputs with a class per position they have those axes, too. Float
     labels have the shape of the first output. ``teacher`` answers where there are no labels or the plan says
-    Distillation. ``masks`` (the shape of a weight each) are False where a weight is zero and shall stay so.
+    Distillation. Where channels were taken out, ``channels`` names those of the teacher's that a tensor still has, by
+    the tensor's name: their statistics are given back to it first. ``masks`` (the shape of a weight each) are False where a weight is zero and shall stay so.
 
     The same input gives the same bytes on the same machine with as many threads, which are the caller's to set.
 
@@ -68,7 +71,7 @@ def recover(
         supervision = _supervise(module, forward, samples, labels, teacher, plan)
         training, validation = hold_out(len(samples[0]), labels, plan.validation_share, plan.seed)
         masked = _masks(module, masks or {})
-        correction = _correction(proto, module, forward, samples, training, teacher, plan)
+        correction = _correction(proto, module, forward, samples, training, teacher, channels or {}, plan)
         run = _Run(module, forward, samples, supervision, plan, masked, progress, clock, started)
         stopped = run.train(training, validation, correction)
     return Recovered(
@@ -124,6 +127,7 @@ def _correction(
     samples: Sequence[Tensor],
     training: NDArray[np.int64],
     teacher: Teacher | None,
+    channels: Channels,
     plan: TrainingPlan,
 ) -> Callable[[], None] | None:
     """What corrects the channels of ``module``; None where the plan, the teacher or the graph does not allow it."""
@@ -133,6 +137,11 @@ def _correction(
     batch = [tensor[chosen] for tensor in samples]
     original = onnx.load(teacher) if isinstance(teacher, Path) else teacher
     moments = channel_moments(original, dict(zip(module.inputs, batch, strict=True)))
+    left = {name: torch.from_numpy(positions) for name, positions in channels.items()}
+    moments = {
+        name: (mean[left[name]], deviation[left[name]]) if name in left else (mean, deviation)
+        for name, (mean, deviation) in moments.items()
+    }
     return lambda: correct(proto, module, batch, moments)
 
 

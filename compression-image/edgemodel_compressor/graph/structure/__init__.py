@@ -7,9 +7,9 @@
 from edgemodel_compressor.graph.structure.analysis import Analysis, Group, Slice, analyse
 from edgemodel_compressor.graph.structure.apply import mask, remove
 from edgemodel_compressor.graph.structure.importance import Scores, magnitude, taylor
-from edgemodel_compressor.graph.structure.selection import Scope, Selection, select
+from edgemodel_compressor.graph.structure.selection import Scope, Selection, channels_left, select
 
 __all__ = [
-    "Analysis", "Group", "Scope", "Scores", "Selection", "Slice", "analyse", "magnitude", "mask", "remove", "select",
+    "Analysis", "Group", "Scope", "Scores", "Selection", "Slice", "analyse", "channels_left", "magnitude", "mask", "remove", "select",
     "taylor",
 ]  # fmt: skip

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgemodel_compressor.graph.structure.analysis import Analysis, Group
 from edgemodel_compressor.graph.structure.importance import Scores
@@ -59,6 +60,21 @@ def select(
             order = np.argsort(scores[group.name], kind="stable")
             removed[group.name] = tuple(sorted(order[:count].tolist()))
     return Selection(analysis, removed)
+
+
+def channels_left(selection: Selection) -> dict[str, NDArray[np.int64]]:
+    """Of every tensor that loses some, the positions along its second dimension that stay, by the tensor's name."""
+    analysis = selection.analysis
+    gone = np.concatenate(
+        [np.zeros(0, np.int64), *(analysis.group(name).roots[list(units)] for name, units in selection.removed.items())]
+    )
+    found = {}
+    for name, axes in analysis.axes.items():
+        if len(axes) > 1:
+            stays = ~np.isin(axes[1], gone)
+            if not stays.all():
+                found[name] = np.flatnonzero(stays)
+    return found
 
 
 def weights_per_unit(analysis: Analysis, group: Group) -> int:
