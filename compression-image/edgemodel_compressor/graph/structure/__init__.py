@@ -4,12 +4,13 @@
 ``mask`` or ``remove`` does it: the first by zeros, the second by smaller tensors, with the same outputs.
 """
 
+from edgemodel_compressor.graph.structure.activation import activation
 from edgemodel_compressor.graph.structure.analysis import Analysis, Group, Slice, analyse
 from edgemodel_compressor.graph.structure.apply import mask, remove
 from edgemodel_compressor.graph.structure.importance import Scores, magnitude, taylor
 from edgemodel_compressor.graph.structure.selection import Scope, Selection, select
 
 __all__ = [
-    "Analysis", "Group", "Scope", "Scores", "Selection", "Slice", "analyse", "magnitude", "mask", "remove", "select",
-    "taylor",
+    "Analysis", "Group", "Scope", "Scores", "Selection", "Slice", "activation", "analyse", "magnitude", "mask",
+    "remove", "select", "taylor",
 ]  # fmt: skip

@@ -70,6 +70,8 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], 
 def _merge(walk: Walk, node: NodeProto, key: str, axes: list[Axis]) -> Axis:
     """One dimension instead of several: each position has the label of the one that may shrink."""
     shape = tuple(map(len, axes))
+    if all((axis < 0).all() for axis in axes):
+        return axes[0][:1].repeat(prod(shape))
     choice = walk.offer(key, axes)
     if choice is None:
         return walk.labels.fresh(prod(shape))
@@ -81,9 +83,13 @@ def _merge(walk: Walk, node: NodeProto, key: str, axes: list[Axis]) -> Axis:
 
 def _split(walk: Walk, node: NodeProto, key: str, merged: Axis, shape: tuple[int, ...]) -> Axes:
     """Several dimensions instead of one: what goes from the one that may shrink goes as a run."""
-    candidates = [merged] if len(shape) == 1 else [walk.labels.fresh(size) for size in shape]
+    if len(shape) == 1:
+        return (merged,)
+    if (merged < 0).all():
+        return tuple(merged[:1].repeat(size) for size in shape)
+    candidates = [walk.labels.fresh(size) for size in shape]
     choice = walk.offer(key, candidates)
-    if len(shape) == 1 or choice is None:
+    if choice is None:
         return tuple(candidates)
     owner = _coordinates(shape, choice)
     _, first = np.unique(owner, return_index=True)
