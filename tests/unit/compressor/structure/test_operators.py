@@ -343,6 +343,33 @@ def test_a_branch_that_nothing_reads_does_no_harm() -> None:
     assert [group.units for group in analysis.groups] == [8]
 
 
+def test_no_section_is_emptied() -> None:
+    """All channels of one half matter less than any of the other: one of them stays."""
+    net, _ = PRUNED["split into equal parts"]
+    proto = net.proto()
+    analysis = analyse(proto)
+    assert [group.units for group in analysis.groups] == [4, 4]
+    scores = {group.name: np.full(group.units, float(index)) for index, group in enumerate(analysis.groups)}
+    selection = select(analysis, scores, 0.5, multiple=1)
+    assert sorted(map(len, selection.removed.values())) == [1, 3]
+    np.testing.assert_allclose(
+        run(remove(proto, selection), net.feed()), run(mask(proto, selection), net.feed()), rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("case", ["slices", "split in two by an input", "resize to sizes"])
+def test_what_was_made_smaller_can_be_made_smaller_again(case: str) -> None:
+    net, _ = PRUNED[case]
+    proto = net.proto()
+    for seed in range(2):
+        analysis = analyse(proto)
+        selection = select(analysis, chance(analysis, seed), 0.3, multiple=1)
+        assert selection.removed
+        masked, proto = mask(proto, selection), remove(proto, selection)
+        onnx.checker.check_model(proto, full_check=True)
+        np.testing.assert_allclose(run(proto, net.feed()), run(masked, net.feed()), rtol=1e-4, atol=1e-4)
+
+
 def test_neither_masking_nor_removing_changes_what_it_is_given() -> None:
     proto = dense("b = Relu(a)").proto()
     before = proto.SerializeToString(deterministic=True)
