@@ -208,6 +208,31 @@ PRUNED: dict[str, tuple[Net, int]] = {
         8,
     ),
     "softmax over tokens": (dense("b = Softmax<axis=1>(a)"), 8),
+    "attention as one operator, with a bias per head": (
+        Net(
+            "q = MatMul(x, query) k = MatMul(x, key) v = MatMul(x, value) "
+            "qr = Reshape(q, parts) kr = Reshape(k, parts) vr = Reshape(v, parts) "
+            "qt = Transpose<perm=[0, 2, 1, 3]>(qr) kt = Transpose<perm=[0, 2, 1, 3]>(kr) "
+            "vt = Transpose<perm=[0, 2, 1, 3]>(vr) h = Attention(qt, kt, vt, bias) "
+            "ht = Transpose<perm=[0, 2, 1, 3]>(h) b = Reshape(ht, whole) y = MatMul(b, last)",
+            {"query": (6, 8), "key": (6, 8), "value": (6, 8), "bias": (1, 4, 3, 3), "last": (8, 5)},
+            {"parts": [2, 3, 4, 2], "whole": [2, 3, 8]},
+            input=(2, 3, 6),
+            output=(2, 3, 5),
+            opset=23,
+        ),
+        4,
+    ),
+    "attention of a single head keeps what it multiplies, not what it mixes": (
+        Net(
+            "q = MatMul(x, query) k = MatMul(x, key) v = MatMul(x, value) kt = Transpose<perm=[0, 2, 1]>(k) "
+            "s = MatMul(q, kt) p = Softmax(s) b = MatMul(p, v) y = MatMul(b, last)",
+            {"query": (6, 7), "key": (6, 7), "value": (6, 8), "last": (8, 5)},
+            input=(2, 3, 6),
+            output=(2, 3, 5),
+        ),
+        8,
+    ),
     "a shape computed from the tensor itself": (
         dense("s = Shape(a) r = Reshape(a, flat) b = Reshape(r, s)", numbers={"flat": [2, 4, 8]}),
         8,
