@@ -2,6 +2,10 @@
 
 ``analyse`` finds the groups, ``magnitude``, ``taylor`` or ``activation`` rates their units, ``select`` decides, and
 ``mask`` or ``remove`` does it: the first by zeros, the second by smaller tensors, with the same outputs.
+
+To read it: ``labels`` and ``walk`` have the idea; ``elementwise``, ``layers``, ``layout``, ``reshape`` and ``sizes``
+say what each operator does with it (``operators`` is the table), ``analysis`` what comes of it, ``mend`` how the sizes
+that a graph states are corrected.
 """
 
 from edgemodel_compressor.graph.structure.activation import activation

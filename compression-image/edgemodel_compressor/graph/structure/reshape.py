@@ -108,13 +108,15 @@ def _coordinates(shape: tuple[int, ...], axis: int) -> Axis:
 def _check_target(walk: Walk, node: NodeProto, axes: Axes) -> None:
     """What the target says of each dimension must still hold, or be mendable, when it shrinks.
 
-    A number can be mended, -1 and the size of the very same dimension hold by themselves. The size of a dimension that
-    stays whole because weights have it is as good as a number.
+    A number can be mended; -1, 0 and the size of the very same dimension hold by themselves. The size of a dimension
+    that stays whole because weights have it is as good as a number.
     """
     sizes = walk.sizes.get(node.input[1], [None] * len(axes))
     numbers: dict[int, int] = {}
     for index, (axis, size) in enumerate(zip(axes, sizes, strict=True)):
-        if size is None:
+        if isinstance(size, int) and size == 0:
+            walk.labels.unite(axis, walk.axes[node.input[0]][index])
+        elif size is None:
             walk.labels.pin(axis, f"{title(node)} takes its size from a computation.")
         elif isinstance(size, np.ndarray):
             if (size >= 0).all() and (walk.labels.roots(size) < 0).all():
