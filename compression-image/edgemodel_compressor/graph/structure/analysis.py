@@ -79,9 +79,12 @@ def analyse(proto: ModelProto) -> Analysis:
     shapes |= {alias: shapes[name] for alias, name in aliases.items()}
     first = _walked(Walk(proto, shapes, aliases, None), nodes, proto)
     walk = _walked(Walk(proto, shapes, aliases, first.offered()), nodes, proto)
-    axes = {name: tuple(walk.labels.roots(axis) for axis in tensor) for name, tensor in walk.axes.items()}
+    # Most tensors have the very arrays of their inputs.
+    arrays = {id(axis): axis for tensor in walk.axes.values() for axis in tensor}
+    roots = {key: walk.labels.roots(axis) for key, axis in arrays.items()}
+    axes = {name: tuple(roots[id(axis)] for axis in tensor) for name, tensor in walk.axes.items()}
     weights = [name for name, tensor in walk.constants.items() if tensor.data_type in FLOATS]
-    groups = _groups({name: axes[name] for name in _in_order(nodes, weights) if name in axes})
+    groups = _groups({name: axes[name] for name in _in_order(nodes, weights) if name in axes}, list(roots.values()))
     pruned = {aliases.get(part.tensor, part.tensor) for group in groups for part in group.slices}
     kept = dict(walk.kept)
     for name in weights:
@@ -109,7 +112,8 @@ def _in_order(nodes: list[NodeProto], weights: list[str]) -> list[str]:
     return [name for name in uses if name in known]
 
 
-def _groups(weights: dict[str, tuple[Axis, ...]]) -> tuple[Group, ...]:
+def _groups(weights: dict[str, tuple[Axis, ...]], dimensions: list[Axis]) -> tuple[Group, ...]:
+    """Units with the same slices, in the same ``dimensions`` of the graph: so that no section of a Split is emptied."""
     positions: dict[int, list[tuple[str, int, NDArray[np.int64]]]] = defaultdict(list)
     for name, axes in weights.items():
         for number, axis in enumerate(axes):
@@ -118,19 +122,23 @@ def _groups(weights: dict[str, tuple[Axis, ...]]) -> tuple[Group, ...]:
             for root, where in zip(found.tolist(), np.split(order, starts[1:]), strict=True):
                 if root >= 0:
                     positions[root].append((name, number, where))
-    alike: dict[tuple[tuple[str, int, int], ...], list[int]] = defaultdict(list)
-    for root, places in positions.items():
-        alike[tuple((name, number, len(where)) for name, number, where in places)].append(root)
+    seen: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for index, axis in enumerate(dimensions):
+        for root, count in zip(*(part.tolist() for part in np.unique(axis, return_counts=True)), strict=True):
+            seen[root].append((index, count))
+    alike: dict[tuple[tuple[int, int], ...], list[int]] = defaultdict(list)
+    for root in positions:
+        alike[tuple(seen[root])].append(root)
     groups: list[Group] = []
     names: dict[str, int] = defaultdict(int)
-    for signature, roots in alike.items():
+    for roots in alike.values():
         if len(roots) == 1:
             continue
         slices = tuple(
             Slice(name, number, np.stack([positions[root][index][2] for root in roots]))
-            for index, (name, number, _) in enumerate(signature)
+            for index, (name, number, _) in enumerate(positions[roots[0]])
         )
-        first = signature[0][0]
+        first = slices[0].tensor
         names[first] += 1
         name = first if names[first] == 1 else f"{first}#{names[first]}"
         groups.append(Group(name, len(roots), slices, np.array(roots, np.int64)))

@@ -9,12 +9,14 @@ from edgemodel_compressor.graph.structure.labels import Axis
 from edgemodel_compressor.graph.structure.walk import Axes, Opaque, Walk, attribute, attributes, title
 
 UNARY = (
-    "Abs", "Acos", "Asin", "Asinh", "Atan", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Dropout",
-    "Elu", "Erf", "Exp", "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Mish",
-    "Neg", "Not", "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt",
-    "Swish", "Tan", "Tanh", "ThresholdedRelu",
+    "Abs", "Asinh", "Atan", "BitwiseNot", "Cast", "Ceil", "Celu", "Clip", "Cos", "Cosh", "Dropout", "Elu", "Erf", "Exp",
+    "Floor", "Gelu", "HardSigmoid", "HardSwish", "Identity", "IsInf", "IsNaN", "LeakyRelu", "Mish", "Neg", "Not",
+    "Relu", "Round", "Selu", "Shrink", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Swish", "Tan", "Tanh",
+    "ThresholdedRelu",
 )  # fmt: skip
-"""With a finite answer to zero, which is what a masked position holds: so not Log, nor Reciprocal."""
+"""With a finite answer to every number: a masked position may hold any, and a product with zero must be zero."""
+PARTIAL = ("Acos", "Acosh", "Asin", "Atanh", "Log", "Reciprocal", "Sqrt")
+"""Without an answer to some numbers, so that nothing goes of what they see."""
 BROADCAST = (
     "Add", "And", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual",
     "Max", "Mean", "Min", "Mul", "Or", "PRelu", "Sub", "Sum", "Where", "Xor",
@@ -38,6 +40,13 @@ def unary(walk: Walk, node: NodeProto) -> None:
         walk.plain.add(node.output[0])
 
 
+def partial(walk: Walk, node: NodeProto) -> None:
+    """Operators of ``PARTIAL``: output as input, and whole."""
+    for axis in walk.axes[node.input[0]]:
+        walk.labels.pin(axis, f"{title(node)} ({node.op_type}) has no answer to what a masked position may hold.")
+    walk.give(node.output[0], walk.axes[node.input[0]])
+
+
 def broadcast(walk: Walk, node: NodeProto) -> None:
     """Dimensions that meet are united, those of one position stretch."""
     walk.give(node.output[0], broadcast_axes(walk, [walk.axes[name] for name in node.input]))
@@ -49,9 +58,9 @@ def divide(walk: Walk, node: NodeProto) -> None:
         walk.labels.pin(axis, f"{title(node)} divides by it or raises to it.")
     if node.op_type == "Pow":
         exponent = walk.number(node.input[1])
-        if exponent is None or (exponent.astype(np.float64) <= 0).any():
+        if exponent is None or any(power <= 0 or power % 1 for power in exponent.astype(np.float64).flat):
             for axis in walk.axes[node.input[0]]:
-                walk.labels.pin(axis, f"{title(node)} raises it to a power that may be negative.")
+                walk.labels.pin(axis, f"{title(node)} raises it to a power that zero or less may not have.")
     broadcast(walk, node)
 
 

@@ -26,7 +26,7 @@ def magnitude(proto: ModelProto, analysis: Analysis) -> Scores:
     def squares(part: Slice) -> NDArray[np.float64]:
         return _per_unit(part, numpy_helper.to_array(known[part.tensor]).astype(np.float64) ** 2)
 
-    return {group.name: _normal(np.sqrt(_total(group, squares))) for group in analysis.groups}
+    return {group.name: normalised(np.sqrt(_total(group, squares))) for group in analysis.groups}
 
 
 def taylor(proto: ModelProto, analysis: Analysis, gradients: Mapping[str, NDArray[np.floating]]) -> Scores:
@@ -51,7 +51,7 @@ def taylor(proto: ModelProto, analysis: Analysis, gradients: Mapping[str, NDArra
             )
         return _per_unit(part, np.abs(weight.astype(np.float64) * gradient))
 
-    return {group.name: _normal(_total(group, products)) for group in analysis.groups}
+    return {group.name: normalised(_total(group, products)) for group in analysis.groups}
 
 
 def _weights(proto: ModelProto, analysis: Analysis) -> dict[str, TensorProto]:
@@ -72,6 +72,7 @@ def _per_unit(part: Slice, values: NDArray[np.float64]) -> NDArray[np.float64]:
     return sums
 
 
-def _normal(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+def normalised(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    """``raw`` scores (units,) divided by their mean."""
     mean = raw.mean()
     return raw / mean if mean > 0 else np.ones_like(raw)

@@ -16,11 +16,14 @@ from edgemodel_compressor.graph.structure.walk import attribute, captured
 class _Mender:
     selection: Selection
     opset: int
-    graph: GraphProto
+    taken: set[str]
+    """The names of all tensors."""
     gone: NDArray[np.int64]
     """The labels that go."""
     added: dict[str, NDArray[np.int64]] = field(default_factory=dict)
     """New constants by name."""
+    dropped: set[str] = field(default_factory=set)
+    """Inputs that nodes no longer have."""
     before: list[NodeProto] = field(default_factory=list)
     """Nodes to put before the one that is looked at."""
 
@@ -30,8 +33,21 @@ class _Mender:
 
     def constant(self, name: str, values: Sequence[int]) -> str:
         """The name of a constant of its own: what a node states may be shared with nodes that shrink otherwise."""
+        name = self.free(name)
         self.added[name] = np.array(values, np.int64)
         return name
+
+    def free(self, name: str) -> str:
+        """``name``, or one like it that the graph does not have."""
+        while name in self.taken:
+            name += "_"
+        self.taken.add(name)
+        return name
+
+    def drop_inputs(self, node: NodeProto, positions: slice) -> None:
+        """Take inputs from a node; constants that nothing reads any more go, too."""
+        self.dropped |= set(node.input[positions])
+        del node.input[positions]
 
 
 def mend(proto: ModelProto, selection: Selection) -> None:
@@ -39,15 +55,15 @@ def mend(proto: ModelProto, selection: Selection) -> None:
     analysis = selection.analysis
     gone = [analysis.group(name).roots[list(units)] for name, units in selection.removed.items()]
     opset = next((item.version for item in proto.opset_import if item.domain in ("", "ai.onnx")), 0)
-    mender = _Mender(selection, opset, proto.graph, np.concatenate(gone) if gone else np.zeros(0, np.int64))
+    taken = set(analysis.axes) | {name for node in proto.graph.node for name in (*node.input, *node.output)}
+    mender = _Mender(selection, opset, taken, np.concatenate(gone) if gone else np.zeros(0, np.int64))
     nodes: list[NodeProto] = []
     for node in proto.graph.node:
         if _touched(mender, node):
             _RULES.get(node.op_type, _nothing)(mender, node)
         nodes += [*mender.before, node]
         mender.before.clear()
-    used = {name for node in nodes for name in node.input} | {output.name for output in proto.graph.output}
-    stale = _unused_constants(proto.graph, used) if mender.added else set()
+    stale = mender.dropped - _used(proto.graph, nodes)
     nodes = [node for node in nodes if node.op_type != "Constant" or node.output[0] not in stale]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
@@ -62,13 +78,11 @@ def _touched(mender: _Mender, node: NodeProto) -> bool:
     return any(not stay.all() for name in names for stay in mender.stays(name))
 
 
-def _unused_constants(graph: GraphProto, used: set[str]) -> set[str]:
-    """Constants that only the nodes read which were given new ones."""
-    names = {tensor.name for tensor in graph.initializer}
-    names |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
-    inputs = {value.name for value in graph.input}
-    inner = {name for node in graph.node for name in captured(node)}
-    return names - used - inputs - inner
+def _used(graph: GraphProto, nodes: Sequence[NodeProto]) -> set[str]:
+    names = {value.name for value in (*graph.input, *graph.output)}
+    for node in nodes:
+        names |= set(node.input) | captured(node)
+    return names
 
 
 def _nothing(mender: _Mender, node: NodeProto) -> None:
@@ -80,7 +94,6 @@ def _target(mender: _Mender, node: NodeProto) -> None:
     position = TARGETS[node.op_type]
     if position >= len(node.input) or not node.input[position]:
         return
-    name = node.input[position]
     stays = mender.stays(node.output[0])
     sizes = mender.selection.analysis.targets.get(node.output[0], [])
     offset = len(stays) - len(sizes)
@@ -91,15 +104,19 @@ def _target(mender: _Mender, node: NodeProto) -> None:
     }
     if not changed:
         return
-    fresh = f"{node.output[0]}_target"
+    name, stated = f"{node.output[0]}_target", node.input[position]
     if all(isinstance(size, int) for size in sizes):
         numbers = [changed.get(index, size) for index, size in enumerate(sizes) if isinstance(size, int)]
-        node.input[position] = mender.constant(fresh, numbers)
+        mender.dropped.add(stated)
+        node.input[position] = mender.constant(name, numbers)
         return
-    where = mender.constant(f"{fresh}_where", list(changed))
-    values = mender.constant(f"{fresh}_sizes", list(changed.values()))
-    mender.before.append(helper.make_node("ScatterElements", [name, where, values], [fresh], name=fresh))
-    node.input[position] = fresh
+    where = mender.constant(f"{name}_where", list(changed))
+    values = mender.constant(f"{name}_sizes", list(changed.values()))
+    operator = "ScatterElements" if mender.opset >= 11 else "Scatter"
+    node.input[position] = mender.free(name)
+    mender.before.append(
+        helper.make_node(operator, [stated, where, values], [node.input[position]], name=node.input[position])
+    )
 
 
 def _groups(mender: _Mender, node: NodeProto) -> None:
@@ -122,7 +139,7 @@ def _sections(mender: _Mender, node: NodeProto) -> None:
     if mender.opset < 13:
         _set_attribute(node, "split", sections)
         return
-    del node.input[1:]
+    mender.drop_inputs(node, slice(1, None))
     node.input.append(mender.constant(f"{node.output[0]}_sections", sections))
 
 
@@ -143,7 +160,7 @@ def _bounds(mender: _Mender, node: NodeProto) -> None:
         "ends": [stop for _, stop in stated],
         "axes": [part.axis for part in parts],
     }
-    del node.input[1:]
+    mender.drop_inputs(node, slice(1, None))
     for name, values in numbers.items():
         if mender.opset < 10:
             _set_attribute(node, name, values)

@@ -9,6 +9,7 @@ from edgemodel_compressor.graph.structure.walk import Walk
 
 RULES: Mapping[str, Callable[[Walk, NodeProto], None]] = {
     **dict.fromkeys(elementwise.UNARY, elementwise.unary),
+    **dict.fromkeys(elementwise.PARTIAL, elementwise.partial),
     **dict.fromkeys(elementwise.BROADCAST, elementwise.broadcast),
     **dict.fromkeys(("Div", "Pow"), elementwise.divide),
     **dict.fromkeys(elementwise.REDUCTIONS, elementwise.reduce),

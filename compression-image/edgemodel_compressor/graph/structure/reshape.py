@@ -70,6 +70,8 @@ def blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], 
 def _merge(walk: Walk, node: NodeProto, key: str, axes: list[Axis]) -> Axis:
     """One dimension instead of several: each position has the label of the one that may shrink."""
     shape = tuple(map(len, axes))
+    if all((axis < 0).all() for axis in axes):
+        return axes[0][:1].repeat(prod(shape))
     choice = walk.offer(key, axes)
     if choice is None:
         return walk.labels.fresh(prod(shape))
@@ -81,9 +83,13 @@ def _merge(walk: Walk, node: NodeProto, key: str, axes: list[Axis]) -> Axis:
 
 def _split(walk: Walk, node: NodeProto, key: str, merged: Axis, shape: tuple[int, ...]) -> Axes:
     """Several dimensions instead of one: what goes from the one that may shrink goes as a run."""
-    candidates = [merged] if len(shape) == 1 else [walk.labels.fresh(size) for size in shape]
+    if len(shape) == 1:
+        return (merged,)
+    if (merged < 0).all():
+        return tuple(merged[:1].repeat(size) for size in shape)
+    candidates = [walk.labels.fresh(size) for size in shape]
     choice = walk.offer(key, candidates)
-    if len(shape) == 1 or choice is None:
+    if choice is None:
         return tuple(candidates)
     owner = _coordinates(shape, choice)
     _, first = np.unique(owner, return_index=True)
@@ -102,13 +108,15 @@ def _coordinates(shape: tuple[int, ...], axis: int) -> Axis:
 def _check_target(walk: Walk, node: NodeProto, axes: Axes) -> None:
     """What the target says of each dimension must still hold, or be mendable, when it shrinks.
 
-    A number can be mended, -1 and the size of the very same dimension hold by themselves. The size of a dimension that
-    stays whole because weights have it is as good as a number.
+    A number can be mended; -1, 0 and the size of the very same dimension hold by themselves. The size of a dimension
+    that stays whole because weights have it is as good as a number.
     """
     sizes = walk.sizes.get(node.input[1], [None] * len(axes))
     numbers: dict[int, int] = {}
     for index, (axis, size) in enumerate(zip(axes, sizes, strict=True)):
-        if size is None:
+        if isinstance(size, int) and size == 0:
+            walk.labels.unite(axis, walk.axes[node.input[0]][index])
+        elif size is None:
             walk.labels.pin(axis, f"{title(node)} takes its size from a computation.")
         elif isinstance(size, np.ndarray):
             if (size >= 0).all() and (walk.labels.roots(size) < 0).all():

@@ -48,9 +48,10 @@ def unshare(proto: ModelProto) -> None:
     nodes, aliases = unshared(proto.graph)
     if not aliases:
         return
-    nodes = [NodeProto.FromString(node.SerializeToString()) for node in nodes]
-    del proto.graph.node[:]
-    proto.graph.node.extend(nodes)
+    for node, renamed in zip(proto.graph.node, nodes, strict=True):
+        if node.input != renamed.input:
+            node.ClearField("input")
+            node.input.extend(renamed.input)
     vectors = {tensor.name: tensor for tensor in proto.graph.initializer}
     for alias, name in aliases.items():
         proto.graph.initializer.add().CopyFrom(vectors[name])

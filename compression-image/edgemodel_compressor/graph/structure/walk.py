@@ -65,7 +65,6 @@ class Walk:
 
     def _start(self, graph: GraphProto) -> None:
         overridable = {value.name for value in graph.input}
-        sparse = {tensor.values.name for tensor in graph.sparse_initializer}
         for value in graph.input:
             reason = (
                 f"{value.name} is also an input of the model, so that a caller may replace it."
@@ -74,7 +73,7 @@ class Walk:
             )
             self.fix(value.name, reason)
         for name, tensor in self.constants.items():
-            if name in overridable or name in sparse:
+            if name in overridable:
                 continue
             if tensor.data_type in FLOATS:
                 self.axes[name] = tuple(
@@ -104,6 +103,9 @@ class Walk:
                     raise Opaque(f"The shape of {name} at {title(node)} is not what its inputs say.")
         except Opaque as reason:
             self._leave(node, str(reason))
+        except (IndexError, KeyError, ValueError):
+            # Ranks and inputs that the operator's specification has no room for, or a later version of it.
+            self._leave(node, f"Pruning does not know this form of {node.op_type} ({title(node)}).")
 
     def _leave(self, node: NodeProto, reason: str) -> None:
         self.kept[title(node)] = reason

@@ -5,9 +5,10 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from edgemodel_compressor.graph.structure import analyse, magnitude, taylor
-from tests.architectures import export
+from edgemodel_compressor.graph.structure import activation, analyse, magnitude, taylor
+from tests.architectures import Exporter, example, export
 from tests.unit.compressor import builders
+from tests.unit.compressor.structure.running import outputs
 
 FIRST = np.array([[3, 0, 1], [4, 0, 2]], np.float32)
 BIAS = np.array([0, 0, 2], np.float32)
@@ -49,6 +50,25 @@ def test_without_gradients_units_are_alike() -> None:
     model = three_units()
     (scores,) = taylor(model, analyse(model), {}).values()
     assert scores.tolist() == [1, 1, 1]
+
+
+def test_activation_is_what_the_next_layer_reads_on_average() -> None:
+    model = three_units()
+    feeds = [{"x": np.array(rows, np.float32)} for rows in ([[1, 0], [0, 1]], [[2, -1], [-3, 0]])]
+    (scores,) = activation(model, analyse(model), lambda probe: [outputs(probe, feed) for feed in feeds]).values()
+    hidden = np.maximum(np.concatenate([feed["x"] for feed in feeds]) @ FIRST + BIAS, 0).mean(axis=0)
+    assert hidden.tolist() == [2.25, 0, 2.25]
+    assert scores == pytest.approx(hidden / hidden.mean())
+
+
+@pytest.mark.parametrize(("exporter", "opset"), [("torchscript", 14), ("dynamo", 23)])
+def test_activation_rates_every_unit_of_a_transformer(exporter: Exporter, opset: int) -> None:
+    model = export("vit", exporter, opset)
+    analysis = analyse(model)
+    scores = activation(model, analysis, lambda probe: [outputs(probe, example("vit"))])
+    for group in analysis.groups:
+        assert len(np.unique(scores[group.name])) == group.units
+        assert scores[group.name].mean() == pytest.approx(1)
 
 
 def test_scores_of_every_group_average_one() -> None:
