@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 _WHAT = "The TorchScript model"
 _CODE_LIMIT = 64 * 2**20
 _CHUNK = 1 << 20
-_FORBIDDEN = re.compile(r"\b(?:from_file|save)\s*\(|\bops\.(?!prim\b|aten\b)\w+|\b__torch__\.torch\.classes\b")
+_GAP = r"[\s\\]*"
+_FORBIDDEN = re.compile(
+    rf"\bfrom_file\b|\.{_GAP}save\b|(?<![.\w])ops{_GAP}\.{_GAP}(?!prim\b|aten\b)\w+|\bclasses{_GAP}\.{_GAP}\w+"
+)
 _OPSET = 17
 _SINGLE = "x"
 
@@ -123,7 +126,7 @@ def _check_code(code: str) -> None:
     if found:
         raise TaskError(
             "UnsupportedModel",
-            f"{_WHAT} calls {found[0].rstrip('( ')!r}, which is no operator that computes; write it with torch's own "
+            f"{_WHAT} calls {found[0].lstrip('.')!r}, which is no operator that computes; write it with torch's own "
             "operators, or export it to ONNX yourself.",
         )
 
@@ -162,7 +165,9 @@ def _inputs(
                 f"{_WHAT} does not say what shape its input {argument.name!r} has; state it in inputs, for instance "
                 f"{argument.name} with shape [-1, 3, 224, 224], or give a dataset with an array of that name.",
             )
-        specs.append(TensorSpec(name=argument.name, datatype=named[0].datatype, shape=named[0].shape))
+        # numpy's floats are double where nobody says otherwise; the dataset is converted to what the model takes.
+        datatype = "FP32" if named[0] in shown and named[0].datatype == "FP64" else named[0].datatype
+        specs.append(TensorSpec(name=argument.name, datatype=datatype, shape=named[0].shape))
     return specs
 
 

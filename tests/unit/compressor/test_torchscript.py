@@ -63,16 +63,48 @@ def test_an_operator_that_reads_files_is_refused_before_it_is_loaded(tmp_path: P
     assert (error.reason, "from_file" in error.message) == ("UnsupportedModel", True)
 
 
-def test_operators_of_other_libraries_are_refused(script: Path, tmp_path: Path) -> None:
-    def call_another(code: bytes) -> bytes:
-        return re.sub(rb"torch\.relu_?\(|torch\.flatten\(", b"ops.mylib.steal(", code)
-
+@pytest.mark.parametrize(
+    "call",
+    [
+        "ops.mylib.steal(",
+        "ops . mylib.steal(",
+        "(torch.from_file)(",
+        "torch.from_file\\\n(",
+        "torch.save(",
+        "torch. \\\n save(",
+        "__torch__.torch.classes.mylib.Thief(",
+    ],
+)
+def test_operators_that_do_more_than_compute_are_refused(script: Path, tmp_path: Path, call: str) -> None:
     path = tmp_path / "m.pt"
     with zipfile.ZipFile(script) as source, zipfile.ZipFile(path, "w") as target:
         for name in source.namelist():
             content = source.read(name)
-            target.writestr(name, call_another(content) if name.endswith(".py") else content)
-    assert "ops.mylib" in fail(path, tmp_path, IMAGE).message
+            if name.endswith(".py"):
+                content = re.sub(r"torch\.relu_?\(|torch\.flatten\(", lambda _: call, content.decode()).encode()
+            target.writestr(name, content)
+    error = fail(path, tmp_path, IMAGE)
+    assert (error.reason, "no operator that computes" in error.message) == ("UnsupportedModel", True)
+
+
+def test_modules_may_have_names_that_sound_like_it(tmp_path: Path) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ops = nn.ModuleDict({"mylib": nn.Linear(4, 4)})
+
+        def forward(self, x: Tensor) -> Tensor:
+            scores: Tensor = self.ops["mylib"](x)
+            return scores
+
+    torch.jit.save(torch.jit.script(Named().eval()), tmp_path / "m.pt")
+    hint = TensorSpec(name="x", datatype="FP32", shape=(-1, 4))
+    assert convert(tmp_path / "m.pt", (hint,), (), 1, tmp_path, 10**9)[1] < 1e-5
+
+
+def test_doubles_of_a_dataset_are_taken_for_singles(script: Path, tmp_path: Path) -> None:
+    shown = (TensorSpec(name="x", datatype="FP64", shape=(-1, 1, 8, 8)),)
+    assert convert(script, (), shown, 1, tmp_path, 10**9)[1] < 1e-5
 
 
 def test_damage_is_a_sentence(script: Path, tmp_path: Path) -> None:
