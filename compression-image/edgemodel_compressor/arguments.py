@@ -114,7 +114,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     how.add_argument(
         "--recover-by",
         choices=("labels", "distillation"),
-        help="learn from the labels or from the original's answers (default: labels, if there are any)",
+        help="learn from the labels or from the original's answers (default: distillation)",
     )
     how.add_argument("--learning-rate", type=float, metavar="RATE", help="highest of the recovery")
     how.add_argument(

@@ -1,6 +1,5 @@
 """Builds model files: a method in, a file out. What two methods have in common is built once."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -128,6 +127,7 @@ class Workshop:
         if not self.can_train or self.training is None:
             return magnitude(proto, self.analysis)
         from edgemodel_compressor.train.gradients import gradients
+        from edgemodel_compressor.train.threads import use_all_cores
 
         use_all_cores()
         slopes = gradients(proto, self.training.inputs(), self.training.labels(), None, GRADIENT_SAMPLES, squared=True)
@@ -167,10 +167,11 @@ class Workshop:
             raise NotApplicableError("there are too few samples to set some aside for training")
         from edgemodel_compressor.train.plan import TrainingPlan
         from edgemodel_compressor.train.recover import recover
+        from edgemodel_compressor.train.threads import use_all_cores
 
         use_all_cores()
         plan = TrainingPlan(
-            method=recovery.method,
+            method=recovery.method or "Distillation",
             epochs=recovery.epochs,
             learning_rate=recovery.learning_rate,
             patience=PATIENCE,
@@ -211,10 +212,3 @@ class Workshop:
 
     def _example(self) -> Feed | None:
         return next(self.calibration.feeds(), None) if self.calibration is not None else None
-
-
-def use_all_cores() -> None:
-    """Train with every CPU that this process may use. The number is part of what makes a training repeatable."""
-    import torch
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

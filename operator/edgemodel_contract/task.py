@@ -90,7 +90,7 @@ class Quantization(Struct, frozen=True, kw_only=True):
 class Recovery(Struct, frozen=True, kw_only=True):
     """Short training after pruning, on a part of the dataset that nothing is measured on.
 
-    Without a ``method`` it learns from the labels, where there are any, else from the original's answers.
+    Without a ``method`` it learns from the original's answers, which say more than a label (Hinton et al., 2015).
     """
 
     method: RecoveryMethod | None = None

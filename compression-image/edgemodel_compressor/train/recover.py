@@ -53,7 +53,8 @@ def recover(
     Integer ``labels`` (samples,) name classes; for outputs with a class per position they have those axes, too. Float
     labels have the shape of the first output. ``teacher`` answers where there are no labels or the plan says
     Distillation. Where channels were taken out, ``channels`` names those of the teacher's that a tensor still has, by
-    the tensor's name: their statistics are given back to it first. ``masks`` (the shape of a weight each) are False where a weight is zero and shall stay so.
+    the tensor's name: their statistics are given back to it first. ``masks`` (the shape of a weight each) are False
+    where a weight is zero and shall stay so.
 
     The same input gives the same bytes on the same machine with as many threads, which are the caller's to set.
 

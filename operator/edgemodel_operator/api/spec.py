@@ -92,7 +92,7 @@ class Recovery(Struct, frozen=True, kw_only=True):
     """Short training after pruning."""
 
     method: RecoveryMethod | UnsetType = UNSET
-    """What is learnt from: the labels of the dataset, or the answers of the original. Absent: labels, if any."""
+    """What is learnt from: the answers of the original, unless Labels says those of the dataset."""
     epochs: Annotated[int, Meta(ge=1, le=1000)] = 10
     """Passes over the training part of the dataset, at most: training stops early when it no longer helps."""
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | UnsetType = UNSET

@@ -20,7 +20,7 @@ from tests.unit.compressor import builders, images, programs
 from tests.unit.compressor.servers import RunningRegistry, free_port
 from tests.unit.compressor.test_external_data import two_files
 
-FILES = {"model.onnx", "card.json", "report.json", "result.json"}
+FILES = {"report.html", "model.onnx", "card.json", "report.json", "result.json"}
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
+from edgemodel_compressor import modelfile
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.quantization import static
