@@ -7,23 +7,48 @@ from typing import NoReturn, TypeVar, get_args
 
 from edgemodel_contract.quantity import parse_duration, parse_percent, parse_size
 from edgemodel_contract.result import EXIT_BAD_INPUT
-from edgemodel_contract.task import Datatype, TensorSpec
+from edgemodel_contract.task import (
+    CalibrationMethod,
+    Datatype,
+    Format,
+    QuantizationMethod,
+    Search,
+    Target,
+    TensorSpec,
+)
 
 T = TypeVar("T")
 
+QUANTIZERS: dict[str, QuantizationMethod] = {
+    "dynamic": "Dynamic",
+    "static": "Static",
+    "weight-only": "WeightOnly",
+    "float16": "Float16",
+}
+CALIBRATIONS: dict[str, CalibrationMethod] = {
+    "minmax": "MinMax",
+    "entropy": "Entropy",
+    "percentile": "Percentile",
+}
+
 _DESCRIPTION = """\
-Make a trained ONNX model smaller, and show what it cost: size, latency and accuracy of the original and of every
+Make a trained model smaller, and show what it cost: size, latency and accuracy of the original and of every
 candidate that was tried, measured on this machine.
 
   edgemodel-compress model.onnx --dataset digits.npz -o out/
 
+The model is an ONNX file or folder, a torch.export program (.pt2), TorchScript, or a transformers folder with
+safetensors, also as a tar, tar.gz or zip. It becomes ONNX first, and the export is compared with the original.
+
 The dataset is an npz file with one array per model input (or x for a single input), samples first, and integer labels
-y if there are any. One part of it calibrates, the rest judges. Without labels the candidates are compared with the
-original's answers; without a dataset only dynamic quantization is tried and no accuracy is measured.
+y if there are any; or a Parquet file with such columns; or images in a folder per class, also as an archive. One part
+of it calibrates, the rest judges. Without labels the candidates are compared with the original's answers; without a
+dataset only dynamic quantization is tried and no accuracy is measured.
 """
 _EPILOG = """\
-out/ holds model.onnx, card.json, report.json (what was tried, without timings) and result.json (with timings).
-exit codes: 0 done, 1 a server could not be reached, 2 bad input, 3 no candidate meets the limits.
+out/ holds model.onnx, card.json, result.json, and what was tried in report.json and report.html (for people).
+exit codes: 0 done, 1 a server could not be reached, 2 bad input, 3 no candidate meets the limits (the reports are still
+written).
 """
 
 
@@ -40,9 +65,17 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", nargs="?", help="ONNX file: a path, or a URI https:// http:// oci://")
+    parser.add_argument("model", nargs="?", help="a path, or a URI https:// http:// oci://")
     parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder for the result")
-    parser.add_argument("--dataset", metavar="FILE", help="npz or npy file: a path or a URI")
+    parser.add_argument(
+        "--from",
+        dest="manifest",
+        type=Path,
+        metavar="YAML",
+        help="take model, dataset, recipe and objectives from this EdgeModel",
+    )
+    parser.add_argument("--format", choices=get_args(Format), help="what the model must be (default: its bytes tell)")
+    parser.add_argument("--dataset", metavar="FILE", help="npz, npy, Parquet or images: a path or a URI")
     parser.add_argument("--sha256", metavar="HEX", help="expected digest of the model file")
     parser.add_argument("--name", help="model name in the card (default: the file's)")
     parser.add_argument("--labels", metavar="A,B,…", help="class names, by comma, or a file with one per line")
@@ -62,12 +95,56 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         help="Auto tries several and chooses, Manual does what the next options say, None only measures "
         "(default: Manual where one of them is given, else Auto)",
     )
-    how.add_argument("--prune", type=float, metavar="SHARE", help="zero this share of the weights, as in 0.5")
+    how.add_argument("--prune", type=float, metavar="SHARE", help="remove this share of the weights, as in 0.5")
+    how.add_argument(
+        "--prune-method",
+        choices=("magnitude", "structured"),
+        default="magnitude",
+        help="set the smallest weights to zero, or take whole channels, heads and neurons out",
+    )
     how.add_argument(
         "--prune-scope", choices=("global", "layer"), default="global", help="over all weights, or in each layer"
     )
-    how.add_argument("--quantize", choices=("dynamic", "static"), help="8-bit integers; static needs a dataset")
-    how.add_argument("--threads", type=int, default=1, help="threads it will be served with (default: 1)")
+    how.add_argument(
+        "--recover",
+        type=_count,
+        metavar="EPOCHS",
+        help="train the pruned model for at most so many epochs on a part of the dataset",
+    )
+    how.add_argument(
+        "--recover-by",
+        choices=("labels", "distillation"),
+        help="learn from the labels or from the original's answers (default: distillation)",
+    )
+    how.add_argument("--learning-rate", type=float, metavar="RATE", help="highest of the recovery")
+    how.add_argument(
+        "--quantize",
+        choices=tuple(QUANTIZERS),
+        help="integers for weights and activations (static needs a dataset), for weights alone, or half precision",
+    )
+    how.add_argument("--bits", type=int, choices=(4, 8), default=8, help="of one weight; 4 with weight-only")
+    how.add_argument(
+        "--calibration",
+        choices=tuple(CALIBRATIONS),
+        default="minmax",
+        help="how static quantization finds ranges (default: minmax)",
+    )
+    how.add_argument(
+        "--target",
+        choices=get_args(Target),
+        help="CPU that will serve: host, like this one, or a level (default: integers that every CPU computes right)",
+    )
+    how.add_argument("--threads", type=_count, default=1, help="threads it will be served with (default: 1)")
+    how.add_argument(
+        "--trials", type=_count, default=Search().trials, help="models that Auto builds, at most (default: %(default)s)"
+    )
+    how.add_argument(
+        "--time",
+        type=_quantity(parse_duration),
+        default=Search().time,
+        metavar="TIME",
+        help="after which Auto begins no further model, as in 10m (default: 20m)",
+    )
 
     limits = parser.add_argument_group("what the result must meet")
     limits.add_argument("--max-size", type=_quantity(parse_size), metavar="SIZE", help="of the model file, as in 8Mi")
@@ -97,12 +174,22 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         if options.model:
             parser.error("give a model or --task, not both")
         return
-    if not options.model or not options.out:
+    if options.model and options.manifest:
+        parser.error("give a model or --from, not both")
+    if not (options.model or options.manifest) or not options.out:
         parser.error("give a model and a folder for the result, as in: edgemodel-compress model.onnx -o out/")
     if bool(options.push) != bool(options.base_image):
         parser.error("--push and --base-image go together: the model becomes a layer on the base image")
     if options.mode == "None" and (options.prune is not None or options.quantize):
         parser.error("--mode None compresses nothing; leave out --prune and --quantize")
+    if options.recover is None and (options.recover_by or options.learning_rate is not None):
+        parser.error("--recover-by and --learning-rate say how to --recover; give it a number of epochs, as in 10")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
 
 def _quantity(read: Callable[[str], T]) -> Callable[[str], T]:

@@ -1,83 +1,113 @@
-"""Which models to try for a recipe. Pure."""
+"""One way to compress a model, its name, and what a recipe may not say. Pure."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from edgemodel_compressor.errors import TaskError
-from edgemodel_contract.task import Pruning, Recipe
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_contract.task import Pruning, Quantization, Recipe, Recovery
 
 ORIGINAL = "original"
-AUTO_SPARSITY = 0.5
-"""Without retraining, half of the weights is about what magnitude pruning takes before accuracy breaks."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One way to compress; ``pruning`` comes first."""
+    """``pruning`` comes first, then ``recovery``, then ``quantization``.
+
+    ``mixed`` leaves the nodes that quantization hurts most as floats, as many as the accuracy needs.
+    """
 
     pruning: Pruning | None = None
-    quantization: Literal["Dynamic", "Static"] | None = None
+    recovery: Recovery | None = None
+    quantization: QuantizationRecipe | None = None
+    mixed: bool = False
 
     @property
     def name(self) -> str:
-        """``prune-0.5+static-int8``, ``dynamic-int8``, ``prune-0.3-layer`` …"""
+        """``structured-0.5+recovered+static-int8``, ``prune-0.3-layer``, ``dynamic-int8`` …"""
         parts = []
         if self.pruning:
+            verb = "structured" if self.pruning.method == "Structured" else "prune"
             scope = "-layer" if self.pruning.scope == "Layer" else ""
-            parts.append(f"prune-{self.pruning.sparsity:g}{scope}")
+            parts.append(f"{verb}-{self.pruning.sparsity:g}{scope}")
+        if self.recovery:
+            how = {None: "", "Labels": "-labels", "Distillation": "-distilled"}[self.recovery.method]
+            parts.append(f"recovered{how}")
         if self.quantization:
-            parts.append(f"{self.quantization.lower()}-int8")
+            parts.append(self.quantization.name + ("-mixed" if self.mixed else ""))
         return "+".join(parts)
 
+    @property
+    def floats(self) -> "Method":
+        """The same without quantization: the model that the integers are made of."""
+        return Method(self.pruning, self.recovery)
 
-def methods(recipe: Recipe, has_dataset: bool) -> tuple[Method, ...]:
-    """The candidates beside the original.
 
-    ``Manual`` names exactly one. ``Auto`` tries dynamic quantization, and with a dataset to judge by also static
-    quantization with and without pruning; a named pruning or quantization narrows what it tries. ``None`` tries none.
+def named_method(recipe: Recipe) -> Method:
+    """What mode ``Manual`` asks for."""
+    return Method(recipe.pruning, recipe.recovery, _quantization(recipe.quantization))
+
+
+def _quantization(named: Quantization | None) -> QuantizationRecipe | None:
+    if named is None:
+        return None
+    method = "FP16" if named.method == "Float16" else named.method
+    return QuantizationRecipe(method, bits=named.bits, calibration=named.calibration)
+
+
+def check_recipe(recipe: Recipe, has_dataset: bool) -> None:
+    """Refuse what contradicts itself or lacks its dataset.
 
     Raises:
-        TaskError: InvalidTask where the recipe contradicts itself or lacks its dataset.
+        TaskError: InvalidTask, naming the field.
     """
-    named = recipe.quantization.method if recipe.quantization else None
-    _check(recipe, has_dataset)
-    if recipe.mode == "None":
-        return ()
-    if recipe.mode == "Manual":
-        return (Method(recipe.pruning, named),)
-    if not has_dataset:
-        return (Method(None, "Dynamic"),)
-    pruning = recipe.pruning or Pruning(sparsity=AUTO_SPARSITY)
-    tried = [Method(None, "Dynamic"), Method(None, "Static"), Method(pruning, named or "Static")]
-    return tuple(method for method in tried if named in (None, method.quantization))
+    for applies, message in (*_contradictions(recipe), *(() if has_dataset else _lacks(recipe))):
+        if applies:
+            raise TaskError("InvalidTask", message)
 
 
-def _check(recipe: Recipe, has_dataset: bool) -> None:
-    if recipe.pruning and not 0 < recipe.pruning.sparsity < 1:
-        raise TaskError(
-            "InvalidTask",
-            f"compression.pruning.sparsity is {recipe.pruning.sparsity:g}; give the share of weights to remove, "
-            "between 0 and 1.",
-        )
-    if recipe.mode == "Manual" and not (recipe.pruning or recipe.quantization):
-        raise TaskError(
-            "InvalidTask",
+def _contradictions(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
+    pruning, quantization, limits = recipe.pruning, recipe.quantization, recipe.objectives
+    return (
+        (
+            pruning is not None and not 0 < pruning.sparsity < 1,
+            f"compression.pruning.sparsity is {pruning.sparsity if pruning else 0:g}; give the share of weights to "
+            "remove, between 0 and 1.",
+        ),
+        (
+            recipe.mode == "Manual" and not (pruning or quantization),
             "compression.mode is Manual, but neither pruning nor quantization is given; name one, or use Auto or None.",
-        )
-    static = recipe.quantization is not None and recipe.quantization.method == "Static"
-    if static and recipe.mode != "None" and not has_dataset:
-        raise TaskError(
-            "InvalidTask",
-            "Static quantization is calibrated on samples; add a dataset (compression.dataset, --dataset), or quantize "
-            "dynamically.",
-        )
-    limits = recipe.objectives
-    if limits.max_accuracy_drop is not None and not has_dataset:
-        raise TaskError(
-            "InvalidTask",
-            "compression.objectives.maxAccuracyDrop cannot be measured without samples; add a dataset "
-            "(compression.dataset, --dataset), or remove the objective.",
-        )
-    for name, value in (("maxSize", limits.max_size), ("maxLatency", limits.max_latency)):
-        if value is not None and value <= 0:
-            raise TaskError("InvalidTask", f"compression.objectives.{name} is {value}; give more than zero.")
+        ),
+        (
+            recipe.mode != "Manual" and bool(pruning or quantization or recipe.recovery),
+            "compression.pruning, quantization and recovery are only read in mode Manual; set the mode to Manual, or "
+            "remove them.",
+        ),
+        (
+            recipe.recovery is not None and pruning is None,
+            "compression.recovery trains what pruning has hurt; add pruning, or remove recovery.",
+        ),
+        (
+            quantization is not None and quantization.bits == 4 and quantization.method != "WeightOnly",
+            "compression.quantization.bits is 4, which only method WeightOnly has; use 8.",
+        ),
+        *(
+            (value is not None and value <= 0, f"compression.objectives.{name} is {value}; give more than zero.")
+            for name, value in (("maxSize", limits.max_size), ("maxLatency", limits.max_latency))
+        ),
+    )
+
+
+def _lacks(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
+    advice = "add a dataset (compression.dataset, --dataset)"
+    return (
+        (
+            recipe.quantization is not None and recipe.quantization.method == "Static",
+            f"Static quantization is calibrated on samples; {advice}, or quantize dynamically.",
+        ),
+        (recipe.recovery is not None, f"Recovery trains on samples; {advice}, or remove compression.recovery."),
+        (
+            recipe.objectives.max_accuracy_drop is not None,
+            f"compression.objectives.maxAccuracyDrop cannot be measured without samples; {advice}, or remove the "
+            "objective.",
+        ),
+    )

@@ -1,51 +1,22 @@
-"""What lies beside the model: its card, and the report of all that was tried, as far as it is the same on every run."""
+"""What lies beside the model: its card, and the report of all that was tried, for programs and for people."""
 
 import hashlib
 from collections.abc import Mapping
-from importlib.metadata import version
 from pathlib import Path
 
 from edgemodel_compressor.engine import Outcome
 from edgemodel_compressor.fetch.source import public_uri
+from edgemodel_compressor.libraries import library_versions
+from edgemodel_compressor.modelfile import model_files
+from edgemodel_compressor.report.document import make_report
+from edgemodel_compressor.report.page import render_page
 from edgemodel_contract.card import CARD_FILE, MODEL_FILE, Comparison, ModelCard, Provenance
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.result import Candidate
-from edgemodel_contract.task import Struct, Task
+from edgemodel_contract.task import Task
 
 REPORT_FILE = "report.json"
-_LIBRARIES = ("numpy", "onnx", "onnxruntime")
-
-
-class ReportEntry(Struct, frozen=True):
-    """One candidate without its latencies, which differ from run to run."""
-
-    method: str
-    size: int
-    sparsity: float | None = None
-    accuracy: float | None = None
-    metric: str | None = None
-    samples: int = 0
-
-
-class Report(Struct, frozen=True):
-    """Everything that was tried for one task; ``chosen`` names the model in the image."""
-
-    task: str
-    chosen: str
-    candidates: tuple[ReportEntry, ...]
-    notes: tuple[str, ...] = ()
-
-
-def make_report(task: Task, outcome: Outcome) -> bytes:
-    """Canonical JSON of the Report."""
-    candidates = (outcome.original, *outcome.tried)
-    report = Report(
-        task=task.digest,
-        chosen=_chosen(outcome).method,
-        candidates=tuple(_entry(candidate) for candidate in candidates),
-        notes=outcome.notes,
-    )
-    return encode(report)
+PAGE_FILE = "report.html"
 
 
 def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes:
@@ -66,7 +37,7 @@ def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes
             recipe=task.recipe,
             method=_chosen(outcome).method,
             engine=task.engine,
-            libraries={name: version(name) for name in _LIBRARIES},
+            libraries=library_versions(outcome.model.source_format),
         ),
         comparison=Comparison(
             source_size=original.size,
@@ -80,33 +51,39 @@ def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes
     return encode(card)
 
 
-def model_folder(task: Task, outcome: Outcome) -> dict[str, Path | bytes]:
-    """Name → content of all that lies in the image's model folder: model, report, and the card over both."""
-    report = make_report(task, outcome)
+def reports(task: Task, outcome: Outcome, *, clocked: bool) -> dict[str, bytes]:
+    """Name → content of the report, as JSON and as a page; with what a clock measured or without."""
+    report = make_report(task, outcome, clocked=clocked)
+    return {REPORT_FILE: encode(report), PAGE_FILE: render_page(report).encode()}
+
+
+def model_folder(task: Task, outcome: Outcome, *, clocked: bool = False) -> dict[str, Path | bytes]:
+    """Name → content of all that lies in the model folder: model, report, and the card over all of it.
+
+    That of an image is not ``clocked``, so that it is the same on every run.
+    """
+    written = reports(task, outcome, clocked=clocked)
+    # A data file keeps its name: the model file refers to it.
+    data = {file.name: file for file in model_files(outcome.chosen_file)[1:]}
     digests = {
         MODEL_FILE: outcome.model_digest(),
-        REPORT_FILE: "sha256:" + hashlib.sha256(report).hexdigest(),
+        **{name: "sha256:" + hashlib.sha256(content).hexdigest() for name, content in written.items()},
+        **{name: _file_digest(file) for name, file in data.items()},
     }
     return {
         MODEL_FILE: outcome.chosen_file,
-        REPORT_FILE: report,
+        **data,
+        **written,
         CARD_FILE: make_card(task, outcome, digests),
     }
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _chosen(outcome: Outcome) -> Candidate:
     if outcome.choice.chosen is None:
         raise LookupError("nothing was chosen")
     return outcome.choice.chosen
-
-
-def _entry(candidate: Candidate) -> ReportEntry:
-    measured = candidate.measured
-    return ReportEntry(
-        method=candidate.method,
-        size=measured.size,
-        sparsity=measured.sparsity,
-        accuracy=measured.accuracy,
-        metric=measured.metric,
-        samples=measured.samples,
-    )

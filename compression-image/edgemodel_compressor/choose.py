@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import msgspec
 
+from edgemodel_contract.quality import ERRORS, lost
 from edgemodel_contract.quantity import format_duration
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Mode, Objectives
 
 DEFAULT_ACCURACY_DROP = 0.01
-"""What Auto may lose where no objective says otherwise: one percentage point."""
+"""What Auto may lose where no objective says otherwise: one percentage point, or one percent more errors."""
 LATENCY_NOISE = 0.05
 """Two runs of one model differ by about this much; less is not called slower."""
 _EPSILON = 1e-9
@@ -60,11 +61,16 @@ def choose(original: Candidate, compressed: Sequence[Candidate], objectives: Obj
     return Choice(msgspec.structs.replace(chosen, rejected=None), tuple(_with_reason(item, reasons) for item in others))
 
 
+def allowed_drop(objectives: Objectives) -> float:
+    """What Auto may lose, as ``quality.lost`` counts it."""
+    return DEFAULT_ACCURACY_DROP if objectives.max_accuracy_drop is None else objectives.max_accuracy_drop
+
+
 def accuracy_drop(candidate: Measurement, original: Measurement) -> float | None:
-    """Accuracy lost, as a fraction of 1; None where it was not measured."""
+    """What was lost, as ``quality.lost`` counts it; None where it was not measured."""
     if candidate.accuracy is None or original.accuracy is None:
         return None
-    return original.accuracy - candidate.accuracy
+    return lost(original.metric, original.accuracy, candidate.accuracy)
 
 
 def _footprint(candidate: Candidate) -> tuple[int, float, str]:
@@ -82,10 +88,10 @@ def _faults(item: Candidate, original: Candidate, objectives: Objectives, mode: 
     if objectives.max_latency is not None:
         faults += _latency_fault(measured.latency_p95, objectives.max_latency)
     allowed = objectives.max_accuracy_drop
-    if allowed is None and mode == "Auto":
-        allowed = DEFAULT_ACCURACY_DROP if item.measured.accuracy is not None else None
+    if allowed is None and mode == "Auto" and measured.accuracy is not None:
+        allowed = allowed_drop(objectives)
     if allowed is not None:
-        faults += _accuracy_fault(accuracy_drop(measured, original.measured), allowed)
+        faults += _accuracy_fault(measured.metric, accuracy_drop(measured, original.measured), allowed)
     if mode == "Auto" and objectives == Objectives() and item.method != original.method:
         faults += _comparison_faults(measured, original.measured)
     return faults
@@ -99,13 +105,14 @@ def _latency_fault(p95: float | None, limit: float) -> list[tuple[str, float]]:
     return []
 
 
-def _accuracy_fault(drop: float | None, allowed: float) -> list[tuple[str, float]]:
+def _accuracy_fault(metric: str | None, drop: float | None, allowed: float) -> list[tuple[str, float]]:
     if drop is None:
         return [("accuracy not measured", float("inf"))]
     if drop > allowed + _EPSILON:
         # Against a limit of zero a ratio says nothing; one point then counts as twice the limit.
         excess = drop / allowed if allowed > 0 else 1 + 100 * drop
-        return [(f"accuracy drop {100 * drop:.2g}% > {100 * allowed:g}%", excess)]
+        what = f"{metric} increase" if metric in ERRORS else "accuracy drop"
+        return [(f"{what} {100 * drop:.2g}% > {100 * allowed:g}%", excess)]
     return []
 
 

@@ -2,8 +2,10 @@
 
 import argparse
 import os
+import re
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
@@ -12,30 +14,39 @@ from pathlib import Path
 import msgspec
 from tqdm import tqdm
 
-from edgemodel_compressor.card import model_folder
+from edgemodel_compressor.arguments import CALIBRATIONS, QUANTIZERS
+from edgemodel_compressor.card import model_folder, reports
 from edgemodel_compressor.engine import Outcome
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.fetch.fetcher import Fetcher
 from edgemodel_compressor.job import failure_code, success
+from edgemodel_compressor.manifest import read_manifest
 from edgemodel_compressor.outfolder import check_out, write_out
 from edgemodel_compressor.pipeline import check_task, require_chosen, run
-from edgemodel_compressor.progress import Emit, Span
+from edgemodel_compressor.progress import Emit, Span, estimating
 from edgemodel_compressor.publish import Places, find_base, publish_image, publish_result
 from edgemodel_compressor.registry.credentials import Credentials, read_docker_config
 from edgemodel_compressor.settings import Settings
 from edgemodel_compressor.table import render
 from edgemodel_contract.progress import Progress
+from edgemodel_contract.quantity import format_duration
 from edgemodel_contract.result import EXIT_SUCCEEDED, Success
 from edgemodel_contract.task import (
     Objectives,
     Pruning,
     Quantization,
     Recipe,
+    Recovery,
+    RecoveryMethod,
     RegistryAccess,
+    Search,
     Serving,
     Source,
     Task,
 )
+
+_ENGINE = f"edgemodel {version('edgemodel')}"
+_SUFFIXES = re.compile(r"\.(onnx|pt2|pt|tar|tar\.gz|tgz|zip)$")
 
 
 def run_commandline(options: argparse.Namespace, settings: Settings) -> int:
@@ -63,25 +74,12 @@ def make_task(options: argparse.Namespace) -> Task:
     Raises:
         TaskError: InvalidTask where the labels cannot be read.
     """
-    named = options.prune is not None or options.quantize is not None
-    scopes = {"global": "Global", "layer": "Layer"}
-    recipe = Recipe(
-        mode=options.mode or ("Manual" if named else "Auto"),
-        pruning=None
-        if options.prune is None
-        else msgspec.convert({"sparsity": options.prune, "scope": scopes[options.prune_scope]}, Pruning),
-        quantization=None
-        if options.quantize is None
-        else msgspec.convert({"method": options.quantize.capitalize()}, Quantization),
-        objectives=Objectives(
-            max_size=options.max_size,
-            max_latency=options.max_latency,
-            max_accuracy_drop=options.max_accuracy_drop,
-        ),
-    )
+    if options.manifest:
+        return read_manifest(options.manifest, _ENGINE)
+    recipe = _recipe(options)
     return Task(
-        name=options.name or Path(options.model).name.removesuffix(".onnx") or "model",
-        model=Source(uri=options.model, sha256=options.sha256),
+        name=options.name or _SUFFIXES.sub("", Path(options.model).name) or "model",
+        model=Source(uri=options.model, sha256=options.sha256, format=options.format),
         dataset=Source(uri=options.dataset) if options.dataset else None,
         inputs=tuple(options.input),
         recipe=recipe,
@@ -89,7 +87,39 @@ def make_task(options: argparse.Namespace) -> Task:
         base_image=options.base_image or "",
         platform=options.platform,
         repository=options.push or "",
-        engine=f"edgemodel {version('edgemodel')}",
+        engine=_ENGINE,
+    )
+
+
+def _recipe(options: argparse.Namespace) -> Recipe:
+    pruning = quantization = recovery = None
+    if options.prune is not None:
+        pruning = Pruning(
+            sparsity=options.prune,
+            scope="Layer" if options.prune_scope == "layer" else "Global",
+            method="Structured" if options.prune_method == "structured" else "Magnitude",
+        )
+    if options.quantize is not None:
+        quantization = Quantization(
+            method=QUANTIZERS[options.quantize], bits=options.bits, calibration=CALIBRATIONS[options.calibration]
+        )
+    if options.recover is not None:
+        methods: dict[str, RecoveryMethod] = {"labels": "Labels", "distillation": "Distillation"}
+        recovery = Recovery(
+            method=methods.get(options.recover_by), epochs=options.recover, learning_rate=options.learning_rate
+        )
+    return Recipe(
+        mode=options.mode or ("Manual" if pruning or quantization else "Auto"),
+        pruning=pruning,
+        quantization=quantization,
+        recovery=recovery,
+        objectives=Objectives(
+            max_size=options.max_size,
+            max_latency=options.max_latency,
+            max_accuracy_drop=options.max_accuracy_drop,
+        ),
+        search=Search(trials=options.trials, time=options.time),
+        target=options.target,
     )
 
 
@@ -117,21 +147,22 @@ def _work(task: Task, options: argparse.Namespace, settings: Settings, folder: P
         if options.push:
             registry = stack.enter_context(fetcher.registry())
             base = find_base(registry, task)
-        running, pushing = Span(emit).split(9, 1)
+        running, pushing = Span(estimating(emit, time.monotonic)).split(9, 1)
         outcome = run(task, fetcher, folder, running)
         result = None
         if outcome.choice.chosen is not None:
             # The digest names the image's tag: by content, since a local path says nothing about what it holds.
             source = msgspec.structs.replace(task.model, sha256=outcome.model.sha256)
             task = msgspec.structs.replace(task, model=source)
-            files = model_folder(task, outcome)
             result = success(task, outcome, "", None)
             if registry and base:
-                published = publish_image(registry, task, base, files, folder, pushing)
+                published = publish_image(registry, task, base, model_folder(task, outcome), folder, pushing)
                 result = success(task, outcome, published.image, published.layer_size)
                 publish_result(registry, task, result)
-            write_out(options.out, files, result)
+            write_out(options.out, model_folder(task, outcome, clocked=True), result)
             pushing.report("Pushing", "done", 1.0)
+        else:
+            write_out(options.out, reports(task, outcome, clocked=True), None)
     print(render(outcome))
     require_chosen(outcome.choice, outcome)
     if result:
@@ -164,7 +195,8 @@ def _bar() -> Iterator[Emit]:
     ) as bar:
 
         def emit(progress: Progress) -> None:
-            bar.set_description_str(progress.message, refresh=False)
+            left = f" (about {format_duration(progress.remaining)} left)" if progress.remaining else ""
+            bar.set_description_str(progress.message + left, refresh=False)
             bar.n = max(bar.n, progress.fraction)
             bar.refresh()
 

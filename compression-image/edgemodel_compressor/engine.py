@@ -1,48 +1,47 @@
-"""The work itself: measure the original, build candidates, measure them, choose."""
+"""The work itself: measure the original, try one method after another, time what is worth it, choose."""
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
-import onnx
 
-from edgemodel_compressor.candidates import ORIGINAL, Method, methods
-from edgemodel_compressor.choose import Choice, choose
-from edgemodel_compressor.dataset import Dataset, check_label_range
+from edgemodel_compressor.candidates import ORIGINAL, Method, check_recipe, named_method
+from edgemodel_compressor.choose import Choice, allowed_drop, choose
+from edgemodel_compressor.dataset import Dataset, check_labels
 from edgemodel_compressor.errors import NotApplicableError, TaskError
-from edgemodel_compressor.graph.prune import prune
-from edgemodel_compressor.graph.quantize import quantize_dynamic, quantize_static, tidy
-from edgemodel_compressor.graph.weights import sparsity
+from edgemodel_compressor.graph.cost import macs, parameters
+from edgemodel_compressor.graph.quantization.cpu import target_cpu
+from edgemodel_compressor.graph.weights import share_multiplied, sparsity
+from edgemodel_compressor.judge import Judge, Samples, metric_for
 from edgemodel_compressor.layer import compressed_size
-from edgemodel_compressor.measure import (
-    Judge,
-    Metric,
-    Samples,
-    arbitrary_feed,
-    classes_of,
-    cpu_name,
-    latency_round,
-)
+from edgemodel_compressor.measure import arbitrary_feed, cpu_name, latency_round
+from edgemodel_compressor.memory import peak_memory, save_feed
 from edgemodel_compressor.model import Model
+from edgemodel_compressor.modelfile import model_digest, model_files, model_size, read_model
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.runtime import Feed, Session, explain
+from edgemodel_compressor.search import Facts, Trial, Verdict, propose
 from edgemodel_compressor.settings import Settings
-from edgemodel_compressor.split import Indices, split
+from edgemodel_compressor.split import Split, split
 from edgemodel_compressor.tensors import require_concrete
+from edgemodel_compressor.workshop import Workshop
+from edgemodel_contract.quality import lost
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Recipe
 
 ROUNDS = 3
-"""Every candidate is timed once per round, so that a noisy minute on the machine falls on all of them alike."""
+"""Every good candidate is timed once per round, so that a noisy minute on the machine falls on all of them alike."""
+LEAST_TO_TRAIN = 64
+"""With fewer samples Auto sets none aside for training: they say more as evaluation."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What to compress, by which recipe, and where to work."""
+    """What to compress, by which recipe, and where to work. ``clock`` is monotonic seconds."""
 
     model: Model
     dataset: Dataset | None
@@ -50,6 +49,7 @@ class Job:
     threads: int
     folder: Path
     settings: Settings
+    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,12 @@ class Outcome:
     choice: Choice
     files: dict[str, Path]
     notes: tuple[str, ...]
-    """What could not be tried, and why: one sentence each."""
+    """What could not be tried or was left whole, and why: one sentence each."""
     cpu: str
+    parts: Split | None = None
+    """How the dataset was split."""
+    damage: dict[str, float] = field(default_factory=dict)
+    """Of each node of the chosen model that was measured: noise over signal of the output, when it is quantized."""
 
     @property
     def chosen_file(self) -> Path:
@@ -75,7 +79,7 @@ class Outcome:
 
     def model_digest(self) -> str:
         """``sha256:…`` of the chosen model file."""
-        return "sha256:" + hashlib.sha256(self.chosen_file.read_bytes()).hexdigest()
+        return model_digest(self.chosen_file)
 
 
 def compress(job: Job, span: Span) -> Outcome:
@@ -85,140 +89,227 @@ def compress(job: Job, span: Span) -> Outcome:
         TaskError: the task contradicts itself, the dataset does not fit, or a method named in the recipe cannot
             be applied. That no candidate meets the objectives is not raised: ``Outcome.choice.chosen`` is None.
     """
-    wanted = methods(job.recipe, job.dataset is not None)
+    check_recipe(job.recipe, job.dataset is not None)
     model = replace(job.model, inputs=require_concrete(job.model.inputs, job.dataset.shapes if job.dataset else {}))
     job = replace(job, model=model)
-    samples, calibration = _split(job)
-    total = len(wanted) + 1
-    building, sizing, evaluating, timing = span.split(3 * total, total, 4 * total if samples else 0.1, 3 * total)
-
-    feed = next(samples.feeds()) if samples else arbitrary_feed(model.inputs)
-    _try_original(model.path, feed, job.threads)
-    files = {ORIGINAL: model.path}
-    notes = []
-    for method, part in zip(wanted, building.split(*[1.0] * len(wanted)) if wanted else [], strict=True):
-        part.report("Compressing", f"building {method.name}")
-        try:
-            path = _build(job, method, calibration, part)
-            _try_candidate(path, feed, job.threads)
-            files[method.name] = path
-        except NotApplicableError as error:
-            sentence = f"{method.name} is not possible for this model: {error}"
-            if job.recipe.mode == "Manual":
-                raise TaskError("UnsupportedModel", f"{sentence}; choose another method, or none.") from error
-            notes.append(sentence)
-    measured = _measure_files(files, sizing)
-    measured = _evaluate(job, files, measured, samples, evaluating)
-    measured = _time(job, files, measured, feed, timing)
-    candidates = [Candidate(method=name, measured=figures) for name, figures in measured.items()]
-    original, compressed = candidates[0], candidates[1:]
+    beginning, searching, timing = span.split(1, 10, 3)
+    bench = _Bench.set_up(job)
+    bench.measure_original(beginning)
+    _try_methods(job, bench, searching)
+    _time(job, bench, timing)
+    original, *compressed = (Candidate(method=name, measured=figures) for name, figures in bench.measured.items())
     choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode)
-    return Outcome(model, original, tuple(compressed), choice, files, tuple(notes), cpu_name())
+    return Outcome(
+        model=model,
+        original=original,
+        tried=tuple(compressed),
+        choice=choice,
+        files=bench.files,
+        notes=tuple(bench.shop.notes),
+        cpu=cpu_name(),
+        parts=bench.parts,
+        damage=_damage(bench, choice),
+    )
 
 
-def _split(job: Job) -> tuple[Samples | None, Indices]:
-    if job.dataset is None:
-        return None, np.zeros(0, np.int64)
-    classes = classes_of(job.model.outputs)
-    if classes != 0:
-        check_label_range(job.dataset, classes)
-    parts = split(len(job.dataset), job.dataset.labels, job.settings.calibration_samples)
-    return Samples(job.dataset, parts.evaluation), parts.calibration
+@dataclass
+class _Bench:
+    """Where candidates lie side by side: their files, figures and verdicts."""
 
+    job: Job
+    shop: Workshop
+    parts: Split | None
+    judge: Judge | None
+    feed: Feed
+    files: dict[str, Path] = field(default_factory=dict)
+    measured: dict[str, Measurement] = field(default_factory=dict)
+    trials: list[Trial] = field(default_factory=list)
 
-def _try_original(path: Path, feed: Feed, threads: int) -> None:
-    try:
-        Session(path, threads).run(feed)
-    except Exception as error:  # ONNX Runtime raises a dozen types, all of them about this model on this input
-        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
-        raise TaskError(
-            "InvalidModel", f"ONNX Runtime cannot run the model on its inputs ({shapes}): {explain(error)}."
-        ) from error
+    @classmethod
+    def set_up(cls, job: Job) -> "_Bench":
+        """Split the dataset, and choose what to judge by."""
+        parts, calibration, training, judge = None, None, None, None
+        feed = arbitrary_feed(job.model.inputs)
+        if job.dataset is not None:
+            check_labels(job.dataset, job.model.outputs)
+            parts = split(
+                len(job.dataset),
+                job.dataset.classes,
+                job.settings.calibration_samples,
+                recovery=_sets_aside(job),
+                held_out=job.dataset.held_out,
+            )
+            calibration, training = Samples(job.dataset, parts.calibration), Samples(job.dataset, parts.recovery)
+            samples = Samples(job.dataset, parts.evaluation)
+            judge = Judge(samples, metric_for(job.model.outputs, job.dataset.labels))
+            feed = next(samples.feeds())
+        shop = Workshop(job.model, job.folder, target_cpu(job.recipe.target or "any"), calibration, training)
+        return cls(job, shop, parts, judge, feed)
 
+    def measure_original(self, span: Span) -> None:
+        """Everything but its latency."""
+        path = self.job.model.path
+        try:
+            Session(path, self.job.threads).run(self.feed)
+        except Exception as error:  # ONNX Runtime raises a dozen types, all of them about this model on this input
+            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in self.feed.items())
+            raise TaskError(
+                "InvalidModel", f"ONNX Runtime cannot run the model on its inputs ({shapes}): {explain(error)}."
+            ) from error
+        self.files[ORIGINAL] = path
+        self.measured[ORIGINAL] = self.figures(ORIGINAL, path, path, span)
 
-def _try_candidate(path: Path, feed: Feed, threads: int) -> None:
-    try:
-        Session(path, threads).run(feed)
-    except Exception as error:  # as above, about what the quantization tool wrote
-        raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
-
-
-def _build(job: Job, method: Method, calibration: Indices, span: Span) -> Path:
-    source = job.model.path
-    target = job.folder / f"{method.name}.onnx"
-    if method.pruning:
-        proto = job.model.proto()
-        prune(proto, method.pruning)
-        target.write_bytes(proto.SerializeToString(deterministic=True))
-        source = target
-    if method.quantization == "Dynamic":
-        quantize_dynamic(source, target, job.folder)
-    elif method.quantization == "Static" and job.dataset is not None:
-        feeds = Samples(job.dataset, calibration).feeds()
-        quantize_static(source, target, job.folder, feeds, _counter(span, method.name, len(calibration)))
-    tidy(target)
-    return target
-
-
-def _counter(span: Span, name: str, total: int) -> Callable[[], None]:
-    seen = 0
-
-    def advance() -> None:
-        nonlocal seen
-        seen = min(seen + 1, total)
-        span.report("Compressing", f"building {name}: calibration sample {seen} of {total}", 0.8 * seen / total)
-
-    return advance
-
-
-def _measure_files(files: dict[str, Path], span: Span) -> dict[str, Measurement]:
-    measured = {}
-    for index, (name, path) in enumerate(files.items()):
-        span.report("Measuring", f"measuring the size of {name}", index / len(files))
-        measured[name] = Measurement(
-            size=path.stat().st_size,
-            layer_size=compressed_size(path),
-            sparsity=sparsity(onnx.load_model_from_string(path.read_bytes())),
+    def figures(self, name: str, path: Path, floats: Path, span: Span) -> Measurement:
+        """Size, cost and quality of the model file at ``path``; its integers, if any, were made of ``floats``."""
+        span.report("Measuring", f"measuring the size of {name}")
+        proto = read_model(path)
+        measured = Measurement(
+            size=model_size(path),
+            layer_size=sum(compressed_size(file) for file in model_files(path)),
+            sparsity=sparsity(proto),
+            threads=self.job.threads,
         )
-    return measured
+        # Integers compute the same products; a quantized graph only writes them in other operators.
+        proto = proto if floats == path else read_model(floats)
+        shapes = {input_name: array.shape for input_name, array in self.feed.items()}
+        measured = msgspec.structs.replace(measured, parameters=parameters(proto), macs=macs(proto, shapes))
+        del proto
+        if self.judge is None:
+            return measured
+        message = f"evaluating {name} on {len(self.judge.samples)} samples"
+        span.report("Evaluating", message)
+        score = self.judge.score(path, self.job.threads, partial(span.report, "Evaluating", message))
+        return msgspec.structs.replace(
+            measured,
+            accuracy=score.value,
+            accuracy_low=score.low,
+            accuracy_high=score.high,
+            metric=self.judge.metric,
+            samples=score.samples,
+        )
+
+    def holds(self, path: Path) -> bool:
+        """Whether the model at ``path`` loses no more than is allowed."""
+        if self.judge is None:
+            return True
+        score = self.judge.score(path, self.job.threads, lambda _: None)
+        return self.damage_of(score.value) <= self.allowed
+
+    def damage_of(self, accuracy: float | None) -> float:
+        """What a candidate of this accuracy has lost against the original."""
+        before = self.measured[ORIGINAL]
+        if accuracy is None or before.accuracy is None:
+            return 0.0
+        return lost(before.metric, before.accuracy, accuracy)
+
+    @property
+    def allowed(self) -> float:
+        """What may be lost."""
+        return allowed_drop(self.job.recipe.objectives)
+
+    def attempt(self, method: Method, span: Span) -> None:
+        """Build ``method``, measure it and note the verdict.
+
+        Raises:
+            NotApplicableError: it is not possible for this model.
+        """
+        building, measuring = span.split(2, 1)
+        building.report("Compressing", f"building {method.name}")
+        path = self.shop.build(method, self.holds, building)
+        try:
+            Session(path, self.job.threads).run(self.feed)
+        except Exception as error:  # as for the original, about what a tool wrote
+            raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
+        measured = self.figures(method.name, path, self.shop.float_file(method), measuring)
+        self.files[method.name], self.measured[method.name] = path, measured
+        footprint = measured.size + (measured.layer_size or measured.size)
+        self.trials.append(Trial(method, self._verdict(measured), footprint))
+
+    def _verdict(self, measured: Measurement) -> Verdict:
+        original = self.measured[ORIGINAL]
+        if self.damage_of(measured.accuracy) > self.allowed + 1e-9:
+            return "Lossy"
+        if measured.size > original.size:
+            return "Larger"
+        return "Good"
 
 
-def _metric(job: Job, samples: Samples) -> Metric:
-    if samples.labels() is not None:
-        return "top1"
-    return "cosine" if classes_of(job.model.outputs) is None else "agreement"
+def _sets_aside(job: Job) -> bool:
+    """Whether a part of the samples is for training, and judges nothing."""
+    if job.recipe.mode == "Manual":
+        return job.recipe.recovery is not None
+    return job.recipe.mode == "Auto" and job.dataset is not None and len(job.dataset) >= 4 * LEAST_TO_TRAIN
 
 
-def _evaluate(
-    job: Job, files: dict[str, Path], measured: dict[str, Measurement], samples: Samples | None, span: Span
-) -> dict[str, Measurement]:
-    if samples is None:
-        return measured
-    judge = Judge(samples, _metric(job, samples))
-    result = {}
-    for (name, path), part in zip(files.items(), span.split(*[1.0] * len(files)), strict=True):
-        message = f"evaluating {name} on {len(samples)} samples"
-        part.report("Evaluating", message)
-        accuracy, count = judge.score(path, job.threads, partial(part.report, "Evaluating", message))
-        result[name] = msgspec.structs.replace(measured[name], accuracy=accuracy, metric=judge.metric, samples=count)
-    return result
+def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
+    if job.recipe.mode == "None":
+        return
+    if job.recipe.mode == "Manual":
+        method = named_method(job.recipe)
+        try:
+            bench.attempt(method, span)
+        except NotApplicableError as error:
+            raise TaskError(
+                "UnsupportedModel",
+                f"{method.name} is not possible for this model: {error}; choose another method, or none.",
+            ) from error
+        return
+    budget, began = job.recipe.search, job.clock()
+    facts = Facts(
+        has_dataset=job.dataset is not None,
+        can_train=bench.shop.can_train,
+        prunable=job.dataset is not None and bool(bench.shop.analysis.groups),
+        multiplies=share_multiplied(read_model(job.model.path, weights=False)) > 0.5,
+    )
+    for part in span.split(*[1.0] * budget.trials):
+        following = propose(facts, bench.trials)
+        if following is None:
+            return
+        if job.clock() - began > budget.time:
+            bench.shop.notes.append(
+                f"The search ended after {len(bench.trials)} trials, because compression.search.time was used up."
+            )
+            return
+        try:
+            bench.attempt(following, part)
+        except NotApplicableError as error:
+            bench.shop.notes.append(f"{following.name} is not possible for this model: {error}.")
+            bench.trials.append(Trial(following, "Impossible"))
+    bench.shop.notes.append(f"The search ended with its {budget.trials} trials (compression.search.trials).")
 
 
-def _time(
-    job: Job, files: dict[str, Path], measured: dict[str, Measurement], feed: Feed, span: Span
-) -> dict[str, Measurement]:
-    runs: dict[str, list[float]] = {name: [] for name in files}
-    turns = [(name, path) for _ in range(ROUNDS) for name, path in files.items()]
-    for index, (name, path) in enumerate(turns):
-        span.report("Measuring", f"timing {name} on {job.threads} thread(s)", index / len(turns))
-        runs[name] += latency_round(path, job.threads, feed, job.settings.measure_time / ROUNDS)
-    span.report("Measuring", "timed every candidate", 1.0)
-    return {
-        name: msgspec.structs.replace(
-            measured[name],
-            threads=job.threads,
+def _time(job: Job, bench: _Bench, span: Span) -> None:
+    """Latency, throughput and memory of every candidate; more runs of those that may be chosen."""
+    poor = {trial.method.name for trial in bench.trials if trial.verdict != "Good"}
+    if job.recipe.mode == "Manual":
+        poor = set()
+    turns = [name for index in range(ROUNDS) for name in bench.files if index == 0 or name not in poor]
+    runs: dict[str, list[float]] = {name: [] for name in bench.files}
+    timing, weighing = span.split(4, 1)
+    for index, name in enumerate(turns):
+        timing.report("Measuring", f"timing {name} on {job.threads} thread(s)", index / len(turns))
+        runs[name] += latency_round(bench.files[name], job.threads, bench.feed, job.settings.measure_time / ROUNDS)
+    feed = save_feed(bench.feed, job.folder / "feed.npz")
+    for index, (name, times) in enumerate(runs.items()):
+        weighing.report("Measuring", f"weighing {name}", index / len(runs))
+        bench.measured[name] = msgspec.structs.replace(
+            bench.measured[name],
             latency_p50=round(float(np.median(times)), 9),
             latency_p95=round(float(np.percentile(times, 95)), 9),
+            throughput=round(len(times) / sum(times), 3),
+            peak_memory=None if name in poor else peak_memory(bench.files[name], job.threads, feed),
         )
-        for name, times in runs.items()
-    }
+    weighing.report("Measuring", "timed every candidate", 1.0)
+
+
+def _damage(bench: _Bench, choice: Choice) -> dict[str, float]:
+    """By node of the chosen model; empty where it has no calibrated integers."""
+    if choice.chosen is None:
+        return {}
+    method = next((trial.method for trial in bench.trials if trial.method.name == choice.chosen.method), None)
+    if method is None:
+        return {}
+    ranked: Sequence[tuple[str, float]] = [
+        (item.node, item.damage) for item in bench.shop.rank(bench.shop.float_file(method), method) if item.measured
+    ]
+    return dict(ranked)

@@ -14,7 +14,7 @@ from edgemodel_compressor.engine import Outcome
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.fetch.fetcher import job_fetcher
 from edgemodel_compressor.pipeline import check_task, require_chosen, run
-from edgemodel_compressor.progress import Emit, Span
+from edgemodel_compressor.progress import Emit, Span, estimating
 from edgemodel_compressor.publish import Places, find_base, find_result, publish_image, publish_result
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.encoding import decode, encode
@@ -59,7 +59,7 @@ def answer(task_file: Path, settings: Settings, emit: Emit) -> Result:
         digest = task.digest
         access_file = task_file.parent / REGISTRY_ACCESS_FILE
         access = _read(access_file, RegistryAccess, "The registry access") if access_file.exists() else RegistryAccess()
-        return _work(task, access, settings, Span(emit))
+        return _work(task, access, settings, Span(estimating(emit, time.monotonic)))
     except TaskError as error:
         return Failure(
             task=digest,

@@ -1,17 +1,20 @@
 """From untrusted bytes to a checked model: every way in which a file is not one gets its own sentence."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from edgemodel_compressor.errors import TaskError, first_line
+from edgemodel_compressor.external import check_external_data, has_external_data
+from edgemodel_compressor.graph.walk import graphs
+from edgemodel_compressor.modelfile import model_size, read_model, tensor_array, write_model
 from edgemodel_compressor.runtime import Session, explain
 from edgemodel_compressor.tensors import apply_hints, read_spec
-from edgemodel_contract.task import TensorSpec
+from edgemodel_contract.task import Format, TensorSpec
 
 _PROTOBUF_LIMIT = 2**31 - 1
 _KNOWN_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
@@ -23,19 +26,31 @@ class Model:
     """A model file that parses, passes the ONNX checker and loads in ONNX Runtime."""
 
     path: Path
+    """With its data file beside it where ``modelfile`` keeps weights in one."""
     sha256: str
+    """Of the source, as it was fetched."""
     size: int
+    """Bytes of all files of the model."""
     inputs: tuple[TensorSpec, ...]
     """Open dimensions are -1; all but the first may still be filled in from samples."""
     outputs: tuple[TensorSpec, ...]
+    source_format: Format = "onnx"
+    """What it was before it became ONNX."""
+    difference: float | None = None
+    """The largest relative difference between the original's outputs and those of its ONNX export."""
 
     def proto(self) -> ModelProto:
-        """The parsed model. Not kept, because it is as large as the file."""
-        return onnx.load_model_from_string(self.path.read_bytes())
+        """The parsed model with its weights. Not kept, because it is as large as the files."""
+        return read_model(self.path)
 
 
-def load_model(path: Path, sha256: str, hints: tuple[TensorSpec, ...], threads: int) -> Model:
+def load_model(
+    path: Path, sha256: str, hints: tuple[TensorSpec, ...], threads: int, folder: Path | None = None
+) -> Model:
     """Check the file at ``path`` and read its inputs and outputs.
+
+    A model with external data, which is looked for beside ``path`` and nowhere else, is rewritten to ``folder``
+    (default: that of ``path``) the way ``modelfile`` keeps models.
 
     Raises:
         TaskError: InvalidModel where the file is at fault, UnsupportedModel where this engine is, InvalidTask
@@ -44,7 +59,11 @@ def load_model(path: Path, sha256: str, hints: tuple[TensorSpec, ...], threads: 
     size = path.stat().st_size
     _refuse_other_formats(path, size)
     proto = _parse(path)
-    _refuse_external_data(proto)
+    if has_external_data(proto):
+        check_external_data(proto, path.parent)
+        whole = (folder or path.parent) / "gathered.onnx"
+        write_model(proto, whole, path.parent)
+        path, proto = whole, read_model(whole, weights=False)
     _refuse_custom_operators(proto)
     _refuse_newer_opset(proto)
     weights = {tensor.name for tensor in proto.graph.initializer}
@@ -52,14 +71,16 @@ def load_model(path: Path, sha256: str, hints: tuple[TensorSpec, ...], threads: 
     outputs = [read_spec(value, "output") for value in proto.graph.output]
     if not inputs:
         raise TaskError("InvalidModel", "The model has no input; export it with its inputs.")
+    _refuse_broken_wiring(proto)
     try:
-        onnx.checker.check_model(proto)
+        # By path where weights lie in a second file: a model in memory has no folder to look for it in.
+        onnx.checker.check_model(str(path) if has_external_data(proto) else proto)
     except Exception as error:  # the checker raises its own type, and others out of its C++ core
         raise TaskError("InvalidModel", f"The model breaks the rules of ONNX: {first_line(error)}.") from error
-    _refuse_nan(proto)
+    _refuse_nan(proto, path.parent)
     del proto
     _load_once(path, threads)
-    return Model(path, sha256, size, apply_hints(inputs, hints), tuple(outputs))
+    return Model(path, sha256, model_size(path), apply_hints(inputs, hints), tuple(outputs))
 
 
 def _refuse_other_formats(path: Path, size: int) -> None:
@@ -91,13 +112,14 @@ def _refuse_other_formats(path: Path, size: int) -> None:
     if size > _PROTOBUF_LIMIT:
         raise TaskError(
             "UnsupportedModel",
-            f"The model has {size} bytes, and a single ONNX file ends at 2 GiB; give a smaller model.",
+            f"The model has {size} bytes, and a single ONNX file ends at 2 GiB; save it with external data "
+            "(onnx.save_model with save_as_external_data=True) and give the folder or an archive of it.",
         )
 
 
 def _parse(path: Path) -> ModelProto:
     try:
-        proto = onnx.load_model_from_string(path.read_bytes())
+        proto = read_model(path, weights=False)
     except Exception as error:  # protobuf's own type, and others out of its C core
         raise TaskError(
             "InvalidModel", "The file is not an ONNX model, or it was cut short; export or upload it again."
@@ -109,56 +131,6 @@ def _parse(path: Path) -> ModelProto:
             "upload it again.",
         )
     return proto
-
-
-def graphs(graph: GraphProto) -> Iterator[GraphProto]:
-    """``graph`` and, in depth, the bodies of its loops and branches."""
-    yield graph
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.GRAPH:
-                yield from graphs(attribute.g)
-            for inner in attribute.graphs:
-                yield from graphs(inner)
-
-
-def _tensors(nodes: Iterator[NodeProto]) -> Iterator[TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.type == AttributeProto.TENSOR:
-                yield attribute.t
-            yield from attribute.tensors
-            if attribute.type == AttributeProto.SPARSE_TENSOR:
-                yield from (attribute.sparse_tensor.values, attribute.sparse_tensor.indices)
-
-
-def _all_tensors(proto: ModelProto) -> Iterator[TensorProto]:
-    for graph in graphs(proto.graph):
-        yield from graph.initializer
-        for sparse in graph.sparse_initializer:
-            yield from (sparse.values, sparse.indices)
-        yield from _tensors(iter(graph.node))
-    for function in proto.functions:
-        yield from _tensors(iter(function.node))
-
-
-def _refuse_external_data(proto: ModelProto) -> None:
-    for tensor in _all_tensors(proto):
-        if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:
-            continue
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        path = PurePosixPath(location.replace("\\", "/"))
-        if path.is_absolute() or ".." in path.parts or ":" in location:
-            raise TaskError(
-                "InvalidModel",
-                f"The model reads the weight {tensor.name!r} from {location!r}, outside its own folder; such a "
-                "file is refused: export the model again.",
-            )
-        raise TaskError(
-            "UnsupportedModel",
-            f"The model keeps the weight {tensor.name!r} in a second file, {location!r}; save it as one file with "
-            "onnx.save_model(onnx.load(path), path, save_as_external_data=False).",
-        )
 
 
 def _refuse_custom_operators(proto: ModelProto) -> None:
@@ -188,10 +160,39 @@ def _refuse_newer_opset(proto: ModelProto) -> None:
             )
 
 
-def _refuse_nan(proto: ModelProto) -> None:
+def _refuse_broken_wiring(proto: ModelProto) -> None:
+    """What the checker says of these is about the order of nodes, and not about what is wrong."""
+    graph = proto.graph
+    producers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    known = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    known |= {sparse.values.name for sparse in graph.sparse_initializer}
+    order: TopologicalSorter[int] = TopologicalSorter()
+    for index, node in enumerate(graph.node):
+        order.add(index, *(producers[name] for name in node.input if name in producers))
+        missing = next((name for name in node.input if name and name not in producers and name not in known), None)
+        if missing:
+            raise TaskError(
+                "InvalidModel",
+                f"The node {_label(node)} reads {missing!r}, which nothing in the model defines; a weight is missing: "
+                "export the model again.",
+            )
+    try:
+        order.prepare()
+    except CycleError as error:
+        nodes = ", ".join(_label(graph.node[index]) for index in sorted(set(error.args[1]))[:5])
+        raise TaskError(
+            "InvalidModel", f"The nodes {nodes} wait for one another in a cycle; export the model again."
+        ) from error
+
+
+def _label(node: NodeProto) -> str:
+    return f"{node.name or node.op_type!r} ({node.op_type})"
+
+
+def _refuse_nan(proto: ModelProto, folder: Path) -> None:
     for graph in graphs(proto.graph):
         for tensor in graph.initializer:
-            if tensor.data_type in _FLOATS and np.isnan(onnx.numpy_helper.to_array(tensor)).any():
+            if tensor.data_type in _FLOATS and np.isnan(tensor_array(tensor, folder)).any():
                 raise TaskError(
                     "InvalidModel",
                     f"The weight {tensor.name!r} contains NaN; the training diverged or the export failed: check "

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import msgspec
 
-from edgemodel_compressor.card import REPORT_FILE
+from edgemodel_compressor.card import PAGE_FILE, REPORT_FILE
 from edgemodel_compressor.errors import TaskError
 from edgemodel_contract.card import CARD_FILE, MODEL_FILE
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.result import Result
 
 RESULT_FILE = "result.json"
-_OURS = {MODEL_FILE, CARD_FILE, REPORT_FILE, RESULT_FILE}
+_DATA_SUFFIX = ".onnx.data"
+_OURS = {MODEL_FILE, CARD_FILE, REPORT_FILE, PAGE_FILE, RESULT_FILE}
 
 
 def check_out(out: Path) -> None:
@@ -26,15 +27,16 @@ def check_out(out: Path) -> None:
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise TaskError("InvalidTask", f"{out} exists and is not a folder; name another with --out.")
     if out.is_dir():
-        strange = sorted(entry.name for entry in out.iterdir() if entry.name not in _OURS)
+        names = (entry.name for entry in out.iterdir())
+        strange = sorted(name for name in names if name not in _OURS and not name.endswith(_DATA_SUFFIX))
         if strange:
             raise TaskError(
                 "InvalidTask", f"{out} holds other files ({strange[0]}); name an empty or new folder with --out."
             )
 
 
-def write_out(out: Path, files: Mapping[str, Path | bytes], result: Result) -> None:
-    """Write ``files`` and the Result to ``out``, in place of an earlier result.
+def write_out(out: Path, files: Mapping[str, Path | bytes], result: Result | None) -> None:
+    """Write ``files`` and the Result, if there is one, to ``out``, in place of an earlier result.
 
     Everything is written beside ``out`` first and then moved there at once, so that a reader finds the old result or
     the new one, and an interruption leaves nothing half done.
@@ -49,7 +51,8 @@ def write_out(out: Path, files: Mapping[str, Path | bytes], result: Result) -> N
                 (fresh / file).write_bytes(content)
             else:
                 shutil.copyfile(content, fresh / file)
-        (fresh / RESULT_FILE).write_bytes(msgspec.json.format(encode(result), indent=2) + b"\n")
+        if result is not None:
+            (fresh / RESULT_FILE).write_bytes(msgspec.json.format(encode(result), indent=2) + b"\n")
         try:
             if out.exists():
                 out.rename(old)

@@ -4,10 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 from edgemodel_contract.progress import Progress
 
 Step = Literal["Fetching", "Loading", "Measuring", "Compressing", "Evaluating", "Pushing"]
 Emit = Callable[[Progress], None]
+
+LEAST_SHARE = 0.03
+LEAST_SECONDS = 2.0
+"""An estimate from less than this much is a guess."""
 
 
 @dataclass(frozen=True)
@@ -33,3 +39,16 @@ class Span:
             spans.append(Span(self.emit, start, end))
             start = end
         return spans
+
+
+def estimating(emit: Emit, clock: Callable[[], float]) -> Emit:
+    """``emit`` with an estimate of the time that is left: what was spent, in proportion to what is to be done."""
+    began = clock()
+
+    def estimate(progress: Progress) -> None:
+        spent, share = clock() - began, progress.fraction
+        if share >= LEAST_SHARE and spent >= LEAST_SECONDS:
+            progress = msgspec.structs.replace(progress, remaining=round(spent * (1 - share) / share, 1))
+        emit(progress)
+
+    return estimate

@@ -11,6 +11,8 @@ class Progress(Struct, frozen=True, kw_only=True):
     """CamelCase, one of a few: Fetching, Loading, Measuring, Compressing, Evaluating, Pushing."""
     message: str
     fraction: float
+    remaining: float | None = None
+    """Estimated seconds to the end; absent while there is too little to judge by."""
 
 
 def last_progress(log: str) -> Progress | None:

@@ -54,13 +54,24 @@ class Measurement(Struct, frozen=True, kw_only=True):
     latency_p50: float | None = None
     latency_p95: float | None = None
     threads: int = 1
+    throughput: float | None = None
+    """Inferences per second, one after the other, with ``threads``."""
+    peak_memory: int | None = None
+    """Resident bytes of a process that has loaded the model and run it, above those of one that has not."""
     accuracy: float | None = None
     metric: str | None = None
-    """What ``accuracy`` is: ``top1`` against labels, ``agreement`` with the original, or ``cosine``."""
+    """What ``accuracy`` is, a ``quality.Metric``."""
+    accuracy_low: float | None = None
+    accuracy_high: float | None = None
+    """Bounds of the 95 % confidence interval."""
     samples: int = 0
     """How many evaluation samples ``accuracy`` rests on."""
     sparsity: float | None = None
     """Share of the weights that are zero."""
+    parameters: int | None = None
+    """Numbers that the model has learnt."""
+    macs: int | None = None
+    """Multiply-accumulate operations of one inference."""
 
 
 class Candidate(Struct, frozen=True, kw_only=True):

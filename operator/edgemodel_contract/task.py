@@ -39,31 +39,70 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...]
 
 
+Format = Literal["onnx", "exported-program", "torchscript", "transformers"]
+"""``exported-program`` is what torch.export.save writes, ``transformers`` a folder that save_pretrained writes."""
+
+
 class Source(Struct, frozen=True, kw_only=True):
-    """A file to fetch: ``oci://``, ``https://``, ``http://`` or ``pvc://claim/path``; a local path on the
+    """A file or a folder to fetch: ``oci://``, ``https://``, ``http://`` or ``pvc://claim/path``; a local path on the
     command line.
 
     ``sha256`` is the expected digest of the file, 64 hex digits, checked before the bytes are read as anything.
-    ``secret`` is true where credentials for it are mounted.
+    ``secret`` is true where credentials for it are mounted. ``format`` is what a model is expected to be; where it is
+    absent, its bytes tell.
     """
 
     uri: str
     sha256: str | None = None
     secret: bool = False
+    format: Format | None = None
+
+
+PruningMethod = Literal["Magnitude", "Structured"]
+QuantizationMethod = Literal["Dynamic", "Static", "WeightOnly", "Float16"]
+CalibrationMethod = Literal["MinMax", "Entropy", "Percentile"]
+RecoveryMethod = Literal["Labels", "Distillation"]
+Target = Literal["host", "avx2", "avx512-vnni", "arm64"]
+"""The CPU that will serve: ``host`` is like the one that compresses, the others are named levels."""
 
 
 class Pruning(Struct, frozen=True, kw_only=True):
-    """Magnitude pruning, W_pruned = W × M (Han et al., 2015): ``sparsity`` of the weights become zero."""
+    """``Magnitude``, W_pruned = W × M (Han et al., 2015): ``sparsity`` of the weights become zero. ``Structured``
+    (Li et al., 2017): this share of the channels, heads and neurons, weighted by their weights, is taken out; half of
+    them leaves about a quarter of the weights of a matrix, which loses rows and columns.
+    """
 
     sparsity: float
     scope: Literal["Global", "Layer"] = "Global"
-    method: Literal["Magnitude"] = "Magnitude"
+    method: PruningMethod = "Magnitude"
 
 
 class Quantization(Struct, frozen=True, kw_only=True):
-    """8-bit integers: ``Dynamic`` needs no data, ``Static`` is calibrated on the dataset (QDQ, per channel)."""
+    """``Dynamic`` needs no data, ``Static`` is calibrated on the dataset (QDQ, per channel); ``WeightOnly`` keeps
+    activations as floats, ``Float16`` only stores the weights in half the bytes.
+    """
 
-    method: Literal["Dynamic", "Static"]
+    method: QuantizationMethod
+    bits: Literal[4, 8] = 8
+    calibration: CalibrationMethod = "MinMax"
+
+
+class Recovery(Struct, frozen=True, kw_only=True):
+    """Short training after pruning, on a part of the dataset that nothing is measured on.
+
+    Without a ``method`` it learns from the original's answers, which say more than a label (Hinton et al., 2015).
+    """
+
+    method: RecoveryMethod | None = None
+    epochs: int = 10
+    learning_rate: float | None = None
+
+
+class Search(Struct, frozen=True, kw_only=True):
+    """What ``Auto`` may spend: models it builds, and seconds after which it begins no further one."""
+
+    trials: int = 16
+    time: float = 1200.0
 
 
 class Objectives(Struct, frozen=True, kw_only=True):
@@ -75,11 +114,16 @@ class Objectives(Struct, frozen=True, kw_only=True):
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """How to compress. ``pruning`` and ``quantization`` bind in ``Manual``; ``Auto`` chooses by ``objectives``."""
+    """How to compress. ``pruning``, ``quantization`` and ``recovery`` bind in ``Manual``; ``Auto`` chooses by
+    ``objectives``. Without a ``target``, the integers are such that every CPU computes them right.
+    """
 
     mode: Mode = "Auto"
     pruning: Pruning | None = None
     quantization: Quantization | None = None
+    recovery: Recovery | None = None
+    search: Search = Search()
+    target: Target | None = None
     objectives: Objectives = Objectives()
 
 

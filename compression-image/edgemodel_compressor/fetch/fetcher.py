@@ -12,6 +12,7 @@ import httpx
 
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.fetch.credentials import SourceLogin, read_source_login
+from edgemodel_compressor.fetch.folder import copy_folder, folder_digest
 from edgemodel_compressor.fetch.http import fetch_http
 from edgemodel_compressor.fetch.limits import Limits
 from edgemodel_compressor.fetch.local import claim_path, copy_file
@@ -26,12 +27,16 @@ from edgemodel_compressor.settings import Settings
 from edgemodel_contract.task import RegistryAccess, Source
 
 Kind = Literal["model", "dataset"]
-_SUFFIXES: dict[Kind, tuple[str, ...]] = {"model": (".onnx",), "dataset": (".npz", ".npy")}
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+_SUFFIXES: dict[Kind, tuple[str, ...]] = {
+    "model": (".onnx", ".pt2", ".pt", *_ARCHIVES),
+    "dataset": (".npz", ".npy", ".parquet", *_ARCHIVES),
+}
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """A file on the local disk; ``sha256`` is 64 hex digits."""
+    """A file or a folder on the local disk; ``sha256`` is 64 hex digits, of a folder as ``folder_digest`` says."""
 
     path: Path
     sha256: str
@@ -81,11 +86,11 @@ class Fetcher:
     ) -> None:
         scheme = scheme_of(source.uri)
         if scheme is None and self.local_paths:
-            if not Path(source.uri).is_file():
-                raise TaskError("InvalidTask", f"{limits.what} does not exist or is no file; check the path.")
-            copy_file(Path(source.uri), target, limits, advance)
+            if not Path(source.uri).exists():
+                raise TaskError("InvalidTask", f"{limits.what} does not exist; check the path.")
+            _copy(Path(source.uri), target, limits, advance)
         elif scheme == "pvc":
-            copy_file(claim_path(source.uri, self.settings.claims_dir), target, limits, advance)
+            _copy(claim_path(source.uri, self.settings.claims_dir), target, limits, advance)
         elif scheme in ("http", "https"):
             login = self._login(source)
             with self._http_client() as client:
@@ -153,6 +158,15 @@ def job_fetcher(settings: Settings, access: RegistryAccess, platform: str) -> Fe
     return Fetcher(settings, access, credentials, settings.registry_ca_dir / "ca.crt", platform)
 
 
+def _copy(source: Path, target: Path, limits: Limits, advance: Callable[[int, int | None], None]) -> None:
+    if source.is_dir():
+        copy_folder(source, target, limits, advance)
+    else:
+        copy_file(source, target, limits, advance)
+
+
 def _digest(path: Path) -> str:
+    if path.is_dir():
+        return folder_digest(path)
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

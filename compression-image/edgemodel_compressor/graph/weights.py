@@ -1,6 +1,8 @@
 """Which tensors of a graph are weights: what Conv, Gemm and MatMul multiply with. Biases and norms are not."""
 
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -15,7 +17,7 @@ _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
 }
 _INTEGER_WEIGHTS: Mapping[str, tuple[int, int]] = {"ConvInteger": (1, 3), "MatMulInteger": (1, 3)}
 """Operator to the positions of its weight and of that weight's zero point."""
-_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
+FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 
 
 def constants(graph: GraphProto) -> dict[str, TensorProto]:
@@ -34,17 +36,51 @@ def float_weights(graph: GraphProto) -> dict[str, TensorProto]:
         name: known[name]
         for node in graph.node
         for name in _weight_names(node)
-        if name in known and known[name].data_type in _FLOATS and len(known[name].dims) >= 2
+        if name in known and known[name].data_type in FLOATS and len(known[name].dims) >= 2
     }
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One weight of a graph, float or integer, named after the first node that multiplies with it."""
+
+    node: str
+    shape: tuple[int, ...]
+    sparsity: float
+    """Share of it that is zero."""
+
+
+def weights_of(model: onnx.ModelProto) -> list[Weight]:
+    """All weights, in the order of their first use."""
+    return [
+        Weight(node, tuple(mask.shape), round(float(mask.mean()), 6))
+        for node, mask in _zero_masks(model.graph)
+        if mask.size
+    ]
 
 
 def sparsity(model: onnx.ModelProto) -> float | None:
     """The share of weights that are zero, in float and in 8-bit graphs alike; None for a model without weights."""
     zeros = total = 0
-    for zero in _zero_masks(model.graph):
+    for _, zero in _zero_masks(model.graph):
         zeros += int(np.count_nonzero(zero))
         total += zero.size
     return round(zeros / total, 6) if total else None
+
+
+def share_multiplied(model: onnx.ModelProto) -> float:
+    """The share of float weights that are those of matrix products, not of convolutions; their values are not read."""
+    known = constants(model.graph)
+    multiplied = total = 0
+    seen: set[str] = set()
+    for node in model.graph.node:
+        for name in _weight_names(node):
+            if name in known and name not in seen and len(known[name].dims) >= 2:
+                seen.add(name)
+                size = math.prod(known[name].dims)
+                total += size
+                multiplied += size if node.op_type in ("Gemm", "MatMul") else 0
+    return multiplied / total if total else 0.0
 
 
 def _weight_names(node: NodeProto) -> Iterator[str]:
@@ -53,12 +89,15 @@ def _weight_names(node: NodeProto) -> Iterator[str]:
             yield node.input[position]
 
 
-def _zero_masks(graph: GraphProto) -> Iterator[NDArray[np.bool_]]:
+def _zero_masks(graph: GraphProto) -> Iterator[tuple[str, NDArray[np.bool_]]]:
+    """Name of a node, and where the weight that it multiplies with is zero."""
     known = constants(graph)
     dequantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+    widened = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
     seen: set[str] = set()
     for node in graph.node:
         for name in _weight_names(node):
+            name = widened.get(name, name)
             if name in dequantized:
                 source = dequantized[name]
                 name = source.input[0]
@@ -68,7 +107,7 @@ def _zero_masks(graph: GraphProto) -> Iterator[NDArray[np.bool_]]:
                 zero_point, axis = "", 0
             if name in known and name not in seen and len(known[name].dims) >= 2:
                 seen.add(name)
-                yield _is_zero(known, name, zero_point, axis)
+                yield node.name, _is_zero(known, name, zero_point, axis)
         if node.op_type in _INTEGER_WEIGHTS:
             weight, zero = _INTEGER_WEIGHTS[node.op_type]
             name = node.input[weight]
@@ -76,7 +115,19 @@ def _zero_masks(graph: GraphProto) -> Iterator[NDArray[np.bool_]]:
                 seen.add(name)
                 # MatMulInteger's zero points run along the columns, ConvInteger has a single one.
                 axis = len(known[name].dims) - 1 if node.op_type == "MatMulInteger" else 0
-                yield _is_zero(known, name, node.input[zero] if len(node.input) > zero else "", axis)
+                yield node.name, _is_zero(known, name, node.input[zero] if len(node.input) > zero else "", axis)
+        if node.op_type == "MatMulNBits" and node.input[1] in known and node.input[1] not in seen:
+            seen.add(node.input[1])
+            yield node.name, _is_middle(node, numpy_helper.to_array(known[node.input[1]]))
+
+
+def _is_middle(node: NodeProto, packed: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where weights of MatMulNBits (N, blocks, bytes) are zero, without the padding of the last block."""
+    attributes = {item.name: item.i for item in node.attribute}
+    integers = packed if attributes["bits"] == 8 else np.stack([packed & 15, packed >> 4], axis=-1)
+    rows = integers.reshape(attributes["N"], -1)[:, : attributes["K"]]
+    mask: NDArray[np.bool_] = rows == 2 ** (attributes["bits"] - 1)
+    return mask
 
 
 def _is_zero(known: Mapping[str, TensorProto], name: str, zero_point: str, axis: int) -> NDArray[np.bool_]:

@@ -5,7 +5,16 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType, field
 
 from edgemodel_contract.quantity import DURATION_PATTERN, PERCENT_PATTERN, QUANTITY_PATTERN, SIZE_PATTERN
-from edgemodel_contract.task import Datatype, Mode
+from edgemodel_contract.task import (
+    CalibrationMethod,
+    Datatype,
+    Format,
+    Mode,
+    PruningMethod,
+    QuantizationMethod,
+    RecoveryMethod,
+    Target,
+)
 from edgemodel_operator.api.base import Struct
 from edgemodel_operator.api.names import EDGE_NODE_LABEL, SITE_LABEL
 
@@ -43,11 +52,12 @@ class ModelSource(Struct, frozen=True, kw_only=True):
     uri: Annotated[
         Uri,
         Meta(
-            description="Where the model file is: oci://registry/repository:tag, https://host/path, or pvc://claim/path."
+            description="Where the model is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; "
+            "a file, an archive, or in a claim a folder."
         ),
     ]
-    format: Literal["onnx", "exported-program", "torchscript", "transformers"] | UnsetType = UNSET
-    """Told from the bytes when absent."""
+    format: Format | UnsetType = UNSET
+    """Told from the bytes when absent; when given, another one is refused."""
     sha256: Sha256 | UnsetType = UNSET
     """Expected digest of the file. With it, a changed file is refused; without it, a tag is read once per change."""
     secret_ref: SecretRef | UnsetType = UNSET
@@ -61,7 +71,7 @@ class Pruning(Struct, frozen=True, kw_only=True):
 
     sparsity: Annotated[float, Meta(ge=0, le=0.99)]
     """Share of the weights to remove."""
-    method: Literal["Magnitude", "Structured"] = "Magnitude"
+    method: PruningMethod = "Magnitude"
     """Magnitude sets the smallest weights to zero; Structured takes whole channels out."""
     scope: Literal["Global", "Layer"] = "Global"
     """Global ranks all weights together; Layer prunes each layer to the same share."""
@@ -70,26 +80,41 @@ class Pruning(Struct, frozen=True, kw_only=True):
 class Quantization(Struct, frozen=True, kw_only=True):
     """Turns weights, and with Static activations too, into integers."""
 
-    method: Literal["Dynamic", "Static", "WeightOnly"]
-    """Dynamic finds ranges of activations at run time, Static calibrates them on data, WeightOnly keeps floats."""
+    method: QuantizationMethod
+    """Dynamic finds ranges of activations at run time, Static calibrates them on data, WeightOnly keeps activations
+    as floats, Float16 only stores weights in half the bytes."""
     bits: Literal[4, 8] = 8
-    """Of one weight."""
+    """Of one weight; 4 with WeightOnly."""
+    calibration: CalibrationMethod = "MinMax"
+    """How Static finds the range of an activation."""
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
     """Short training after pruning."""
 
-    method: Literal["Labels", "Distillation"] = "Labels"
-    """What is learnt from: the labels of the dataset, or the answers of the original."""
-    epochs: Annotated[int, Meta(ge=1, le=1000)] = 3
-    """Passes over the training part of the dataset."""
+    method: RecoveryMethod | UnsetType = UNSET
+    """What is learnt from: the answers of the original, unless Labels says those of the dataset."""
+    epochs: Annotated[int, Meta(ge=1, le=1000)] = 10
+    """Passes over the training part of the dataset, at most: training stops early when it no longer helps."""
+    learning_rate: Annotated[float, Meta(gt=0, le=1)] | UnsetType = UNSET
+    """Peak of the schedule; absent: chosen by the engine."""
+
+
+class Search(Struct, frozen=True, kw_only=True):
+    """What Auto may spend."""
+
+    trials: Annotated[int, Meta(ge=1, le=200)] = 16
+    """Models it builds and measures, at most."""
+    time: Duration = "20m"
+    """After this time it begins no further one."""
 
 
 class Dataset(Struct, frozen=True, kw_only=True):
     """Samples for calibration and evaluation; the Job splits them, the parts never overlap."""
 
     uri: Uri
-    """Where the file is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; a NumPy .npz file."""
+    """Where the data is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; a NumPy .npz file, a
+    Parquet file, or images in a folder per class (in a claim, or as an archive)."""
     sha256: Sha256 | UnsetType = UNSET
     """Expected digest of the file. With it, a changed file is refused."""
 
@@ -137,8 +162,20 @@ class Compression(Struct, frozen=True, kw_only=True):
             "mode Manual needs pruning or quantization",
         ),
         (
-            "self.mode == 'Manual' || !(has(self.pruning) || has(self.quantization))",
-            "pruning and quantization are only read in mode Manual: set mode to Manual or remove them",
+            "self.mode == 'Manual' || !(has(self.pruning) || has(self.quantization) || has(self.recovery))",
+            "pruning, quantization and recovery are only read in mode Manual: set mode to Manual or remove them",
+        ),
+        (
+            "!has(self.recovery) || has(self.pruning)",
+            "recovery trains what pruning has hurt: add pruning, or remove recovery",
+        ),
+        (
+            "has(self.dataset) || !has(self.recovery)",
+            "recovery trains on data: add dataset",
+        ),
+        (
+            "!has(self.quantization) || self.quantization.bits == 8 || self.quantization.method == 'WeightOnly'",
+            "4 bits are for quantization.method WeightOnly",
         ),
         (
             "has(self.dataset) || !(has(self.quantization) && self.quantization.method == 'Static')",
@@ -157,6 +194,10 @@ class Compression(Struct, frozen=True, kw_only=True):
     recovery: Recovery | UnsetType = UNSET
     dataset: Dataset | UnsetType = UNSET
     objectives: Objectives = Objectives()
+    search: Search = Search()
+    target: Target | UnsetType = UNSET
+    """The CPU that will serve: host, like the one that compresses, or a named level. Absent: integers that every CPU
+    computes right, at a bit of their range."""
     job: CompressionJob = CompressionJob()
 
 

@@ -19,6 +19,7 @@ def desired_task(model: EdgeModel, spec: Spec, settings: Settings) -> contract.T
             uri=spec.model.uri,
             sha256=_given(spec.model.sha256),
             secret=spec.model.secret_ref is not UNSET,
+            format=None if spec.model.format is UNSET else spec.model.format,
         ),
         dataset=None
         if compression.dataset is UNSET
@@ -51,15 +52,29 @@ def desired_task(model: EdgeModel, spec: Spec, settings: Settings) -> contract.T
 
 def _recipe(spec: Spec) -> contract.Recipe:
     compression, wanted = spec.compression, spec.compression.objectives
-    pruning = quantization = None
+    pruning = quantization = recovery = None
     if compression.pruning is not UNSET:
-        pruning = contract.Pruning(sparsity=compression.pruning.sparsity, scope=compression.pruning.scope)
-    if compression.quantization is not UNSET and compression.quantization.method != "WeightOnly":
-        quantization = contract.Quantization(method=compression.quantization.method)
+        named = compression.pruning
+        pruning = contract.Pruning(sparsity=named.sparsity, scope=named.scope, method=named.method)
+    if compression.quantization is not UNSET:
+        integers = compression.quantization
+        quantization = contract.Quantization(
+            method=integers.method, bits=integers.bits, calibration=integers.calibration
+        )
+    if compression.recovery is not UNSET:
+        training = compression.recovery
+        recovery = contract.Recovery(
+            method=None if training.method is UNSET else training.method,
+            epochs=training.epochs,
+            learning_rate=None if training.learning_rate is UNSET else training.learning_rate,
+        )
     return contract.Recipe(
         mode=compression.mode,
         pruning=pruning,
         quantization=quantization,
+        recovery=recovery,
+        search=contract.Search(trials=compression.search.trials, time=parse_duration(compression.search.time)),
+        target=None if compression.target is UNSET else compression.target,
         objectives=contract.Objectives(
             max_size=None if wanted.max_size is UNSET else parse_size(wanted.max_size),
             max_latency=None if wanted.max_latency is UNSET else parse_duration(wanted.max_latency),

@@ -32,9 +32,30 @@ _INVALID: tuple[tuple[Callable[[Spec], bool], str], ...] = (
     (
         lambda s: (
             s.compression.mode != "Manual"
-            and (s.compression.pruning is not UNSET or s.compression.quantization is not UNSET)
+            and not (
+                s.compression.pruning is UNSET
+                and s.compression.quantization is UNSET
+                and s.compression.recovery is UNSET
+            )
         ),
-        "spec.compression: pruning and quantization are only read in mode Manual: set mode to Manual or remove them",
+        "spec.compression: pruning, quantization and recovery are only read in mode Manual: set mode to Manual or "
+        "remove them",
+    ),
+    (
+        lambda s: s.compression.recovery is not UNSET and s.compression.pruning is UNSET,
+        "spec.compression: recovery trains what pruning has hurt: add pruning, or remove recovery",
+    ),
+    (
+        lambda s: s.compression.recovery is not UNSET and s.compression.dataset is UNSET,
+        "spec.compression: recovery trains on data: add dataset",
+    ),
+    (
+        lambda s: (
+            s.compression.quantization is not UNSET
+            and s.compression.quantization.bits == 4
+            and s.compression.quantization.method != "WeightOnly"
+        ),
+        "spec.compression: 4 bits are for quantization.method WeightOnly",
     ),
     (
         lambda s: (
@@ -56,10 +77,6 @@ _INVALID: tuple[tuple[Callable[[Spec], bool], str], ...] = (
 
 _LATER: tuple[tuple[Callable[[Spec], bool], str], ...] = (
     (
-        lambda s: s.model.format is not UNSET and s.model.format != "onnx",
-        "spec.model.format: this version reads onnx only; export the model to ONNX first",
-    ),
-    (
         lambda s: s.model.uri.startswith(("s3://", "hf://")),
         "spec.model.uri: this version fetches oci://, https://, http:// and pvc:// only; put the model in one of those",
     ),
@@ -68,19 +85,8 @@ _LATER: tuple[tuple[Callable[[Spec], bool], str], ...] = (
         "spec.compression.dataset.uri: this version fetches oci://, https://, http:// and pvc:// only",
     ),
     (
-        lambda s: s.compression.pruning is not UNSET and s.compression.pruning.method == "Structured",
-        "spec.compression.pruning.method: this version has Magnitude only",
-    ),
-    (
-        lambda s: (
-            s.compression.quantization is not UNSET
-            and (s.compression.quantization.method == "WeightOnly" or s.compression.quantization.bits != 8)
-        ),
-        "spec.compression.quantization: this version has Dynamic and Static with 8 bits only",
-    ),
-    (
-        lambda s: s.compression.recovery is not UNSET,
-        "spec.compression.recovery: this version does not train; remove it",
+        lambda s: s.serving.parallelism == "Site",
+        "spec.serving.parallelism: this version splits a large batch inside a pod only; use Pod",
     ),
     (
         lambda s: s.scaling.metrics != "Pods",

@@ -123,11 +123,10 @@ def test_weights_outside_the_models_folder_are_refused(tmp_path: Path, location:
     assert "outside its own folder" in error.message
 
 
-def test_weights_in_a_second_file_are_not_supported_and_it_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "weights.bin").write_bytes(bytes(48 * 160 * 4))
+def test_a_data_file_that_is_not_there_is_named_and_it_says_what_to_give(tmp_path: Path) -> None:
     error = fail(_external("weights.bin"), tmp_path)
-    assert error.reason == "UnsupportedModel"
-    assert "save_as_external_data=False" in error.message
+    assert error.reason == "InvalidModel"
+    assert "'weights.bin', which is not there; give the folder, or an archive" in error.message
 
 
 def test_external_weights_of_a_branch_are_found_too(tmp_path: Path) -> None:
@@ -135,9 +134,16 @@ def test_external_weights_of_a_branch_are_found_too(tmp_path: Path) -> None:
     weight = inner.initializer.add(name="w", data_type=TensorProto.FLOAT, dims=[1])
     weight.data_location = TensorProto.EXTERNAL
     weight.external_data.add(key="location", value="/etc/passwd")
-    node = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
-    proto = builders.model([node], [tensor("c", [], TensorProto.BOOL)], [tensor("y", [1])])
-    assert "outside its own folder" in fail(proto, tmp_path).message
+
+    def branching() -> onnx.ModelProto:
+        node = helper.make_node("If", ["c"], ["y"], then_branch=inner, else_branch=inner)
+        return builders.model([node], [tensor("c", [], TensorProto.BOOL)], [tensor("y", [1])])
+
+    assert "outside its own folder" in fail(branching(), tmp_path).message
+    (tmp_path / "weights.bin").write_bytes(bytes(4))
+    weight.external_data[0].value = "weights.bin"
+    error = fail(branching(), tmp_path)
+    assert (error.reason, "inside the model file" in error.message) == ("UnsupportedModel", True)
 
 
 def _custom_operator() -> onnx.ModelProto:
@@ -173,6 +179,18 @@ def _missing_weight() -> onnx.ModelProto:
     return proto
 
 
+def _cycle() -> onnx.ModelProto:
+    return builders.model(
+        [
+            helper.make_node("Add", ["x", "b"], ["a"], name="one"),
+            helper.make_node("Relu", ["a"], ["b"], name="two"),
+            helper.make_node("Relu", ["b"], ["y"], name="three"),
+        ],
+        [tensor("x", [1, 4])],
+        [tensor("y", [1, 4])],
+    )
+
+
 def _wrong_shape() -> onnx.ModelProto:
     proto = builders.mlp(batch=1)
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 47
@@ -201,7 +219,8 @@ def _no_rank() -> onnx.ModelProto:
         (_unknown_operator, "InvalidModel", "Sparkle"),
         (_future_opset, "UnsupportedModel", "opset 999"),
         (_nan, "InvalidModel", "'w1' contains NaN"),
-        (_missing_weight, "InvalidModel", "w1"),
+        (_missing_weight, "InvalidModel", "'first' (Gemm) reads 'w1', which nothing in the model defines"),
+        (_cycle, "InvalidModel", "'one' (Add), 'two' (Relu) wait for one another in a cycle"),
         (_wrong_shape, "InvalidModel", "ONNX Runtime cannot load"),
         (_no_input, "InvalidModel", "no input"),
         (_strings, "UnsupportedModel", "'x' is not a tensor of numbers"),

@@ -13,7 +13,10 @@ from onnx import TensorProto, helper
 
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.prune import prune
-from edgemodel_compressor.graph.quantize import quantize_dynamic, quantize_static, tidy
+from edgemodel_compressor.graph.quantization.apply import quantize
+from edgemodel_compressor.graph.quantization.calibration import calibrate
+from edgemodel_compressor.graph.quantization.cpu import CpuTarget, target_cpu
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.weights import sparsity
 from edgemodel_compressor.runtime import Array, Feed, Session
 from edgemodel_contract.task import Pruning
@@ -26,17 +29,16 @@ def feeds(name: str = "image", values: Array = IMAGES[0]) -> Iterator[Feed]:
     return ({name: values[index : index + 1]} for index in range(64))
 
 
-def static(source: Path, folder: Path) -> Path:
+def static(source: Path, folder: Path, cpu: CpuTarget = "any") -> Path:
     target = folder / "static.onnx"
-    quantize_static(source, target, folder, feeds(), lambda: None)
-    tidy(target)
+    calibration = calibrate(source, feeds(), folder)
+    quantize(source, target, QuantizationRecipe("Static"), calibration, target_cpu(cpu), folder)
     return target
 
 
-def dynamic(source: Path, folder: Path) -> Path:
+def dynamic(source: Path, folder: Path, cpu: CpuTarget = "any") -> Path:
     target = folder / "dynamic.onnx"
-    quantize_dynamic(source, target, folder)
-    tidy(target)
+    quantize(source, target, QuantizationRecipe("Dynamic"), None, target_cpu(cpu), folder)
     return target
 
 
@@ -93,12 +95,25 @@ def test_static_is_qdq_per_channel_and_close(conv: Path, tmp_path: Path) -> None
     assert accuracy(quantized, "image", *IMAGES) > accuracy(conv, "image", *IMAGES) - 0.03
 
 
+def spread(path: Path) -> int:
+    """The largest difference between two integers of one weight."""
+    weights = [
+        onnx.numpy_helper.to_array(tensor).astype(int)
+        for tensor in onnx.load(path).graph.initializer
+        if tensor.name.endswith("_quantized") and len(tensor.dims) > 1
+    ]
+    return max(int(values.max() - values.min()) for values in weights)
+
+
 def test_weights_have_seven_bits_so_that_no_cpu_saturates(conv: Path, tmp_path: Path) -> None:
-    for path in (static(conv, tmp_path), dynamic(conv, tmp_path)):
-        for tensor in onnx.load(path).graph.initializer:
-            if tensor.name.endswith("_quantized") and len(tensor.dims) > 1:
-                values = onnx.numpy_helper.to_array(tensor).astype(int)
-                assert values.max() - values.min() <= 128
+    for cpu in ("any", "avx2"):
+        assert spread(static(conv, tmp_path, cpu)) <= 128
+        assert spread(dynamic(conv, tmp_path, cpu)) <= 128
+
+
+def test_weights_have_eight_bits_where_the_cpu_does_not_saturate(conv: Path, tmp_path: Path) -> None:
+    assert spread(static(conv, tmp_path, "avx512-vnni")) > 200
+    assert spread(dynamic(conv, tmp_path, "avx512-vnni")) > 200
 
 
 def test_dynamic_covers_convolutions_and_matrices(conv: Path, tmp_path: Path) -> None:
@@ -150,7 +165,8 @@ def test_an_old_opset_is_raised(tmp_path: Path) -> None:
     source = builders.save(model, tmp_path / "old.onnx")
     values, labels = builders.blobs(100, (48,))
     target = tmp_path / "static.onnx"
-    quantize_static(source, target, tmp_path, feeds("x", values), lambda: None)
+    calibration = calibrate(source, feeds("x", values), tmp_path)
+    quantize(source, target, QuantizationRecipe("Static"), calibration, target_cpu(), tmp_path)
     assert accuracy(target, "x", values, labels) > 0.85
 
 
@@ -162,11 +178,11 @@ def test_a_model_with_nothing_to_quantize_says_so(tmp_path: Path) -> None:
     )
     source = builders.save(model, tmp_path / "sin.onnx")
     with pytest.raises(NotApplicableError, match="no operator"):
-        quantize_dynamic(source, tmp_path / "out.onnx", tmp_path)
+        dynamic(source, tmp_path)
 
 
 def test_what_the_tool_stumbles_on_is_explained(tmp_path: Path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"\x08\x08")
     with pytest.raises(NotApplicableError):
-        quantize_dynamic(broken, tmp_path / "out.onnx", tmp_path)
+        dynamic(broken, tmp_path)

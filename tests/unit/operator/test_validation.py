@@ -27,6 +27,14 @@ def changed(*changes: tuple[str, Any]) -> ModelBuilder:
         [("compression.mode", "None")],
         [("compression.mode", "Manual"), ("compression.pruning", {"sparsity": 0.5})],
         [("compression.mode", "Manual"), ("compression.quantization", {"method": "Dynamic"})],
+        [("compression.mode", "Manual"), ("compression.quantization", {"method": "WeightOnly", "bits": 4})],
+        [("compression.mode", "Manual"), ("compression.quantization", {"method": "Float16"})],
+        [
+            ("compression.mode", "Manual"),
+            ("compression.pruning", {"sparsity": 0.5, "method": "Structured"}),
+            ("compression.recovery", {"epochs": 1}),
+            ("compression.dataset", DATASET),
+        ],
         [
             ("compression.mode", "Manual"),
             ("compression.quantization", {"method": "Static"}),
@@ -36,8 +44,9 @@ def changed(*changes: tuple[str, Any]) -> ModelBuilder:
         [("scaling.minReplicas", 2), ("scaling.maxReplicas", 2)],
         [("rollout.waves", [1, "100%"])],
         [("model.uri", "pvc://models/digits.onnx"), ("model.format", "onnx")],
+        [("model.format", "torchscript")],
         [("serving.resources", {"limits": {"cpu": 2, "memory": "1Gi"}})],
-        [("serving.batching", {}), ("serving.parallelism", "Site")],
+        [("serving.batching", {})],
         [("serving.tls", {"name": "certificate"}), ("serving.auth", {"name": "tokens", "rateLimit": 50})],
         [("serving.allowFrom", ["10.20.0.0/16", "2001:db8::/32"])],
     ],
@@ -82,23 +91,10 @@ def test_rules_across_fields(changes: list[tuple[str, Any]], words: str) -> None
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ([("model.format", "torchscript")], "spec.model.format"),
         ([("model.uri", "s3://bucket/model.onnx")], "spec.model.uri"),
         ([("model.uri", "hf://org/name")], "spec.model.uri"),
         ([("compression.dataset", {"uri": "s3://bucket/d.npz"})], "spec.compression.dataset.uri"),
-        (
-            [("compression.mode", "Manual"), ("compression.pruning", {"sparsity": 0.5, "method": "Structured"})],
-            "spec.compression.pruning.method",
-        ),
-        (
-            [("compression.mode", "Manual"), ("compression.quantization", {"method": "WeightOnly"})],
-            "spec.compression.quantization",
-        ),
-        (
-            [("compression.mode", "Manual"), ("compression.quantization", {"method": "Dynamic", "bits": 4})],
-            "spec.compression.quantization",
-        ),
-        ([("compression.recovery", {"epochs": 1})], "spec.compression.recovery"),
+        ([("serving.parallelism", "Site")], "spec.serving.parallelism"),
         ([("scaling.metrics", "Prometheus")], "spec.scaling.metrics"),
         ([("rollout.gates", {"latency": "10ms"})], "spec.rollout"),
         ([("rollout.autoRollback", True)], "spec.rollout"),
@@ -147,8 +143,22 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
     """Servers before 1.25 drop the CEL rules; what one of them would say, the operator says."""
     violations: dict[str, list[tuple[str, Any]]] = {
         "mode Manual needs pruning or quantization": [("compression.mode", "Manual")],
-        "pruning and quantization are only read in mode Manual: set mode to Manual or remove them": [
+        "pruning, quantization and recovery are only read in mode Manual: set mode to Manual or remove them": [
             ("compression.pruning", {"sparsity": 0.5})
+        ],
+        "recovery trains what pruning has hurt: add pruning, or remove recovery": [
+            ("compression.mode", "Manual"),
+            ("compression.quantization", {"method": "Dynamic"}),
+            ("compression.recovery", {"epochs": 1}),
+        ],
+        "recovery trains on data: add dataset": [
+            ("compression.mode", "Manual"),
+            ("compression.pruning", {"sparsity": 0.5}),
+            ("compression.recovery", {"epochs": 1}),
+        ],
+        "4 bits are for quantization.method WeightOnly": [
+            ("compression.mode", "Manual"),
+            ("compression.quantization", {"method": "Dynamic", "bits": 4}),
         ],
         "static quantization is calibrated on data: add dataset, or use quantization.method Dynamic": [
             ("compression.mode", "Manual"),

@@ -1,0 +1,54 @@
+"""Weights as 8-bit integers, activations quantized while running: no data needed."""
+
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto
+from onnxruntime import quantization as ortq
+
+from edgemodel_compressor.graph.quantization.cpu import TargetCpu
+from edgemodel_compressor.graph.quantization.files import remove, scratch
+from edgemodel_compressor.graph.quantization.prepare import explained, quiet
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_compressor.modelfile import is_large, read_model
+
+_OPERATORS = ("Attention", "EmbedLayerNormalization", "Gather", "Gemm", "LSTM", "MatMul")
+
+
+def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: Path) -> onnx.ModelProto:
+    """The model at ``prepared`` with integer weights. ``folder`` takes temporary files.
+
+    Weights have one scale each: one per column makes MatMulInteger slower, and is hardly more accurate.
+
+    Raises:
+        NotApplicableError: the tool fails on this model.
+    """
+    with explained(), quiet():
+        model = read_model(prepared)
+        present = {node.op_type for node in model.graph.node}
+        large = is_large(model)
+        del model
+        source = prepared
+        # ONNX Runtime's ConvInteger takes unsigned weights only, while signed ones make the faster MatMulInteger.
+        for operators, weights in ((("Conv",), ortq.QuantType.QUInt8), (_OPERATORS, ortq.QuantType.QInt8)):
+            if present.isdisjoint(operators):
+                continue
+            target = scratch(folder, weights.name, source)
+            ortq.quantize_dynamic(
+                source,
+                target,
+                op_types_to_quantize=list(operators),
+                weight_type=weights,
+                reduce_range=cpu.reduce_range,
+                nodes_to_exclude=sorted(recipe.excluded),
+                use_external_data_format=large,
+                # Behind a fused operator no shape or type is inferred, and everything here is FP32.
+                extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
+            )
+            if source != prepared:
+                remove(source)
+            source = target
+        result = read_model(source)
+        if source != prepared:
+            remove(source)
+    return result

@@ -1,0 +1,136 @@
+"""What ``Auto`` tries next, from what it tried so far. Pure: the same trials always lead to the same next one.
+
+Cheap steps come first. Integers alone: the kinds that pay for this model, with other calibrations and with floats in
+between only where the plain ones lose too much. Then zeros, which make the layer that nodes download smaller. Then
+whole channels, heads and neurons: the share of weights taken out is searched by halving the interval between the
+largest share that was recovered and the smallest that was not, each time with the integers that did best.
+
+Verdicts rest on size and quality alone, which are the same on every run; what is measured with a clock decides only the
+final choice, so that a noisy machine does not lead to another model.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from edgemodel_compressor.candidates import Method
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_contract.task import Pruning, Recovery
+
+Verdict = Literal["Good", "Lossy", "Larger", "Impossible"]
+
+MAGNITUDE_SPARSITY = 0.5
+"""Without retraining, half of the weights is about what magnitude pruning takes before accuracy breaks."""
+FIRST_SHARE = 0.5
+LARGEST_SHARE = 0.96875
+FINEST_STEP = 0.0625
+"""Two shares closer than this differ by less than two trainings of the same model do."""
+
+STATIC = QuantizationRecipe("Static")
+DYNAMIC = QuantizationRecipe("Dynamic")
+FUSED = QuantizationRecipe("Dynamic", fused=True, float_storage="fp16")
+HALF = QuantizationRecipe("FP16")
+FALLBACKS = (
+    Method(quantization=QuantizationRecipe("Static", calibration="Percentile")),
+    Method(quantization=QuantizationRecipe("Static", calibration="Entropy")),
+    Method(quantization=STATIC, mixed=True),
+)
+"""For a model that integers hurt: tighter ranges, then floats where it hurts most."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the search knows of the model before it begins."""
+
+    has_dataset: bool
+    """There are samples to calibrate on and to judge by."""
+    can_train: bool
+    """A part of the samples is set aside for recovery, and the model can be trained."""
+    prunable: bool
+    """Structured pruning found groups to shrink."""
+    multiplies: bool
+    """Most weights are those of matrix products, which dynamic and weight-only quantization make smaller and faster;
+    convolutions they only make slower."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method that was tried. ``footprint`` is bytes downloaded plus bytes kept."""
+
+    method: Method
+    verdict: Verdict
+    footprint: int = 0
+
+
+def propose(facts: Facts, trials: Sequence[Trial]) -> Method | None:
+    """The next method to try; None when there is nothing left that could be better."""
+    tried = {trial.method: trial for trial in trials}
+    for stage in (_integers, _zeros, _channels):
+        for method in stage(facts, tried):
+            if method not in tried:
+                return method
+    return None
+
+
+def best_quantization(tried: dict[Method, Trial]) -> Method:
+    """The integers that left the smallest good model of those tried without pruning; else no quantization."""
+    good = [trial for trial in tried.values() if trial.method.pruning is None and trial.verdict == "Good"]
+    if not good:
+        return Method()
+    return min(good, key=lambda trial: (trial.footprint, trial.method.name)).method
+
+
+def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
+    if not facts.has_dataset:
+        # Nothing can judge what comes out, so only what changes the answers least.
+        yield from (Method(quantization=DYNAMIC), Method(quantization=HALF))
+        return
+    yield Method(quantization=STATIC)
+    if facts.multiplies:
+        yield from (Method(quantization=FUSED), Method(quantization=DYNAMIC))
+    for fallback in (*FALLBACKS, Method(quantization=HALF)):
+        if best_quantization(tried) != Method():
+            return
+        yield fallback
+
+
+def _zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
+    if not facts.has_dataset:
+        return
+    best, pruning = best_quantization(tried), Pruning(sparsity=MAGNITUDE_SPARSITY)
+    plain = Method(pruning, None, best.quantization, best.mixed)
+    yield plain
+    if facts.can_train and plain in tried and tried[plain].verdict == "Lossy":
+        yield Method(pruning, Recovery(), best.quantization, best.mixed)
+
+
+def _channels(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
+    if not (facts.has_dataset and facts.prunable):
+        return
+    best = best_quantization(tried)
+    recovery = Recovery() if facts.can_train else None
+
+    def at(share: float) -> Method:
+        return Method(Pruning(sparsity=share, method="Structured"), recovery, best.quantization, best.mixed)
+
+    verdicts = {
+        method.pruning.sparsity: trial.verdict
+        for method, trial in tried.items()
+        if method.pruning and method.pruning.method == "Structured" and method == at(method.pruning.sparsity)
+    }
+    yield at(next_share(verdicts))
+
+
+def next_share(verdicts: dict[float, Verdict]) -> float:
+    """The share of weights to take out next: up by halves while all goes well, then between good and bad.
+
+    The last share tried again when the interval is as fine as it gets.
+    """
+    if not verdicts:
+        return FIRST_SHARE
+    low = max((share for share, verdict in verdicts.items() if verdict == "Good"), default=0.0)
+    high = min((share for share, verdict in verdicts.items() if verdict != "Good" and share > low), default=1.0)
+    middle = (low + high) / 2
+    if high - low <= FINEST_STEP or middle > LARGEST_SHARE:
+        return low if low in verdicts else high
+    return middle

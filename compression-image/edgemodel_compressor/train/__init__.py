@@ -1,0 +1,20 @@
+"""Training of an ONNX graph in torch: recovery after pruning, and the gradients that importance needs.
+
+Only this package imports torch, and importing the package itself does not: ask for what is needed where it is needed.
+
+* ``plan``        what is asked and what came of it; no torch
+* ``module``      the graph as a ``torch.nn.Module``; ``operators`` has a file per family
+* ``parameters``  which tensors of a graph are trained
+* ``batches``     many samples at once, also where the graph was exported for one
+* ``objective``   the losses: labels, float targets, the original's outputs
+* ``holdout``     the part that says when to stop
+* ``correct``     the original's channel statistics, before any gradient
+* ``recover``     the training loop
+* ``gradients``   mean gradients by weight
+"""
+
+import os
+
+# OpenMP reads it once, when torch is loaded. Threads that spin while they wait make training ten times slower on a
+# machine that is doing something else, too, or that gives this process a part of its cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,0 +1,214 @@
+"""Builds model files: a method in, a file out. What two methods have in common is built once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import numpy_helper
+
+from edgemodel_compressor.candidates import Method
+from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.graph.prune import prune
+from edgemodel_compressor.graph.quantization.apply import quantize
+from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
+from edgemodel_compressor.graph.quantization.cpu import TargetCpu
+from edgemodel_compressor.graph.quantization.mixed import mixed_precision
+from edgemodel_compressor.graph.quantization.sensitivity import Sensitivity, sensitivity
+from edgemodel_compressor.graph.quantization.tidy import tidy
+from edgemodel_compressor.graph.structure import (
+    Analysis,
+    Scores,
+    analyse,
+    channels_left,
+    magnitude,
+    remove,
+    select,
+    taylor,
+)
+from edgemodel_compressor.graph.weights import float_weights
+from edgemodel_compressor.judge import Samples
+from edgemodel_compressor.model import Model
+from edgemodel_compressor.modelfile import write_model
+from edgemodel_compressor.progress import Span
+from edgemodel_compressor.runtime import Feed
+from edgemodel_contract.task import Pruning, Recovery
+
+GRADIENT_SAMPLES = 256
+SENSITIVITY_SAMPLES = 16
+MIXED_TRIALS = 8
+PATIENCE = 4
+"""Epochs without a better validation loss after which recovery stops."""
+
+Masks = dict[str, NDArray[np.bool_]]
+Channels = dict[str, NDArray[np.int64]]
+
+
+@dataclass
+class Workshop:
+    """Everything lands in ``folder``, a file per method. ``calibration`` and ``training`` are parts of the dataset."""
+
+    model: Model
+    folder: Path
+    cpu: TargetCpu
+    calibration: Samples | None
+    training: Samples | None
+    notes: list[str] = field(default_factory=list)
+    """One sentence for each thing that was left as it was."""
+    _floats: dict[Method, Path] = field(default_factory=dict)
+    _calibrations: dict[Path, Calibration] = field(default_factory=dict)
+
+    def build(self, method: Method, holds: Callable[[Path], bool], span: Span) -> Path:
+        """The model file of ``method``. ``holds`` says whether a file keeps its promises, for mixed precision.
+
+        Raises:
+            NotApplicableError: the method cannot be applied to this model.
+        """
+        training, quantizing = span.split(3 if method.recovery else 1, 1)
+        source = self._float_model(method.floats, training)
+        recipe = method.quantization
+        if recipe is None:
+            return source
+        target = self.folder / f"{method.name}.onnx"
+        measured = self._calibrate(source, method, quantizing) if recipe.method == "Static" else None
+        quantizing.report("Compressing", f"building {method.name}", 0.8)
+        if method.mixed and measured is not None:
+            ranking = [item.node for item in self.rank(source, method)]
+            found = mixed_precision(
+                source, target, recipe, ranking, holds, measured, self.cpu, self.folder, MIXED_TRIALS
+            )
+            self.notes.append(f"{method.name} keeps {len(found.recipe.excluded)} nodes as floats.")
+        else:
+            quantize(source, target, recipe, measured, self.cpu, self.folder, self._example())
+        return target
+
+    def rank(self, source: Path, method: Method) -> list[Sensitivity]:
+        """Nodes of a static model of ``source`` by how much its outputs suffer, the worst first; empty without data."""
+        recipe, samples = method.quantization, self.calibration
+        if recipe is None or recipe.method != "Static" or samples is None or source not in self._calibrations:
+            return []
+        feeds = [feed for feed, _ in zip(samples.feeds(), range(SENSITIVITY_SAMPLES), strict=False)]
+        return sensitivity(source, feeds, recipe, self._calibrations[source], self.cpu, self.folder)
+
+    def float_file(self, method: Method) -> Path:
+        """The file that the integers of ``method`` were made of; only after ``build``."""
+        return self._floats[method.floats] if method.pruning else self.model.path
+
+    @cached_property
+    def analysis(self) -> Analysis:
+        """What structured pruning can take out. What it cannot goes into the notes."""
+        found = analyse(self.model.proto())
+        if found.kept:
+            names = ", ".join(sorted(found.kept)[:5]) + (" …" if len(found.kept) > 5 else "")
+            reasons = "; ".join(sorted(set(found.kept.values()))[:3])
+            self.notes.append(f"Structured pruning leaves {len(found.kept)} weights whole ({names}): {reasons}.")
+        return found
+
+    @cached_property
+    def can_train(self) -> bool:
+        """Whether there are samples to train on, and a graph that can be trained; else the notes say why not."""
+        if self.training is None or not len(self.training):
+            return False
+        from edgemodel_compressor.train.supervision import observe
+
+        try:
+            observe(self.model.proto())
+        except NotApplicableError as error:
+            self.notes.append(f"The model cannot be trained after pruning: {error}.")
+            return False
+        return True
+
+    @cached_property
+    def _importance(self) -> Scores:
+        proto = self.model.proto()
+        if not self.can_train or self.training is None:
+            return magnitude(proto, self.analysis)
+        from edgemodel_compressor.train.gradients import gradients
+        from edgemodel_compressor.train.threads import use_all_cores
+
+        use_all_cores()
+        slopes = gradients(proto, self.training.inputs(), self.training.labels(), None, GRADIENT_SAMPLES, squared=True)
+        return taylor(proto, self.analysis, {name: np.sqrt(slope) for name, slope in slopes.items()})
+
+    def _float_model(self, method: Method, span: Span) -> Path:
+        if method.pruning is None:
+            return self.model.path
+        if method not in self._floats:
+            span.report("Compressing", f"building {method.name}")
+            proto, masks, channels = self._pruned(method.pruning)
+            if method.recovery is not None:
+                proto = self._recovered(proto, masks, channels, method, span)
+            tidy(proto)
+            target = self.folder / f"{method.name}.onnx"
+            write_model(proto, target, self.model.path.parent)
+            self._floats[method] = target
+        return self._floats[method]
+
+    def _pruned(self, pruning: Pruning) -> tuple[onnx.ModelProto, Masks, Channels]:
+        """The smaller model; or the same with zeros, and where they are."""
+        proto = self.model.proto()
+        if pruning.method == "Structured":
+            if not self.analysis.groups:
+                raise NotApplicableError("it has no channels, heads or neurons that can be taken out on their own")
+            selection = select(self.analysis, self._importance, pruning.sparsity, scope=pruning.scope)
+            return remove(proto, selection), {}, channels_left(selection)
+        prune(proto, pruning)
+        weights = float_weights(proto.graph)
+        return proto, {name: numpy_helper.to_array(tensor) != 0 for name, tensor in weights.items()}, {}
+
+    def _recovered(
+        self, proto: onnx.ModelProto, masks: Masks, channels: Channels, method: Method, span: Span
+    ) -> onnx.ModelProto:
+        recovery = method.recovery or Recovery()
+        if self.training is None or not len(self.training):
+            raise NotApplicableError("there are too few samples to set some aside for training")
+        from edgemodel_compressor.train.plan import TrainingPlan
+        from edgemodel_compressor.train.recover import recover
+        from edgemodel_compressor.train.threads import use_all_cores
+
+        use_all_cores()
+        plan = TrainingPlan(
+            method=recovery.method or "Distillation",
+            epochs=recovery.epochs,
+            learning_rate=recovery.learning_rate,
+            patience=PATIENCE,
+        )
+        try:
+            trained = recover(
+                proto,
+                self.training.inputs(),
+                self.training.labels(),
+                teacher=self.model.path,
+                plan=plan,
+                progress=lambda share, text: span.report("Compressing", f"training {method.name}: {text}", share),
+                masks=masks,
+                channels=channels,
+            )
+        except ValueError as error:
+            raise NotApplicableError(str(error)) from error
+        if trained.stopped_because == "loss not finite":
+            self.notes.append(f"The training of {method.name} diverged; its best weights were kept.")
+        return trained.proto
+
+    def _calibrate(self, source: Path, method: Method, span: Span) -> Calibration:
+        if self.calibration is None:
+            raise NotApplicableError("static quantization needs samples")
+        if source not in self._calibrations:
+            total = len(self.calibration)
+            seen = 0
+
+            def advance() -> None:
+                nonlocal seen
+                seen += 1
+                span.report(
+                    "Compressing", f"building {method.name}: calibration sample {seen} of {total}", 0.7 * seen / total
+                )
+
+            self._calibrations[source] = calibrate(source, self.calibration.feeds(), self.folder, advance)
+        return self._calibrations[source]
+
+    def _example(self) -> Feed | None:
+        return next(self.calibration.feeds(), None) if self.calibration is not None else None

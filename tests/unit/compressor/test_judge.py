@@ -1,0 +1,125 @@
+"""How well a model answers: against labels, or against the original."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from edgemodel_compressor.confidence import wilson
+from edgemodel_compressor.dataset import Dataset
+from edgemodel_compressor.judge import Judge, Samples, classes_of, metric_for
+from edgemodel_contract.task import TensorSpec
+from tests.unit.compressor import builders
+
+
+def scaler(path: Path, factor: float, offset: float = 0.0) -> Path:
+    """y = factor · x + offset, on (1, 3)."""
+    model = builders.model(
+        [helper.make_node("Mul", ["x", "f"], ["m"]), helper.make_node("Add", ["m", "o"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 3])],
+        {"f": np.array([factor], np.float32), "o": np.array([0, 0, offset], np.float32)},
+    )
+    return builders.save(model, path)
+
+
+def samples(labels: list[int] | None = None) -> Samples:
+    values = np.array([[3, 2, 1], [1, 3, 2], [1, 2, 3], [9, 2, 3]], np.float32)
+    dataset = Dataset({"x": values}, None if labels is None else np.array(labels))
+    return Samples(dataset, np.arange(4))
+
+
+def test_top1_is_the_share_of_right_labels(tmp_path: Path) -> None:
+    judge = Judge(samples([0, 1, 0, 0]), "top1")
+    assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 0.75
+    assert judge.score(scaler(tmp_path / "b.onnx", 1, offset=100), 1, lambda _: None).value == 0.0
+
+
+def test_agreement_is_with_the_original_which_agrees_with_itself(tmp_path: Path) -> None:
+    judge = Judge(samples(), "agreement")
+    assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 1.0
+    assert judge.score(scaler(tmp_path / "b.onnx", 5), 1, lambda _: None).value == 1.0
+    assert judge.score(scaler(tmp_path / "c.onnx", 1, offset=5), 1, lambda _: None).value == 0.5
+
+
+def test_cosine_is_with_the_originals_outputs(tmp_path: Path) -> None:
+    judge = Judge(samples(), "cosine")
+    assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 1.0
+    assert judge.score(scaler(tmp_path / "b.onnx", 2), 1, lambda _: None).value == 1.0
+    assert judge.score(scaler(tmp_path / "c.onnx", -1), 1, lambda _: None).value == -1.0
+    turned = judge.score(scaler(tmp_path / "d.onnx", 1, offset=5), 1, lambda _: None).value
+    assert 0.4 < turned < 1
+
+
+def test_whole_outputs_are_remembered_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemodel_compressor.judge.REFERENCE_BYTES", 20)
+    judge = Judge(samples(), "cosine")
+    assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).samples == 2
+    assert judge.score(scaler(tmp_path / "b.onnx", 1), 1, lambda _: None).samples == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "datatype", "classes"),
+    [
+        ((1, 10), "FP32", 10),
+        ((-1, 3), "FP16", 3),
+        ((-1, -1), "FP32", 0),
+        ((1, 1), "FP32", None),
+        ((1, 10), "INT64", None),
+        ((1, 3, 8, 8), "FP32", None),
+        ((4, 10), "FP32", None),
+        ((10,), "FP32", None),
+    ],
+)
+def test_a_classifier_is_known_by_its_first_output(shape: tuple[int, ...], datatype: str, classes: int | None) -> None:
+    spec = TensorSpec(name="y", datatype=datatype, shape=shape)  # type: ignore[arg-type]
+    assert classes_of([spec]) == classes
+
+
+def test_the_interval_of_a_share_holds_it_and_narrows_with_samples() -> None:
+    few, many = wilson(3, 4), wilson(300, 400)
+    assert few[0] < 0.75 < few[1]
+    assert few[1] - few[0] > 3 * (many[1] - many[0])
+
+
+def test_a_score_says_what_it_rests_on(tmp_path: Path) -> None:
+    score = Judge(samples([0, 1, 0, 0]), "top1").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
+    assert (score.samples, score.value) == (4, 0.75)
+    assert score.low < 0.75 < score.high
+
+
+def test_squared_error_is_against_float_targets(tmp_path: Path) -> None:
+    values = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    part = Samples(Dataset({"x": values}, 2 * values), np.arange(2))
+    assert Judge(part, "mse").score(scaler(tmp_path / "a.onnx", 2), 1, lambda _: None).value == 0.0
+    wrong = Judge(part, "mse").score(scaler(tmp_path / "b.onnx", 1), 1, lambda _: None)
+    assert wrong.value == pytest.approx(float(np.mean(values**2)))
+
+
+def test_perplexity_of_a_model_that_knows_nothing_is_the_number_of_words(tmp_path: Path) -> None:
+    model = builders.model(
+        [helper.make_node("Mul", ["x", "z"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 5, 7])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 5, 7])],
+        {"z": np.zeros(1, np.float32)},
+    )
+    tokens = np.array([[0, 1, 2, 3, -1], [6, 5, 4, 3, 2]], np.int64)
+    part = Samples(Dataset({"x": np.ones((2, 5, 7), np.float32)}, tokens), np.arange(2))
+    score = Judge(part, "perplexity").score(builders.save(model, tmp_path / "m.onnx"), 1, lambda _: None)
+    assert score.value == pytest.approx(7.0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "metric"),
+    [
+        ((-1, 10), None, "agreement"),
+        ((-1, 5, 8), None, "cosine"),
+        ((-1, 10), np.zeros(3, np.int64), "top1"),
+        ((-1, 5, 8), np.zeros((3, 5), np.int64), "perplexity"),
+        ((-1, 4), np.zeros((3, 4), np.float32), "mse"),
+    ],
+)
+def test_the_metric_follows_outputs_and_labels(shape: tuple[int, ...], labels: object, metric: str) -> None:
+    spec = TensorSpec(name="y", datatype="FP32", shape=shape)
+    assert metric_for([spec], labels) == metric  # type: ignore[arg-type]

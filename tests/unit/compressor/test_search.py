@@ -1,0 +1,118 @@
+"""What Auto tries next: a model is a table of verdicts, and the search is walked through it."""
+
+import zlib
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgemodel_compressor.candidates import Method
+from edgemodel_compressor.search import FINEST_STEP, LARGEST_SHARE, Facts, Trial, Verdict, next_share, propose
+
+CONVOLUTIONS = Facts(has_dataset=True, can_train=True, prunable=True, multiplies=False)
+PRODUCTS = Facts(has_dataset=True, can_train=True, prunable=True, multiplies=True)
+MOST = 40
+
+Judge = Callable[[Method], Verdict]
+
+
+def walk(facts: Facts, judge: Judge) -> list[str]:
+    """The names of all that is tried on a model that ``judge`` knows."""
+    trials: list[Trial] = []
+    while (method := propose(facts, trials)) is not None:
+        assert method not in [trial.method for trial in trials], "nothing is tried twice"
+        trials.append(Trial(method, judge(method), footprint(method)))
+        assert len(trials) < MOST, "the search ends"
+    return [trial.method.name for trial in trials]
+
+
+def footprint(method: Method) -> int:
+    """Integers take a quarter, half precision a half; what is pruned away takes nothing."""
+    size = 1000 if method.quantization is None else 500 if method.quantization.method == "FP16" else 250
+    return round(size * (1 - (method.pruning.sparsity if method.pruning else 0)))
+
+
+def up_to(share: float) -> Judge:
+    """Everything is good, but pruning beyond ``share`` loses too much."""
+    return lambda method: "Good" if method.pruning is None or method.pruning.sparsity <= share else "Lossy"
+
+
+def test_a_convolutional_network_takes_static_integers_and_as_few_channels_as_it_bears() -> None:
+    assert walk(CONVOLUTIONS, up_to(0.8)) == [
+        "static-int8",
+        "prune-0.5+static-int8",
+        "structured-0.5+recovered+static-int8",
+        "structured-0.75+recovered+static-int8",
+        "structured-0.875+recovered+static-int8",
+        "structured-0.8125+recovered+static-int8",
+    ]
+
+
+def test_a_network_of_products_tries_integers_without_calibration_too() -> None:
+    tried = walk(PRODUCTS, up_to(0.0))
+    assert tried[:3] == ["static-int8", "dynamic-int8-fused-half", "dynamic-int8"]
+    assert any(name.startswith("structured-0.5+recovered") for name in tried)
+
+
+def test_zeros_that_hurt_are_tried_again_with_training() -> None:
+    tried = walk(CONVOLUTIONS, up_to(0.3))
+    assert "prune-0.5+static-int8" in tried
+    assert "prune-0.5+recovered+static-int8" in tried
+
+
+def test_integers_that_hurt_are_tried_with_tighter_ranges_and_then_with_floats_between() -> None:
+    def judge(method: Method) -> Verdict:
+        return "Good" if method.mixed else "Lossy"
+
+    tried = walk(CONVOLUTIONS, judge)
+    assert tried[:4] == ["static-int8", "static-int8-percentile", "static-int8-entropy", "static-int8-mixed"]
+    assert all("mixed" in name for name in tried[3:]), "what did best is what pruning goes on with"
+    assert "fp16" not in tried
+
+
+def test_where_no_integers_are_good_enough_half_precision_is_what_is_left() -> None:
+    def judge(method: Method) -> Verdict:
+        return "Lossy" if method.quantization is not None and method.quantization.method != "FP16" else "Good"
+
+    tried = walk(CONVOLUTIONS, judge)
+    assert tried[4] == "fp16"
+    assert "structured-0.5+recovered+fp16" in tried
+
+
+def test_without_samples_to_train_on_channels_are_taken_out_untrained() -> None:
+    facts = Facts(has_dataset=True, can_train=False, prunable=True, multiplies=False)
+    assert "structured-0.5+static-int8" in walk(facts, up_to(0.0))
+
+
+def test_without_a_dataset_nothing_is_tried_that_could_change_the_answers_unseen() -> None:
+    facts = Facts(has_dataset=False, can_train=False, prunable=False, multiplies=True)
+    assert walk(facts, lambda _: "Good") == ["dynamic-int8", "fp16"]
+
+
+def test_what_is_impossible_for_a_model_stops_nothing() -> None:
+    tried = walk(CONVOLUTIONS, lambda _: "Impossible")
+    assert "fp16" in tried
+    assert "structured-0.5+recovered" in tried
+
+
+@given(st.floats(0, 1))
+def test_the_interval_is_halved_until_it_is_fine(truth: float) -> None:
+    verdicts: dict[float, Verdict] = {}
+    while (share := next_share(verdicts)) not in verdicts:
+        assert 0 < share <= LARGEST_SHARE
+        verdicts[share] = "Good" if share <= truth else "Lossy"
+        assert len(verdicts) <= 8
+    best = max((share for share, verdict in verdicts.items() if verdict == "Good"), default=0.0)
+    assert truth - best <= FINEST_STEP or best >= LARGEST_SHARE - FINEST_STEP
+
+
+@pytest.mark.parametrize("facts", [CONVOLUTIONS, PRODUCTS])
+@given(seed=st.integers(0, 2**16))
+def test_the_search_ends_whatever_comes_out(facts: Facts, seed: int) -> None:
+    def judge(method: Method) -> Verdict:
+        choice = zlib.crc32(f"{seed} {method.name}".encode()) % 4
+        found: Verdict = ("Good", "Lossy", "Larger", "Impossible")[choice]
+        return found
+
+    assert walk(facts, judge)
