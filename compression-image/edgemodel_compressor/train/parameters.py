@@ -55,7 +55,7 @@ def trainable(graph: GraphProto) -> dict[str, TensorProto]:
     A tensor that serves as a running statistic, too, stays as it is.
     """
     known = {name: tensor for name, tensor in constants(graph).items() if tensor.data_type in _FLOATS}
-    origins = {name: (name,) for name in known}
+    origins: dict[str, tuple[str, ...]] = {name: (name,) for name in known}
     found: dict[str, None] = {}
     statistics: set[str] = set()
     for node in graph.node:

@@ -85,10 +85,6 @@ _LATER: tuple[tuple[Callable[[Spec], bool], str], ...] = (
         "spec.compression.dataset.uri: this version fetches oci://, https://, http:// and pvc:// only",
     ),
     (
-        lambda s: s.serving.parallelism == "Site",
-        "spec.serving.parallelism: this version splits a large batch inside a pod only; use Pod",
-    ),
-    (
         lambda s: s.scaling.metrics != "Pods",
         "spec.scaling.metrics: this version reads latency from the pods only; use Pods",
     ),

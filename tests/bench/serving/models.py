@@ -22,7 +22,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from edgemodel_compressor.graph.quantize import quantize_static
+from edgemodel_compressor.graph.quantization.apply import quantize
+from edgemodel_compressor.graph.quantization.calibration import calibrate
+from edgemodel_compressor.graph.quantization.cpu import TargetCpu
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_contract.card import MODEL_FILE
 from tests.bench.report import FOLDER
 from tests.unit.server.builders import write_folder
@@ -63,7 +66,9 @@ def resnet() -> BenchModel:
                 scratch = Path(name)
                 _export(_ResNet18(), scratch / "float.onnx")
                 feeds = [{"image": sample * np.float32(scale)} for scale in np.linspace(0.3, 1, _CALIBRATION)]
-                quantize_static(scratch / "float.onnx", scratch / "int8.onnx", scratch, feeds, lambda: None)
+                ranges = calibrate(scratch / "float.onnx", feeds, scratch)
+                recipe = QuantizationRecipe("Static")
+                quantize(scratch / "float.onnx", scratch / "int8.onnx", recipe, ranges, TargetCpu(), scratch)
                 write_folder(folder, onnx.load(scratch / "int8.onnx"), name="resnet")
     return BenchModel("resnet", folder, "image", sample)
 
