@@ -8,7 +8,7 @@ NODES_PER_SITE ?= 1
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-api test-e2e check crds format bench-control-plane clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-api test-e2e check crds format bench-control-plane bench-compression clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -67,6 +67,9 @@ format: $(STAMP) ## format and fix what can be fixed
 
 bench-control-plane: $(STAMP) ## 1,000 EdgeModels × 2 sites: time to Ready, reaction time, memory, idle writes
 	@$(BIN)/python -m tests.bench.control_plane $(ARGS)
+
+bench-compression: $(STAMP) ## Auto beside onnxruntime, NNCF and torch-pruning: size, latency, accuracy, memory, time
+	@$(BIN)/python -m tests.bench.compression $(ARGS)
 
 clean: ## remove build output and the virtual environment (the caches of the local cluster stay)
 	@rm -rf build $(VENV)
