@@ -1,12 +1,17 @@
-"""The compression program: a trained ONNX model in, a smaller one out, measured before and after.
+"""The compression program: a trained model in, a smaller one out as ONNX, measured before and after.
 
 Two faces on one engine: the Job that an EdgeModel starts (``job``), and the command line for a desk without a
 cluster (``commandline``). From the edge inwards:
 
 * ``fetch``      gets the model and the dataset: ``oci://``, ``https://``, ``http://``, ``pvc://``, a local path
+* ``archive``    unpacks what came packed, bounded
+* ``formats``    makes ONNX of torch.export programs, TorchScript and transformers folders
 * ``model``      turns untrusted bytes into a checked model, or into one sentence that says what is wrong
-* ``dataset``    reads samples and splits them into disjoint calibration and evaluation parts
+* ``modelfile``  how models lie on the disk, those above protobuf's limit too
+* ``dataset``    reads samples, from the kinds of file in ``datafiles``, and checks them against the model
+* ``split``      the disjoint parts that calibrate, recover and judge
 * ``graph``      prunes and quantizes
+* ``train``      recovers what pruning took; alone knows torch
 * ``measure``    size, latency, accuracy
 * ``choose``     pure: which candidate, or why none
 * ``engine``     the sequence of the above
@@ -18,3 +23,5 @@ import os
 
 # ONNX Runtime reads it once, when it is loaded: this line has to come before every import of it.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# Likewise for torch: threads that spin while they wait make training ten times slower where anything else runs, too.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

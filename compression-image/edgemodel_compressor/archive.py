@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Protocol
 
-from edgemodel_compressor.errors import TaskError, first_line
+from edgemodel_compressor.errors import TaskError, first_line, is_exhausted
 from edgemodel_contract.result import FailureReason
 
 MAX_MEMBERS = 100_000
@@ -77,6 +77,8 @@ def unpack(archive: Path, folder: Path, what: str, limit: int, reason: FailureRe
             else:
                 _unpack_tar(file, sink)
     except _DAMAGED as error:
+        if is_exhausted(error):
+            raise
         raise sink.refuse(
             f"is an archive that is damaged or cut short ({first_line(error, 120)}); pack it again"
         ) from (error)

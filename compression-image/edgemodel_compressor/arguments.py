@@ -10,6 +10,7 @@ from edgemodel_contract.result import EXIT_BAD_INPUT
 from edgemodel_contract.task import (
     CalibrationMethod,
     Datatype,
+    Format,
     QuantizationMethod,
     Search,
     Target,
@@ -31,14 +32,18 @@ CALIBRATIONS: dict[str, CalibrationMethod] = {
 }
 
 _DESCRIPTION = """\
-Make a trained ONNX model smaller, and show what it cost: size, latency and accuracy of the original and of every
+Make a trained model smaller, and show what it cost: size, latency and accuracy of the original and of every
 candidate that was tried, measured on this machine.
 
   edgemodel-compress model.onnx --dataset digits.npz -o out/
 
+The model is an ONNX file or folder, a torch.export program (.pt2), TorchScript, or a transformers folder with
+safetensors, also as a tar, tar.gz or zip. It becomes ONNX first, and the export is compared with the original.
+
 The dataset is an npz file with one array per model input (or x for a single input), samples first, and integer labels
-y if there are any. One part of it calibrates, the rest judges. Without labels the candidates are compared with the
-original's answers; without a dataset only dynamic quantization is tried and no accuracy is measured.
+y if there are any; or a Parquet file with such columns; or images in a folder per class, also as an archive. One part
+of it calibrates, the rest judges. Without labels the candidates are compared with the original's answers; without a
+dataset only dynamic quantization is tried and no accuracy is measured.
 """
 _EPILOG = """\
 out/ holds model.onnx, card.json, result.json, and what was tried in report.json and report.html (for people).
@@ -60,7 +65,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("model", nargs="?", help="ONNX file: a path, or a URI https:// http:// oci://")
+    parser.add_argument("model", nargs="?", help="a path, or a URI https:// http:// oci://")
     parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="folder for the result")
     parser.add_argument(
         "--from",
@@ -69,7 +74,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="YAML",
         help="take model, dataset, recipe and objectives from this EdgeModel",
     )
-    parser.add_argument("--dataset", metavar="FILE", help="npz or npy file: a path or a URI")
+    parser.add_argument("--format", choices=get_args(Format), help="what the model must be (default: its bytes tell)")
+    parser.add_argument("--dataset", metavar="FILE", help="npz, npy, Parquet or images: a path or a URI")
     parser.add_argument("--sha256", metavar="HEX", help="expected digest of the model file")
     parser.add_argument("--name", help="model name in the card (default: the file's)")
     parser.add_argument("--labels", metavar="A,B,…", help="class names, by comma, or a file with one per line")
@@ -108,7 +114,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     how.add_argument(
         "--recover-by",
         choices=("labels", "distillation"),
-        help="learn from the labels or from the original's answers (default: labels, if there are any)",
+        help="learn from the labels or from the original's answers (default: distillation)",
     )
     how.add_argument("--learning-rate", type=float, metavar="RATE", help="highest of the recovery")
     how.add_argument(

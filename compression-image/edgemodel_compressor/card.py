@@ -37,7 +37,7 @@ def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes
             recipe=task.recipe,
             method=_chosen(outcome).method,
             engine=task.engine,
-            libraries=library_versions(),
+            libraries=library_versions(outcome.model.source_format),
         ),
         comparison=Comparison(
             source_size=original.size,

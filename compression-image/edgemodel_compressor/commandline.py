@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 import tempfile
 import time
@@ -45,6 +46,7 @@ from edgemodel_contract.task import (
 )
 
 _ENGINE = f"edgemodel {version('edgemodel')}"
+_SUFFIXES = re.compile(r"\.(onnx|pt2|pt|tar|tar\.gz|tgz|zip)$")
 
 
 def run_commandline(options: argparse.Namespace, settings: Settings) -> int:
@@ -76,8 +78,8 @@ def make_task(options: argparse.Namespace) -> Task:
         return read_manifest(options.manifest, _ENGINE)
     recipe = _recipe(options)
     return Task(
-        name=options.name or Path(options.model).name.removesuffix(".onnx") or "model",
-        model=Source(uri=options.model, sha256=options.sha256),
+        name=options.name or _SUFFIXES.sub("", Path(options.model).name) or "model",
+        model=Source(uri=options.model, sha256=options.sha256, format=options.format),
         dataset=Source(uri=options.dataset) if options.dataset else None,
         inputs=tuple(options.input),
         recipe=recipe,

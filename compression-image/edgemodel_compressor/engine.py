@@ -11,12 +11,12 @@ import numpy as np
 
 from edgemodel_compressor.candidates import ORIGINAL, Method, check_recipe, named_method
 from edgemodel_compressor.choose import Choice, allowed_drop, choose
-from edgemodel_compressor.dataset import Dataset, check_label_range
+from edgemodel_compressor.dataset import Dataset, check_labels
 from edgemodel_compressor.errors import NotApplicableError, TaskError
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
 from edgemodel_compressor.graph.weights import share_multiplied, sparsity
-from edgemodel_compressor.judge import Judge, Samples, classes_of, metric_for
+from edgemodel_compressor.judge import Judge, Samples, metric_for
 from edgemodel_compressor.layer import compressed_size
 from edgemodel_compressor.measure import arbitrary_feed, cpu_name, latency_round
 from edgemodel_compressor.memory import peak_memory, save_feed
@@ -131,15 +131,17 @@ class _Bench:
         parts, calibration, training, judge = None, None, None, None
         feed = arbitrary_feed(job.model.inputs)
         if job.dataset is not None:
-            labels = job.dataset.labels
-            if labels is not None and labels.dtype.kind != "f" and labels.ndim == 1:
-                classes = classes_of(job.model.outputs)
-                if classes != 0:
-                    check_label_range(job.dataset, classes)
-            parts = split(len(job.dataset), labels, job.settings.calibration_samples, recovery=_sets_aside(job))
+            check_labels(job.dataset, job.model.outputs)
+            parts = split(
+                len(job.dataset),
+                job.dataset.classes,
+                job.settings.calibration_samples,
+                recovery=_sets_aside(job),
+                held_out=job.dataset.held_out,
+            )
             calibration, training = Samples(job.dataset, parts.calibration), Samples(job.dataset, parts.recovery)
             samples = Samples(job.dataset, parts.evaluation)
-            judge = Judge(samples, metric_for(job.model.outputs, labels))
+            judge = Judge(samples, metric_for(job.model.outputs, job.dataset.labels))
             feed = next(samples.feeds())
         shop = Workshop(job.model, job.folder, target_cpu(job.recipe.target or "any"), calibration, training)
         return cls(job, shop, parts, judge, feed)

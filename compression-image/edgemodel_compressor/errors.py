@@ -1,5 +1,7 @@
 """How work ends when it cannot succeed: one reason of the contract and one sentence."""
 
+import errno
+
 from edgemodel_contract.result import Candidate, FailureReason, Measurement
 
 
@@ -28,6 +30,12 @@ class TaskError(Exception):
 
 class NotApplicableError(Exception):
     """A compression method cannot be applied to this model; the message says why, to be used inside a sentence."""
+
+
+def is_exhausted(error: BaseException) -> bool:
+    """Whether memory, disk or quota ran out: that says nothing of the file that was being read or written."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
+    return full or isinstance(error, MemoryError)
 
 
 def first_line(error: BaseException, limit: int = 300) -> str:

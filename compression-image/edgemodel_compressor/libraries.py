@@ -1,16 +1,20 @@
 """The libraries that shape a model: a new version of one of them may make another."""
 
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
+from importlib.metadata import version
 
-_SHAPING = ("numpy", "onnx", "onnxruntime", "torch", "transformers")
+from edgemodel_contract.task import Format
+
+_ENGINE = ("numpy", "onnx", "onnxruntime", "torch")
+_EXPORTERS: Mapping[Format, tuple[str, ...]] = {
+    "onnx": (),
+    "exported-program": ("onnxscript",),
+    "torchscript": (),
+    "transformers": ("onnxscript", "transformers"),
+}
+"""What had a hand in the model before it was ONNX."""
 
 
-def library_versions() -> dict[str, str]:
-    """Name to version of those that are installed."""
-    found = {}
-    for name in _SHAPING:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+def library_versions(source_format: Format) -> dict[str, str]:
+    """Name to version."""
+    return {name: version(name) for name in (*_ENGINE, *_EXPORTERS[source_format])}

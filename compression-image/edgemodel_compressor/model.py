@@ -1,11 +1,12 @@
 """From untrusted bytes to a checked model: every way in which a file is not one gets its own sentence."""
 
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, NodeProto, TensorProto
 
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.external import check_external_data, has_external_data
@@ -70,6 +71,7 @@ def load_model(
     outputs = [read_spec(value, "output") for value in proto.graph.output]
     if not inputs:
         raise TaskError("InvalidModel", "The model has no input; export it with its inputs.")
+    _refuse_broken_wiring(proto)
     try:
         # By path where weights lie in a second file: a model in memory has no folder to look for it in.
         onnx.checker.check_model(str(path) if has_external_data(proto) else proto)
@@ -156,6 +158,35 @@ def _refuse_newer_opset(proto: ModelProto) -> None:
                 f"The model uses opset {opset.version}, and this engine knows up to {newest}; export it with an older "
                 "opset.",
             )
+
+
+def _refuse_broken_wiring(proto: ModelProto) -> None:
+    """What the checker says of these is about the order of nodes, and not about what is wrong."""
+    graph = proto.graph
+    producers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    known = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    known |= {sparse.values.name for sparse in graph.sparse_initializer}
+    order: TopologicalSorter[int] = TopologicalSorter()
+    for index, node in enumerate(graph.node):
+        order.add(index, *(producers[name] for name in node.input if name in producers))
+        missing = next((name for name in node.input if name and name not in producers and name not in known), None)
+        if missing:
+            raise TaskError(
+                "InvalidModel",
+                f"The node {_label(node)} reads {missing!r}, which nothing in the model defines; a weight is missing: "
+                "export the model again.",
+            )
+    try:
+        order.prepare()
+    except CycleError as error:
+        nodes = ", ".join(_label(graph.node[index]) for index in sorted(set(error.args[1]))[:5])
+        raise TaskError(
+            "InvalidModel", f"The nodes {nodes} wait for one another in a cycle; export the model again."
+        ) from error
+
+
+def _label(node: NodeProto) -> str:
+    return f"{node.name or node.op_type!r} ({node.op_type})"
 
 
 def _refuse_nan(proto: ModelProto, folder: Path) -> None:

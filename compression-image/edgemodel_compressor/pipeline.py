@@ -4,11 +4,11 @@ from pathlib import Path
 
 from edgemodel_compressor.candidates import check_recipe
 from edgemodel_compressor.choose import Choice
-from edgemodel_compressor.dataset import read_dataset
+from edgemodel_compressor.dataset import open_dataset, read_dataset, show_arrays
 from edgemodel_compressor.engine import Job, Outcome, compress
-from edgemodel_compressor.errors import TaskError
+from edgemodel_compressor.errors import TaskError, is_exhausted
 from edgemodel_compressor.fetch.fetcher import Fetcher
-from edgemodel_compressor.model import load_model
+from edgemodel_compressor.formats.source import load_source
 from edgemodel_compressor.progress import Span
 from edgemodel_contract.result import Candidate
 from edgemodel_contract.task import Task
@@ -32,16 +32,41 @@ def run(task: Task, fetcher: Fetcher, folder: Path, span: Span) -> Outcome:
         TaskError: any reason but ObjectivesNotMet, which is ``require_chosen``'s.
     """
     check_task(task)
+    try:
+        return _run(task, fetcher, folder, span)
+    except (MemoryError, OSError) as error:
+        if not is_exhausted(error):
+            raise
+        place = "memory" if isinstance(error, MemoryError) else "disk space"
+        raise TaskError(
+            "SourceTooLarge",
+            f"There is not enough {place} for this model and dataset; give the Job more of it, or a smaller model.",
+        ) from error
+
+
+def _run(task: Task, fetcher: Fetcher, folder: Path, span: Span) -> Outcome:
     fetching, loading, working = span.split(2, 1, 17)
     parts = fetching.split(2, 1)
+    limit = fetcher.settings.max_download
     fetched = fetcher.fetch(task.model, "model", folder / "source", parts[0])
-    data = fetcher.fetch(task.dataset, "dataset", folder / "dataset", parts[1]) if task.dataset else None
+    data = None
+    if task.dataset:
+        data = open_dataset(fetcher.fetch(task.dataset, "dataset", folder / "dataset", parts[1]).path, limit, folder)
     loading.report("Loading", "checking the model")
-    model = load_model(fetched.path, fetched.sha256, task.inputs, task.serving.threads)
+    model = load_source(
+        fetched.path,
+        fetched.sha256,
+        task.model.format,
+        task.inputs,
+        lambda: show_arrays(data) if data else (),
+        task.serving.threads,
+        folder,
+        limit,
+    )
     dataset = None
     if data:
         loading.report("Loading", "checking the dataset", 0.5)
-        dataset = read_dataset(data.path, model.inputs, fetcher.settings.max_download)
+        dataset = read_dataset(data, model.inputs, limit, task.serving.preprocessing)
     job = Job(model, dataset, task.recipe, task.serving.threads, folder, fetcher.settings)
     return compress(job, working)
 

@@ -28,7 +28,7 @@ FINEST_STEP = 0.0625
 
 STATIC = QuantizationRecipe("Static")
 DYNAMIC = QuantizationRecipe("Dynamic")
-FUSED = QuantizationRecipe("Dynamic", fused=True)
+FUSED = QuantizationRecipe("Dynamic", fused=True, float_storage="fp16")
 HALF = QuantizationRecipe("FP16")
 FALLBACKS = (
     Method(quantization=QuantizationRecipe("Static", calibration="Percentile")),

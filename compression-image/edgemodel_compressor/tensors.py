@@ -34,6 +34,11 @@ def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
     return _DTYPES[spec.datatype]
 
 
+def datatype_of(dtype: np.dtype[Any]) -> Datatype | None:
+    """The datatype of a numpy dtype; None for what is not numbers."""
+    return next((datatype for datatype, known in _DTYPES.items() if known == dtype), None)
+
+
 def read_spec(value: onnx.ValueInfoProto, kind: str) -> TensorSpec:
     """Name, datatype and shape of a graph input or output; ``-1`` where the file leaves a dimension open.
 

@@ -1,6 +1,5 @@
 """Builds model files: a method in, a file out. What two methods have in common is built once."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +19,16 @@ from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.mixed import mixed_precision
 from edgemodel_compressor.graph.quantization.sensitivity import Sensitivity, sensitivity
 from edgemodel_compressor.graph.quantization.tidy import tidy
-from edgemodel_compressor.graph.structure import Analysis, analyse, magnitude, remove, select, taylor
+from edgemodel_compressor.graph.structure import (
+    Analysis,
+    Scores,
+    analyse,
+    channels_left,
+    magnitude,
+    remove,
+    select,
+    taylor,
+)
 from edgemodel_compressor.graph.weights import float_weights
 from edgemodel_compressor.judge import Samples
 from edgemodel_compressor.model import Model
@@ -36,6 +44,7 @@ PATIENCE = 4
 """Epochs without a better validation loss after which recovery stops."""
 
 Masks = dict[str, NDArray[np.bool_]]
+Channels = dict[str, NDArray[np.int64]]
 
 
 @dataclass
@@ -113,52 +122,56 @@ class Workshop:
         return True
 
     @cached_property
-    def _importance(self) -> dict[str, NDArray[np.floating]]:
+    def _importance(self) -> Scores:
         proto = self.model.proto()
         if not self.can_train or self.training is None:
-            return dict(magnitude(proto, self.analysis))
+            return magnitude(proto, self.analysis)
         from edgemodel_compressor.train.gradients import gradients
+        from edgemodel_compressor.train.threads import use_all_cores
 
         use_all_cores()
         slopes = gradients(proto, self.training.inputs(), self.training.labels(), None, GRADIENT_SAMPLES, squared=True)
-        return dict(taylor(proto, self.analysis, {name: np.sqrt(slope) for name, slope in slopes.items()}))
+        return taylor(proto, self.analysis, {name: np.sqrt(slope) for name, slope in slopes.items()})
 
     def _float_model(self, method: Method, span: Span) -> Path:
         if method.pruning is None:
             return self.model.path
         if method not in self._floats:
             span.report("Compressing", f"building {method.name}")
-            proto, masks = self._pruned(method.pruning)
+            proto, masks, channels = self._pruned(method.pruning)
             if method.recovery is not None:
-                proto = self._recovered(proto, masks, method, method.recovery, span)
+                proto = self._recovered(proto, masks, channels, method, span)
             tidy(proto)
             target = self.folder / f"{method.name}.onnx"
             write_model(proto, target, self.model.path.parent)
             self._floats[method] = target
         return self._floats[method]
 
-    def _pruned(self, pruning: Pruning) -> tuple[onnx.ModelProto, Masks]:
+    def _pruned(self, pruning: Pruning) -> tuple[onnx.ModelProto, Masks, Channels]:
+        """The smaller model; or the same with zeros, and where they are."""
         proto = self.model.proto()
         if pruning.method == "Structured":
             if not self.analysis.groups:
                 raise NotApplicableError("it has no channels, heads or neurons that can be taken out on their own")
             selection = select(self.analysis, self._importance, pruning.sparsity, scope=pruning.scope)
-            return remove(proto, selection), {}
+            return remove(proto, selection), {}, channels_left(selection)
         prune(proto, pruning)
         weights = float_weights(proto.graph)
-        return proto, {name: numpy_helper.to_array(tensor) != 0 for name, tensor in weights.items()}
+        return proto, {name: numpy_helper.to_array(tensor) != 0 for name, tensor in weights.items()}, {}
 
     def _recovered(
-        self, proto: onnx.ModelProto, masks: Masks, method: Method, recovery: Recovery, span: Span
+        self, proto: onnx.ModelProto, masks: Masks, channels: Channels, method: Method, span: Span
     ) -> onnx.ModelProto:
+        recovery = method.recovery or Recovery()
         if self.training is None or not len(self.training):
             raise NotApplicableError("there are too few samples to set some aside for training")
         from edgemodel_compressor.train.plan import TrainingPlan
         from edgemodel_compressor.train.recover import recover
+        from edgemodel_compressor.train.threads import use_all_cores
 
         use_all_cores()
         plan = TrainingPlan(
-            method=recovery.method,
+            method=recovery.method or "Distillation",
             epochs=recovery.epochs,
             learning_rate=recovery.learning_rate,
             patience=PATIENCE,
@@ -172,6 +185,7 @@ class Workshop:
                 plan=plan,
                 progress=lambda share, text: span.report("Compressing", f"training {method.name}: {text}", share),
                 masks=masks,
+                channels=channels,
             )
         except ValueError as error:
             raise NotApplicableError(str(error)) from error
@@ -198,10 +212,3 @@ class Workshop:
 
     def _example(self) -> Feed | None:
         return next(self.calibration.feeds(), None) if self.calibration is not None else None
-
-
-def use_all_cores() -> None:
-    """Train with every CPU that this process may use. The number is part of what makes a training repeatable."""
-    import torch
-
-    torch.set_num_threads(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

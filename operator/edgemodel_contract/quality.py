@@ -10,6 +10,9 @@ squared error against the targets."""
 ERRORS: frozenset[str] = frozenset({"perplexity", "mse"})
 """Metrics of which less is better."""
 
+SHARES: frozenset[str] = frozenset({"top1", "agreement"})
+"""Metrics that are shares of samples."""
+
 MEANING: dict[str, str] = {
     "top1": "share of correct labels",
     "agreement": "share of answers equal to the original's",

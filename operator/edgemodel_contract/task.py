@@ -68,7 +68,8 @@ Target = Literal["host", "avx2", "avx512-vnni", "arm64"]
 
 class Pruning(Struct, frozen=True, kw_only=True):
     """``Magnitude``, W_pruned = W × M (Han et al., 2015): ``sparsity`` of the weights become zero. ``Structured``
-    (Li et al., 2017): whole channels, heads and neurons that hold this share of the weights are taken out.
+    (Li et al., 2017): this share of the channels, heads and neurons, weighted by their weights, is taken out; half of
+    them leaves about a quarter of the weights of a matrix, which loses rows and columns.
     """
 
     sparsity: float
@@ -89,7 +90,7 @@ class Quantization(Struct, frozen=True, kw_only=True):
 class Recovery(Struct, frozen=True, kw_only=True):
     """Short training after pruning, on a part of the dataset that nothing is measured on.
 
-    Without a ``method`` it learns from the labels, where there are any, else from the original's answers.
+    Without a ``method`` it learns from the original's answers, which say more than a label (Hinton et al., 2015).
     """
 
     method: RecoveryMethod | None = None

@@ -7,6 +7,7 @@ from typing import TypeVar
 from msgspec import UNSET, UnsetType
 
 from edgemodel_contract.progress import Progress
+from edgemodel_contract.quality import SHARES, format_quality
 from edgemodel_contract.quantity import format_duration, format_megabytes, format_number, parse_duration
 from edgemodel_contract.result import Candidate, Measurement, Success
 from edgemodel_operator.api import (
@@ -80,7 +81,9 @@ def _progress(model: EdgeModel, task: str, progress: Progress) -> ProgressStatus
         # Every line of the log would be a write; a tenth of the way, or another step, is news.
         if old.step == progress.step and abs(old.percent - percent) < 10:
             return old
-    return ProgressStatus(step=progress.step, message=progress.message, percent=percent)
+    return ProgressStatus(
+        step=progress.step, message=progress.message, percent=percent, remaining=_duration(progress.remaining)
+    )
 
 
 def _measurement(measured: Measurement) -> MeasurementStatus:
@@ -90,7 +93,8 @@ def _measurement(measured: Measurement) -> MeasurementStatus:
         latency_p50=_duration(measured.latency_p50),
         latency_p95=_duration(measured.latency_p95),
         threads=measured.threads,
-        accuracy=_percent(measured.accuracy),
+        accuracy=UNSET if measured.accuracy is None else format_quality(measured.metric, measured.accuracy),
+        interval=_interval(measured),
         metric=_or_unset(measured.metric),
         samples=measured.samples or UNSET,
         sparsity=_percent(measured.sparsity),
@@ -112,12 +116,25 @@ def _summary(result: Success) -> CompressionSummary:
         latency = f"{format_duration(before.latency_p95)}→{format_duration(after.latency_p95)}"
     accuracy: str | UnsetType = UNSET
     if before.accuracy is not None and after.accuracy is not None:
-        accuracy = f"{100 * before.accuracy:.1f}→{100 * after.accuracy:.1f}%"
+        accuracy = _change(after.metric, before.accuracy, after.accuracy)
     return CompressionSummary(
         size=f"{format_megabytes(before.size)}→{format_megabytes(after.size)} MB",
         latency=latency,
         accuracy=accuracy,
     )
+
+
+def _change(metric: str | None, before: float, after: float) -> str:
+    if metric in SHARES:
+        return f"{100 * before:.1f}→{100 * after:.1f}%"
+    return f"{format_quality(metric, before)}→{format_quality(metric, after)}"
+
+
+def _interval(measured: Measurement) -> str | UnsetType:
+    if measured.accuracy_low is None or measured.accuracy_high is None:
+        return UNSET
+    low, high = (format_quality(measured.metric, bound) for bound in (measured.accuracy_low, measured.accuracy_high))
+    return f"{low} to {high}"
 
 
 def describe_result(status: CompressionStatus) -> str:

@@ -31,26 +31,42 @@ def opsets(name: str, exporter: Exporter) -> tuple[int, ...]:
     return (14, *_OPSETS[exporter][1:]) if name in _FUSED_ATTENTION else _OPSETS[exporter]
 
 
-def export(name: str, exporter: Exporter, opset: int) -> onnx.ModelProto:
-    """The architecture ``name`` at a fixed batch of two, its output named ``y``. A fresh copy on every call."""
-    return onnx.load_model_from_string(_export(name, exporter, opset))
+def export(name: str, exporter: Exporter, opset: int, *, open_batch: bool = False) -> onnx.ModelProto:
+    """The architecture ``name`` with its output named ``y``. A fresh copy on every call.
+
+    Its batch is two, or, with ``open_batch``, any: then graphs compute their shapes while they run.
+    """
+    return onnx.load_model_from_string(_export(name, exporter, opset, open_batch))
 
 
 @cache
-def _export(name: str, exporter: Exporter, opset: int) -> bytes:
+def _export(name: str, exporter: Exporter, opset: int, open_batch: bool) -> bytes:
     feed = example(name)
     net, arguments = module(name), tuple(torch.from_numpy(array) for array in feed.values())
     names, outputs = list(feed), ["y"]
     with _quiet(), torch.no_grad():
         if exporter == "torchscript":
             file = io.BytesIO()
-            # Annotated for paths alone, documented for files too.
             torch.onnx.export(
-                net, arguments, file, input_names=names, output_names=outputs, opset_version=opset, dynamo=False  # type: ignore[arg-type]
-            )  # fmt: skip
+                net,
+                arguments,
+                file,  # type: ignore[arg-type] # annotated for paths alone, documented for files too
+                input_names=names,
+                output_names=outputs,
+                opset_version=opset,
+                dynamo=False,
+                dynamic_axes={key: {0: "batch"} for key in (*names, *outputs)} if open_batch else None,
+            )
             return file.getvalue()
         program = torch.onnx.export(
-            net, arguments, input_names=names, output_names=outputs, opset_version=opset, dynamo=True, verbose=False
+            net,
+            arguments,
+            input_names=names,
+            output_names=outputs,
+            opset_version=opset,
+            dynamo=True,
+            dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in names) if open_batch else None,
+            verbose=False,
         )
         assert program is not None
         serialized: bytes = program.model_proto.SerializeToString()

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from edgemodel_compressor.errors import TaskError, first_line
+from edgemodel_compressor.errors import TaskError, first_line, is_exhausted
 from edgemodel_compressor.fetch.limits import Limits, save
 
 _CHUNK = 1 << 20
@@ -48,6 +48,8 @@ def copy_file(source: Path, target: Path, limits: Limits, advance: Callable[[int
         with target.open("wb") as file:
             save(_chunks(source), file, limits, lambda size: advance(size, total))
     except OSError as error:
+        if is_exhausted(error):
+            raise
         raise TaskError("SourceUnavailable", f"{limits.what} cannot be read: {first_line(error)}.") from error
 
 

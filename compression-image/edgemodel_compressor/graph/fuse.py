@@ -10,12 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.transformers import optimizer
-from onnxruntime.transformers.fusion_options import FusionOptions
+from onnx import numpy_helper
+from onnxruntime.transformers.onnx_model_bert import BertOnnxModel
 
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.quantization.files import scratch
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
+from edgemodel_compressor.graph.quantization.tidy import drop_unused
 from edgemodel_compressor.modelfile import is_large, read_model, write_model
 from edgemodel_compressor.runtime import Array, Feed, Session
 
@@ -40,11 +41,16 @@ def fuse(prepared: Path, folder: Path, example: Feed | None = None) -> Path:
         if is_large(model):
             raise NotApplicableError("it is too large to be fused")
         marks = list(model.metadata_props)
-        options = FusionOptions("bert")
-        # The rest is slower on CPUs, or done by the runtime itself, or (embeddings) wants tokens as int32.
-        options.enable_embed_layer_norm = options.enable_bias_gelu = False
-        options.enable_skip_layer_norm = options.enable_bias_skip_layer_norm = False
-        fused = optimizer.optimize_by_fusion(model, "bert", optimization_options=options).model
+        transformer = BertOnnxModel(model, *_heads(model))
+        # Not its whole optimization: the rest is slower on CPUs or done by the runtime itself, and wants a computer
+        # algebra system to infer shapes.
+        transformer.fuse_layer_norm()
+        transformer.fuse_gelu()
+        transformer.fuse_reshape()
+        transformer.fuse_attention()
+        transformer.topological_sort()
+        fused = transformer.model
+        drop_unused(fused)
         if not any(node.op_type in FUSED for node in fused.graph.node):
             raise NotApplicableError("it has no attention that could be fused")
         del fused.metadata_props[:]
@@ -52,6 +58,26 @@ def fuse(prepared: Path, folder: Path, example: Feed | None = None) -> Path:
         write_model(fused, target)
         _require_equal(prepared, target, example or _made_up(fused))
     return target
+
+
+def _heads(model: onnx.ModelProto) -> tuple[int, int]:
+    """The number of attention heads and the width of all together, as the first projection is split; (0, 0) if none is.
+
+    The tool finds them by itself only where the split has a constant shape, and not one computed from the batch's.
+    """
+    known = {tensor.name: tensor for tensor in model.graph.initializer}
+    producers = {name: node for node in model.graph.node for name in node.output}
+    for node in model.graph.node:
+        shape = producers.get(node.input[1]) if node.op_type == "Reshape" else None
+        biased = producers.get(node.input[0]) if shape is not None else None
+        if shape is None or biased is None or shape.op_type != "Concat" or len(shape.input) != 4:
+            continue
+        products = [producers[name] for name in biased.input if name in producers]
+        weights = [known[name] for product in products for name in product.input if name in known]
+        if biased.op_type == "Add" and weights and shape.input[2] in known:
+            heads = int(numpy_helper.to_array(known[shape.input[2]]).item())
+            return heads, weights[0].dims[-1]
+    return 0, 0
 
 
 def keep_norms_apart(model: onnx.ModelProto) -> None:
@@ -70,7 +96,7 @@ def _require_equal(before: Path, after: Path, feed: Feed) -> None:
 
 
 def _made_up(model: onnx.ModelProto) -> Feed:
-    """Noise for floats and ones for integers, which as tokens are known and as a mask hide nothing."""
+    """Noise for floats; integers are one, then zero: tokens that are known, and a mask that hides the second half."""
     random = np.random.default_rng(0)
     constants = {tensor.name for tensor in model.graph.initializer}
     feed: dict[str, Array] = {}
@@ -80,5 +106,9 @@ def _made_up(model: onnx.ModelProto) -> Feed:
         kind = value.type.tensor_type
         shape = [dim.dim_value or (_BATCH if axis == 0 else _LENGTH) for axis, dim in enumerate(kind.shape.dim)]
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
-        feed[value.name] = random.normal(size=shape).astype(dtype) if dtype.kind == "f" else np.ones(shape, dtype)
+        if dtype.kind == "f":
+            feed[value.name] = random.normal(size=shape).astype(dtype)
+        else:
+            visible = np.indices(shape)[-1] < (shape[-1] + 1) // 2 if shape else np.ones(())
+            feed[value.name] = visible.astype(dtype)
     return feed

@@ -17,7 +17,7 @@ _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
 }
 _INTEGER_WEIGHTS: Mapping[str, tuple[int, int]] = {"ConvInteger": (1, 3), "MatMulInteger": (1, 3)}
 """Operator to the positions of its weight and of that weight's zero point."""
-_FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
+FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 
 
 def constants(graph: GraphProto) -> dict[str, TensorProto]:
@@ -36,7 +36,7 @@ def float_weights(graph: GraphProto) -> dict[str, TensorProto]:
         name: known[name]
         for node in graph.node
         for name in _weight_names(node)
-        if name in known and known[name].data_type in _FLOATS and len(known[name].dims) >= 2
+        if name in known and known[name].data_type in FLOATS and len(known[name].dims) >= 2
     }
 
 

@@ -89,7 +89,7 @@ def make_report(task: Task, outcome: Outcome, *, clocked: bool) -> Report:
         recipe=task.recipe,
         objectives=task.recipe.objectives,
         engine=task.engine,
-        libraries=library_versions(),
+        libraries=library_versions(outcome.model.source_format),
         parts=_parts(outcome),
         layers=_layers(outcome),
         notes=outcome.notes,

@@ -8,6 +8,7 @@ Only this package imports torch, and importing the package itself does not: ask 
 * ``batches``     many samples at once, also where the graph was exported for one
 * ``objective``   the losses: labels, float targets, the original's outputs
 * ``holdout``     the part that says when to stop
+* ``correct``     the original's channel statistics, before any gradient
 * ``recover``     the training loop
 * ``gradients``   mean gradients by weight
 """

@@ -7,6 +7,7 @@ of a batch is then the same, only slower. Which way is right is not guessed but 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from edgemodel_compressor.errors import NotApplicableError, first_line
 from edgemodel_compressor.train.module import GraphModule
 
 Arrays = Mapping[str, NDArray[Any]]
 Forward = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]
 """Inputs with samples first, in the module's order, to outputs with samples first."""
 
+
+@dataclass(frozen=True)
+class Batched:
+    """A way to run a module on many samples. ``together`` tells that every operator sees all of them."""
+
+    forward: Forward
+    together: bool
+
+    def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """As ``Forward``."""
+        return self.forward(inputs)
+
+
+_FAILURES = (RuntimeError, IndexError, ValueError, TypeError)
+"""What torch raises where shapes or types do not fit."""
 _PROBE = 3
 _TOLERANCE = 1e-3
 """Of the largest value. A wrong way is wrong by far more; a right one differs by the order of its sums."""
@@ -40,23 +57,29 @@ def as_tensors(module: GraphModule, arrays: Arrays) -> list[Tensor]:
     return [torch.from_numpy(np.array(arrays[name])) for name in module.inputs]
 
 
-def batched(module: GraphModule, samples: Sequence[Tensor]) -> Forward:
+def batched(module: GraphModule, samples: Sequence[Tensor]) -> Batched:
     """The fastest way to run ``module`` on many samples that gives what it gives for each alone.
 
     ``samples`` are for trying; the first few are used.
+
+    Raises:
+        NotApplicableError: torch cannot run it on them at all.
     """
     probe = [tensor[:_PROBE] for tensor in samples]
     with torch.no_grad():
-        expected = _one_by_one(module)(probe)
-        for forward in (_together(module), _mapped(module)):
+        try:
+            expected = _one_by_one(module)(probe)
+        except _FAILURES as error:
+            raise NotApplicableError(f"torch cannot run it on its samples: {first_line(error)}") from error
+        for way in (Batched(_together(module), True), Batched(_mapped(module), False)):
             try:
-                outputs = forward(probe)
-            except (RuntimeError, IndexError, ValueError, TypeError):
+                outputs = way(probe)
+            except _FAILURES:
                 # A reshape to a batch of one, or an operator that reads values of a sample: the next way, then.
                 continue
             if all(map(_agree, outputs, expected)):
-                return forward
-    return _one_by_one(module)
+                return way
+    return Batched(_one_by_one(module), False)
 
 
 def _together(module: GraphModule) -> Forward:

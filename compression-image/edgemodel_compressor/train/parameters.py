@@ -1,5 +1,6 @@
 """Which constants of a graph are trained: what its operators multiply with and add, not what they are set up with."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -66,6 +67,19 @@ def trainable(graph: GraphProto) -> dict[str, TensorProto]:
             passed = tuple(origin for name in _data(node) for origin in origins[name])
             origins |= dict.fromkeys(node.output, passed)
     return {name: known[name] for name in found if name not in statistics}
+
+
+def running_statistics(graph: GraphProto) -> dict[str, TensorProto]:
+    """Means and variances of batch norms by name. References, not copies.
+
+    None at all, where one of them is calculated, or serves in a second place: they cannot be estimated anew.
+    """
+    known = constants(graph)
+    uses = Counter(name for node in graph.node for name in node.input)
+    names = [node.input[at] for node in graph.node for at in _STATISTICS.get(node.op_type, ())]
+    if not all(name in known and known[name].data_type in _FLOATS and uses[name] == 1 for name in names):
+        return {}
+    return {name: known[name] for name in names}
 
 
 def _data(node: NodeProto) -> list[str]:

@@ -32,6 +32,13 @@ class TrainingPlan:
     weight_decay: float = 0.0
     """Decoupled in Adam (Loshchilov and Hutter, 2019); of tensors with two axes or more, not of biases and norms."""
     warm_up: float = 0.1
+    statistics: Literal["Batch", "Frozen"] = "Batch"
+    """Of batch norms: those of a pruned network are no longer right. Batch: training goes by the statistics of each
+    batch, and the running ones are estimated anew before every judgement (Wu and Johnson, 2021). Frozen: as they are;
+    so, too, with fewer training samples than a batch has, and where a graph takes one sample at a time."""
+    correction: bool = True
+    """Whether channels first get the original's mean and deviation back, where the original is given as a teacher and
+    the validation loss is lower for it."""
     gradient_norm: float = 1.0
     """Longer gradients are scaled down to this norm."""
     validation_share: float = 0.15
@@ -77,5 +84,7 @@ class Recovered:
     training_loss: Sequence[float]
     """The mean per epoch, while it was trained."""
     validation_loss: Sequence[float]
-    """Before the training, and after each epoch."""
+    """Before the training and any correction, and after each epoch."""
+    corrected: bool
+    """Whether the training started from corrected channels."""
     stopped_because: StopReason

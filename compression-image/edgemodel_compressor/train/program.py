@@ -7,9 +7,10 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto
 from torch import Tensor
 
+from edgemodel_compressor.errors import first_line
 from edgemodel_compressor.graph.weights import constants
 from edgemodel_compressor.train.dtypes import to_torch
-from edgemodel_compressor.train.node import Node, Run, read_node
+from edgemodel_compressor.train.node import Build, Node, Run, read_node
 from edgemodel_compressor.train.operators import OPERATORS
 
 _MISSING = 0
@@ -54,28 +55,38 @@ class Program:
 
 
 def compile_graph(
-    proto: ModelProto, inputs: Sequence[str], outputs: Sequence[str], weights: Mapping[str, Tensor]
+    proto: ModelProto,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    weights: Mapping[str, Tensor],
+    operators: Mapping[str, Build] = OPERATORS,
 ) -> Program:
     """The part of ``proto`` that leads from ``inputs`` to ``outputs``, with ``weights`` by their names.
 
-    Nodes that depend on constants alone are run here, once.
+    Weights are tensors that may change. Nodes that depend on other constants alone are run here, once.
 
     Raises:
         NotApplicableError: an operator, or a form of one, is not supported; the message names the node.
     """
     opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), 1)
-    needed = [read_node(node, opset) for node in _needed(proto.graph.node, outputs)]
-    fixed = _constants(proto.graph, {*outputs, *(name for node in needed for name in node.inputs)} - set(weights))
-    nodes: list[tuple[Node, Run]] = []
-    for node in needed:
+    nodes = [read_node(node, opset) for node in _needed(proto.graph.node, outputs)]
+    fixed = _constants(proto.graph, {*outputs, *(name for node in nodes for name in node.inputs)} - set(weights))
+    moving: list[tuple[Node, Run]] = []
+    for node in nodes:
         if all(name in fixed or name in weights for name in node.outputs):
             continue
-        run = _runnable(node)
+        run = _runnable(node, operators)
         if all(not name or name in fixed for name in node.inputs):
             fixed |= _evaluate(node, run, fixed)
         else:
-            nodes.append((node, run))
-    known = {**fixed, **weights}
+            moving.append((node, run))
+    return _assemble(moving, inputs, outputs, {**fixed, **weights})
+
+
+def _assemble(
+    nodes: Sequence[tuple[Node, Run]], inputs: Sequence[str], outputs: Sequence[str], known: Mapping[str, Tensor]
+) -> Program:
+    """Names become slots; a tensor that is neither known nor an output is let go after its last use."""
     slots = {"": _MISSING}
     values: list[Tensor | None] = [None]
 
@@ -85,18 +96,16 @@ def compile_graph(
             values.append(known.get(name))
         return slots[name]
 
-    entries = tuple(slot(name) for name in inputs)
     last = {name: index for index, (node, _) in enumerate(nodes) for name in (*node.outputs, *node.inputs)}
-    kept = {*outputs, *known, *inputs, ""}
     dying: dict[int, list[str]] = {}
-    for name, index in last.items():
-        if name not in kept:
-            dying.setdefault(index, []).append(name)
+    for name in last.keys() - {*outputs, *known, ""}:
+        dying.setdefault(last[name], []).append(name)
+    entries = tuple(slot(name) for name in inputs)
     steps = tuple(
         Step(
             run,
             tuple(slot(name) for name in node.inputs),
-            # What nobody reads still has a place to go to; slot 0 stays None.
+            # An output without a name still needs a place to go to; slot 0 stays None.
             tuple(slot(name or f"{node.name} unused") for name in node.outputs),
             tuple(slot(name) for name in dying.get(index, ())),
         )
@@ -112,7 +121,7 @@ def _needed(nodes: Sequence[NodeProto], outputs: Iterable[str]) -> list[NodeProt
     for node in reversed(nodes):
         if not wanted.isdisjoint(node.output):
             found.append(node)
-            wanted.update(node.input)
+            wanted.update(name for name in node.input if name)
     return found[::-1]
 
 
@@ -120,8 +129,8 @@ def _constants(graph: GraphProto, names: Set[str]) -> dict[str, Tensor]:
     return {name: to_torch(tensor) for name, tensor in constants(graph).items() if name in names}
 
 
-def _runnable(node: Node) -> Run:
-    build = OPERATORS.get(node.operator)
+def _runnable(node: Node, operators: Mapping[str, Build]) -> Run:
+    build = operators.get(node.operator)
     if build is None:
         raise node.refuse("the operator is not known to the training")
     return build(node)
@@ -129,6 +138,9 @@ def _runnable(node: Node) -> Run:
 
 def _evaluate(node: Node, run: Run, fixed: Mapping[str, Tensor]) -> dict[str, Tensor]:
     with torch.no_grad():
-        result = run(*[fixed.get(name) for name in node.inputs])
+        try:
+            result = run(*[fixed.get(name) for name in node.inputs])
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            raise node.refuse(first_line(error)) from error
     parts = result if isinstance(result, tuple) else (result,)
     return {name: part for name, part in zip(node.outputs, parts, strict=False) if name}

@@ -1,12 +1,11 @@
-"""Recovery: a short training of a pruned graph by labels, or by distillation from the original.
+"""Recovery: a short training of a pruned graph by labels, or by distillation from the original."""
 
-Running statistics stay as they are, and so do the shapes: what is trained is exactly what will be served.
-"""
-
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -17,15 +16,22 @@ from torch import Tensor
 
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.weights import constants
-from edgemodel_compressor.train.batches import Arrays, Forward, as_tensors, batched
+from edgemodel_compressor.train.batches import Arrays, Batched, as_tensors, batched
+from edgemodel_compressor.train.correct import channel_moments, correct
 from edgemodel_compressor.train.holdout import hold_out
 from edgemodel_compressor.train.module import GraphModule
 from edgemodel_compressor.train.optimizer import make_optimizer, rate
 from edgemodel_compressor.train.plan import Recovered, StopReason, TrainingPlan
 from edgemodel_compressor.train.supervision import Supervision, Teacher, by_labels, by_teacher, observe
 
+_CORRECTION_SAMPLES = 96
+"""All at once: two numbers per channel need no more."""
+_ESTIMATE_SAMPLES = 1024
+"""More do not make statistics better that a batch of 32 makes well enough for training."""
+
 Labels = NDArray[np.int64] | NDArray[np.floating]
 Masks = Mapping[str, NDArray[np.bool_]]
+Channels = Mapping[str, NDArray[np.int64]]
 Progress = Callable[[float, str], None]
 """Told the share that is done, from 0 to 1, and a sentence."""
 
@@ -40,12 +46,15 @@ def recover(
     progress: Progress,
     clock: Callable[[], float] = time.monotonic,
     masks: Masks | None = None,
+    channels: Channels | None = None,
 ) -> Recovered:
     """Train the weights of ``proto``, which is left as it is, on ``inputs`` (samples first in every array).
 
     Integer ``labels`` (samples,) name classes; for outputs with a class per position they have those axes, too. Float
     labels have the shape of the first output. ``teacher`` answers where there are no labels or the plan says
-    Distillation. ``masks`` (the shape of a weight each) are False where a weight is zero and shall stay so.
+    Distillation. Where channels were taken out, ``channels`` names those of the teacher's that a tensor still has, by
+    the tensor's name: their statistics are given back to it first. ``masks`` (the shape of a weight each) are False
+    where a weight is zero and shall stay so.
 
     The same input gives the same bytes on the same machine with as many threads, which are the caller's to set.
 
@@ -63,14 +72,16 @@ def recover(
         supervision = _supervise(module, forward, samples, labels, teacher, plan)
         training, validation = hold_out(len(samples[0]), labels, plan.validation_share, plan.seed)
         masked = _masks(module, masks or {})
+        correction = _correction(proto, module, forward, samples, training, teacher, channels or {}, plan)
         run = _Run(module, forward, samples, supervision, plan, masked, progress, clock, started)
-        stopped = run.train(training, validation)
+        stopped = run.train(training, validation, correction)
     return Recovered(
         proto=_written(proto, run.best),
         epochs_run=len(run.training_loss),
         best_epoch=run.best_epoch,
         training_loss=tuple(run.training_loss),
         validation_loss=tuple(run.validation_loss),
+        corrected=run.corrected,
         stopped_because=stopped,
     )
 
@@ -90,7 +101,7 @@ def _deterministic() -> Iterator[None]:
 
 def _supervise(
     module: GraphModule,
-    forward: Forward,
+    forward: Batched,
     samples: Sequence[Tensor],
     labels: Labels | None,
     teacher: Teacher | None,
@@ -108,6 +119,31 @@ def _supervise(
     if teacher is None:
         raise ValueError("distillation needs the original as its teacher; give it, or labels")
     return by_teacher(outputs, labels, teacher, samples, module.inputs, plan.batch_size, plan.temperature)
+
+
+def _correction(
+    proto: onnx.ModelProto,
+    module: GraphModule,
+    forward: Batched,
+    samples: Sequence[Tensor],
+    training: NDArray[np.int64],
+    teacher: Teacher | None,
+    channels: Channels,
+    plan: TrainingPlan,
+) -> Callable[[], None] | None:
+    """What corrects the channels of ``module``; None where the plan, the teacher or the graph does not allow it."""
+    if teacher is None or not plan.correction or not forward.together:
+        return None
+    chosen = torch.from_numpy(training[:: -(-len(training) // _CORRECTION_SAMPLES)])
+    batch = [tensor[chosen] for tensor in samples]
+    original = onnx.load(teacher) if isinstance(teacher, Path) else teacher
+    moments = channel_moments(original, dict(zip(module.inputs, batch, strict=True)))
+    left = {name: torch.from_numpy(positions) for name, positions in channels.items()}
+    moments = {
+        name: (mean[left[name]], deviation[left[name]]) if name in left else (mean, deviation)
+        for name, (mean, deviation) in moments.items()
+    }
+    return lambda: correct(proto, module, batch, moments)
 
 
 def _masks(module: GraphModule, masks: Masks) -> list[tuple[Tensor, Tensor]]:
@@ -132,7 +168,7 @@ class _Run:
     """The state of one training."""
 
     module: GraphModule
-    forward: Forward
+    forward: Batched
     samples: Sequence[Tensor]
     supervision: Supervision
     plan: TrainingPlan
@@ -142,13 +178,25 @@ class _Run:
     started: float
     best: dict[str, Tensor] = field(default_factory=dict)
     best_epoch: int = 0
+    lowest: float = math.inf
+    corrected: bool = False
     training_loss: list[float] = field(default_factory=list)
     validation_loss: list[float] = field(default_factory=list)
 
-    def train(self, training: NDArray[np.int64], validation: NDArray[np.int64]) -> StopReason:
+    def train(
+        self, training: NDArray[np.int64], validation: NDArray[np.int64], correction: Callable[[], None] | None
+    ) -> StopReason:
         """Until the plan says so, keeping the best weights."""
         plan = self.plan
         self._judge(validation)
+        if correction is not None:
+            self._correct(correction, validation)
+        by_batch = (
+            plan.statistics == "Batch"
+            and bool(self.module.statistics)
+            and self.forward.together
+            and len(training) >= plan.batch_size > 1
+        )
         weights = list(self.module.weights.values())
         optimizer = make_optimizer(weights, plan)
         per_epoch = -(-len(training) // plan.batch_size)
@@ -158,18 +206,22 @@ class _Run:
         for epoch in range(plan.epochs):
             order = torch.from_numpy(shuffle.permutation(training))
             total = 0.0
-            for index, batch in enumerate(torch.split(order, plan.batch_size)):
+            # Of about the same size: a batch of one has no statistics.
+            for index, batch in enumerate(torch.tensor_split(order, per_epoch)):
                 if self._late():
                     # Half an epoch may have helped, too.
+                    self._estimate(order, by_batch)
                     self._judge(validation)
                     return "time limit"
                 self._report(epoch, epoch * per_epoch + index, steps)
+                self.module.train(by_batch)
                 loss = self._step(batch, weights, optimizer)
                 if loss is None:
                     return "loss not finite"
                 total += loss * len(batch)
                 schedule.step()
             self.training_loss.append(total / len(training))
+            self._estimate(order, by_batch)
             if not np.isfinite(self._judge(validation)):
                 return "loss not finite"
             if plan.patience is not None and epoch + 1 - self.best_epoch >= plan.patience:
@@ -191,19 +243,55 @@ class _Run:
         optimizer.step()
         return value
 
+    def _estimate(self, training: Tensor, by_batch: bool) -> None:
+        """The running statistics anew, as the mean over batches of what the weights now make of ``training``."""
+        self.module.train(by_batch)
+        if by_batch:
+            count = min(len(training), _ESTIMATE_SAMPLES)
+            parts = torch.tensor_split(training[:count], -(-count // self.plan.batch_size))
+            sums = {name: torch.zeros_like(value) for name, value in self.module.statistics.items()}
+            with torch.no_grad():
+                for batch in parts:
+                    self.forward([tensor[batch] for tensor in self.samples])
+                    for name, value in self.module.statistics.items():
+                        sums[name] += value / len(parts)
+            for name, value in self.module.statistics.items():
+                value.copy_(sums[name])
+        self.module.eval()
+
     def _judge(self, validation: NDArray[np.int64]) -> float:
         """The validation loss; the weights are kept if it is the lowest yet."""
+        loss = self._loss(validation)
+        if not self.best or loss < self.lowest:
+            self._keep(loss)
+        self.validation_loss.append(loss)
+        return loss
+
+    def _loss(self, validation: NDArray[np.int64]) -> float:
         total = 0.0
         with torch.no_grad():
             for batch in torch.split(torch.from_numpy(validation), self.plan.batch_size):
                 outputs = self.forward([tensor[batch] for tensor in self.samples])
                 total += self.supervision(outputs, batch).item() * len(batch)
-        loss = total / len(validation)
-        if not self.best or loss < min(self.validation_loss):
-            self.best = {name: weight.detach().clone() for name, weight in self.module.weights.items()}
-            self.best_epoch = len(self.training_loss)
-        self.validation_loss.append(loss)
-        return loss
+        return total / len(validation)
+
+    def _keep(self, loss: float) -> None:
+        tensors = {**self.module.weights, **self.module.statistics}
+        self.best = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        self.best_epoch = len(self.training_loss)
+        self.lowest = loss if math.isfinite(loss) else math.inf
+
+    def _correct(self, correction: Callable[[], None], validation: NDArray[np.int64]) -> None:
+        """Correct the channels, or leave them, whichever has the lower validation loss."""
+        correction()
+        loss = self._loss(validation)
+        self.corrected = loss < self.lowest
+        if self.corrected:
+            self._keep(loss)
+            return
+        with torch.no_grad():
+            for name, weight in self.module.weights.items():
+                weight.copy_(self.best[name])
 
     def _late(self) -> bool:
         return self.plan.time_limit is not None and self.clock() - self.started > self.plan.time_limit

@@ -53,8 +53,12 @@ def observe(proto: onnx.ModelProto) -> GraphModule:
     """``proto`` with the outputs that losses are taken of: the class scores, then every float output.
 
     Raises:
-        NotApplicableError: it has no float output, or an operator that cannot be trained.
+        NotApplicableError: it has no float output, an operator that cannot be trained, or a fixed batch of several.
     """
+    for value in proto.graph.input:
+        batch = value.type.tensor_type.shape.dim[0].dim_value if value.type.tensor_type.shape.dim else 1
+        if batch > 1:
+            raise NotApplicableError(f"its input {value.name!r} has a fixed batch of {batch}, not of 1 or an open one")
     outputs = float_outputs(proto.graph)
     return GraphModule(proto, [scores_name(proto.graph, outputs[0]), *outputs])
 

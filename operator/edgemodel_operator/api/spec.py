@@ -8,6 +8,7 @@ from edgemodel_contract.quantity import DURATION_PATTERN, PERCENT_PATTERN, QUANT
 from edgemodel_contract.task import (
     CalibrationMethod,
     Datatype,
+    Format,
     Mode,
     PruningMethod,
     QuantizationMethod,
@@ -50,11 +51,12 @@ class ModelSource(Struct, frozen=True, kw_only=True):
     uri: Annotated[
         Uri,
         Meta(
-            description="Where the model file is: oci://registry/repository:tag, https://host/path, or pvc://claim/path."
+            description="Where the model is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; "
+            "a file, an archive, or in a claim a folder."
         ),
     ]
-    format: Literal["onnx", "exported-program", "torchscript", "transformers"] | UnsetType = UNSET
-    """Told from the bytes when absent."""
+    format: Format | UnsetType = UNSET
+    """Told from the bytes when absent; when given, another one is refused."""
     sha256: Sha256 | UnsetType = UNSET
     """Expected digest of the file. With it, a changed file is refused; without it, a tag is read once per change."""
     secret_ref: SecretRef | UnsetType = UNSET
@@ -90,7 +92,7 @@ class Recovery(Struct, frozen=True, kw_only=True):
     """Short training after pruning."""
 
     method: RecoveryMethod | UnsetType = UNSET
-    """What is learnt from: the labels of the dataset, or the answers of the original. Absent: labels, if any."""
+    """What is learnt from: the answers of the original, unless Labels says those of the dataset."""
     epochs: Annotated[int, Meta(ge=1, le=1000)] = 10
     """Passes over the training part of the dataset, at most: training stops early when it no longer helps."""
     learning_rate: Annotated[float, Meta(gt=0, le=1)] | UnsetType = UNSET
@@ -110,7 +112,8 @@ class Dataset(Struct, frozen=True, kw_only=True):
     """Samples for calibration and evaluation; the Job splits them, the parts never overlap."""
 
     uri: Uri
-    """Where the file is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; a NumPy .npz file."""
+    """Where the data is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; a NumPy .npz file, a
+    Parquet file, or images in a folder per class (in a claim, or as an archive)."""
     sha256: Sha256 | UnsetType = UNSET
     """Expected digest of the file. With it, a changed file is refused."""
 

@@ -43,6 +43,8 @@ class MeasurementStatus(Struct, frozen=True, kw_only=True):
     latency_p95: str | UnsetType = field(name="latencyP95", default=UNSET)
     threads: int = 1
     accuracy: str | UnsetType = UNSET
+    interval: str | UnsetType = UNSET
+    """95 % confidence interval of the accuracy."""
     metric: str | UnsetType = UNSET
     samples: int | UnsetType = UNSET
     sparsity: str | UnsetType = UNSET
@@ -62,6 +64,8 @@ class ProgressStatus(Struct, frozen=True, kw_only=True):
     step: str
     message: str
     percent: int
+    remaining: str | UnsetType = UNSET
+    """Estimated when it was last written."""
 
 
 class CompressionSummary(Struct, frozen=True, kw_only=True):

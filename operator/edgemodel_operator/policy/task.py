@@ -19,6 +19,7 @@ def desired_task(model: EdgeModel, spec: Spec, settings: Settings) -> contract.T
             uri=spec.model.uri,
             sha256=_given(spec.model.sha256),
             secret=spec.model.secret_ref is not UNSET,
+            format=None if spec.model.format is UNSET else spec.model.format,
         ),
         dataset=None
         if compression.dataset is UNSET

@@ -76,10 +76,6 @@ _INVALID: tuple[tuple[Callable[[Spec], bool], str], ...] = (
 
 _LATER: tuple[tuple[Callable[[Spec], bool], str], ...] = (
     (
-        lambda s: s.model.format is not UNSET and s.model.format != "onnx",
-        "spec.model.format: this version reads onnx only; export the model to ONNX first",
-    ),
-    (
         lambda s: s.model.uri.startswith(("s3://", "hf://")),
         "spec.model.uri: this version fetches oci://, https://, http:// and pvc:// only; put the model in one of those",
     ),

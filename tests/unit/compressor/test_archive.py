@@ -1,5 +1,6 @@
 """Archives: what unpacks, and every way in which one that was made to harm does not."""
 
+import errno
 import gzip
 import io
 import os
@@ -114,6 +115,15 @@ def test_more_bytes_than_allowed_are_not_written(tmp_path: Path) -> None:
 def test_a_bomb_is_stopped_by_its_ratio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(archive, "RATIO_FREE", 2**20)
     assert "200 times" in fail(zip_files(tmp_path / "a.zip", {"a": bytes(8 * 2**20)})).message
+
+
+def test_a_full_disk_is_not_the_archives_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(archive._Sink, "save", full)
+    with pytest.raises(OSError, match="No space"):
+        run(zip_files(tmp_path / "a.zip", FILES))
 
 
 def test_the_number_of_members_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,22 +1,26 @@
 """The command line as a person sees it: a table, a folder, one sentence when something is wrong."""
 
+import errno
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from PIL import Image
 
-from edgemodel_compressor import arguments
+from edgemodel_compressor import arguments, modelfile, pipeline
 from edgemodel_compressor.commandline import run_commandline
+from edgemodel_compressor.runtime import Session
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.encoding import decode
 from edgemodel_contract.result import Success, decode_result
-from tests.unit.compressor import builders, images
+from tests.unit.compressor import builders, images, programs
 from tests.unit.compressor.servers import RunningRegistry, free_port
+from tests.unit.compressor.test_external_data import two_files
 
-FILES = {"model.onnx", "card.json", "report.json", "result.json"}
+FILES = {"report.html", "model.onnx", "card.json", "report.json", "result.json"}
 
 
 @pytest.fixture
@@ -140,7 +144,7 @@ def test_a_folder_with_other_files_is_left_alone(
     ("words", "code", "sentence"),
     [
         (["none.onnx"], 2, "does not exist"),
-        (["SHARED/mlp.npz"], 2, "never unpickled"),
+        (["SHARED/mlp.npz"], 2, "holds no model among its 2 files"),
         (["SHARED/mlp.onnx", "--dataset", "SHARED/conv.npz"], 2, "[300, 1, 12, 12]"),
         (["SHARED/mlp.onnx", "--quantize", "static"], 2, "add a dataset (compression.dataset, --dataset)"),
         (["SHARED/mlp.onnx", "--max-accuracy-drop", "1%"], 2, "add a dataset (compression.dataset, --dataset)"),
@@ -254,3 +258,77 @@ def test_what_was_asked_for_but_cannot_be_done_is_said(
     printed = capsys.readouterr().out
     assert "dynamic-int8 is not possible" in printed
     assert "original, unchanged" in printed
+
+
+def test_a_torch_program_goes_the_whole_way(settings: Settings, out: Path, tmp_path: Path) -> None:
+    program = programs.save_program(tmp_path / "net.pt2")
+    values, labels = builders.blobs(60, (1, 8, 8), classes=3)
+    data = builders.save_dataset(tmp_path / "d.npz", x=values, y=labels)
+    words = ("--dataset", data, "-o", out, "--quantize", "dynamic", "--format", "exported-program")
+    assert run(settings, program, *words) == 0
+    card = decode((out / "card.json").read_bytes(), ModelCard)
+    assert card.name == "net"
+    assert card.provenance.source_digest == images.sha256(program.read_bytes())
+    assert {"torch", "onnxscript"} <= set(card.provenance.libraries)
+
+
+def test_another_format_than_stated_is_one_sentence_and_no_folder(
+    settings: Settings, shared: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(settings, shared / "mlp.onnx", "-o", out, "--format", "transformers") == 2
+    assert "said to be transformers" in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()
+
+
+def test_a_large_model_from_a_folder_keeps_its_weights_beside_it(
+    settings: Settings, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modelfile, "SINGLE_FILE_LIMIT", 1)
+    folder = two_files(tmp_path / "net").parent
+    for _ in range(2):
+        assert run(settings, folder, "-o", out, "--mode", "None") == 0
+        card = decode((out / "card.json").read_bytes(), ModelCard)
+        (data,) = set(card.files) - FILES
+        assert {file.name for file in out.iterdir()} == FILES | {data}
+        for name, digest in card.files.items():
+            assert images.sha256((out / name).read_bytes()) == digest
+        values = builders.blobs(1, (48,))[0]
+        one = builders.save(builders.mlp(), tmp_path / "one.onnx")
+        assert np.array_equal(
+            Session(out / "model.onnx", 1).run({"x": values})[0], Session(one, 1).run({"x": values})[0]
+        )
+
+
+def test_images_by_class_are_a_dataset(
+    settings: Settings, shared: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for label in "abcd":
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for index in range(4):
+            pixels = np.random.default_rng(index).integers(0, 256, (20, 20), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "data" / label / f"{index}.png")
+    words = ("--dataset", tmp_path / "data", "-o", out, "--quantize", "static")
+    assert run(settings, shared / "conv.onnx", *words) == 0
+    assert "8 samples" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(MemoryError(), "enough memory"), (OSError(errno.ENOSPC, "No space left"), "enough disk space")],
+)
+def test_when_memory_or_disk_runs_out_the_sentence_says_which(
+    settings: Settings,
+    shared: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    words: str,
+) -> None:
+    def exhaust(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pipeline, "load_source", exhaust)
+    assert run(settings, shared / "mlp.onnx", "-o", out) == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+    assert not out.exists()

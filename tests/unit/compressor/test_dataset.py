@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemodel_compressor.dataset import Dataset, check_label_range, read_dataset
+from edgemodel_compressor.dataset import Dataset, check_labels, read_dataset
 from edgemodel_compressor.errors import TaskError
 from edgemodel_contract.task import TensorSpec
 
@@ -76,8 +76,11 @@ def test_double_precision_is_taken_for_single(tmp_path: Path) -> None:
         ({"x": X[:1]}, "at least 2 samples"),
         ({"x": X[:0]}, "at least 2 samples"),
         ({"x": X, "y": Y[:9]}, "different numbers of samples"),
-        ({"x": X, "y": Y.astype(np.float32)}, "float32"),
-        ({"x": X, "y": np.zeros((10, 3), np.int64)}, "[10, 3]"),
+        ({"x": X, "y": Y.astype("U1")}, "its labels (y) are <U1"),
+        ({"x": X, "y": Y * np.float32("nan")}, "its labels (y) contain NaN"),
+        ({"x": X, "y": np.zeros((10, 3, 2), np.int64)}, "[10, 3, 2]"),
+        ({"x": X, "y": np.zeros((10, 3), np.int64)}, "all of its labels (y) are 0"),
+        ({"x": X, "y": np.full(10, 2)}, "all of its labels (y) are 2"),
         ({"x": X, "y": np.int64(3)}, "different numbers of samples"),
         ({"a": X, "b": X}, "its arrays are: a, b"),
         ({"x": np.array([{"a": 1}] * 10, dtype=object)}, "never unpickled"),
@@ -122,13 +125,65 @@ def test_a_dataset_that_unpacks_beyond_the_limit_is_not_unpacked(tmp_path: Path)
     assert fail(path, limit=10_000).reason == "SourceTooLarge"
 
 
-@pytest.mark.parametrize(("labels", "classes"), [([0, 3], 3), ([-1, 0], 3), ([0, 1], None)])
-def test_labels_must_name_a_class_of_the_model(labels: list[int], classes: int | None) -> None:
-    dataset = Dataset({"x": np.zeros((2, 1), np.float32)}, np.array(labels))
+def output(*shape: int) -> list[TensorSpec]:
+    return [TensorSpec(name="y", datatype="FP32", shape=shape)]
+
+
+def labelled(labels: object) -> Dataset:
+    return Dataset({"x": np.zeros((2, 1), np.float32)}, np.array(labels))
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs", "words"),
+    [
+        ([0, 3], output(-1, 3), "its labels run from 0 to 3, but the model has 3 classes"),
+        ([-1, 0], output(-1, 3), "its labels run from -1 to 0"),
+        ([0, 1], output(-1, 3, 8, 8), "is no list of scores"),
+        ([[0, 9], [1, 2]], output(-1, 2, 7), "its labels run from 0 to 9"),
+        ([[0, 1], [1, 2]], output(-1, 7), "one token per position"),
+        ([[0.5, 1.5], [1.0, 2.0]], output(-1, 3), "its float labels (y) have the shape [2] per sample"),
+    ],
+)
+def test_labels_must_fit_the_first_output(labels: object, outputs: list[TensorSpec], words: str) -> None:
     with pytest.raises(TaskError) as caught:
-        check_label_range(dataset, classes)
+        check_labels(labelled(labels), outputs)
     assert caught.value.reason == "InvalidDataset"
+    assert words in caught.value.message
 
 
-def test_labels_within_the_classes_are_fine() -> None:
-    check_label_range(Dataset({"x": np.zeros((2, 1), np.float32)}, np.array([0, 2])), 3)
+@pytest.mark.parametrize(
+    ("labels", "outputs"),
+    [
+        ([0, 2], output(-1, 3)),
+        ([0, 2], output(-1, -1)),
+        ([[0, -1], [1, 2]], output(-1, 2, 7)),
+        ([[0.5, 1.5], [1.0, 2.0]], output(-1, 2)),
+    ],
+)
+def test_labels_that_fit(labels: object, outputs: list[TensorSpec]) -> None:
+    check_labels(labelled(labels), outputs)
+
+
+def test_samples_that_the_model_was_trained_on_can_be_told_from_those_that_judge(tmp_path: Path) -> None:
+    path = tmp_path / "d.npz"
+    marks = np.array([True, False, True, False])
+    np.savez(path, x=np.zeros((4, 1, 4, 4), np.float32), y=np.array([0, 1, 2, 0]), held_out=marks)
+    found = read_dataset(path, [IMAGE], 10**6).held_out
+    assert found is not None
+    assert found.tolist() == marks.tolist()
+
+
+@pytest.mark.parametrize(
+    ("marks", "words"),
+    [
+        (np.array([True, True, True]), "the same for every sample"),
+        (np.array([0, 1, 2]), "true or false per sample"),
+        (np.array([True, False]), "different numbers of samples"),
+    ],
+)
+def test_marks_that_mean_nothing_are_refused(tmp_path: Path, marks: np.ndarray, words: str) -> None:
+    path = tmp_path / "d.npz"
+    np.savez(path, x=np.zeros((3, 1, 4, 4), np.float32), held_out=marks)
+    with pytest.raises(TaskError) as caught:
+        read_dataset(path, [IMAGE], 10**6)
+    assert words in caught.value.message

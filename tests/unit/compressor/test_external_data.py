@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from edgemodel_compressor.graph.quantize import quantize_dynamic, tidy
 from onnx import TensorProto
 
 from edgemodel_compressor import modelfile
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.graph.prune import prune
+from edgemodel_compressor.graph.quantization.apply import quantize
+from edgemodel_compressor.graph.quantization.cpu import TargetCpu
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.weights import sparsity
 from edgemodel_compressor.model import Model, load_model
 from edgemodel_compressor.modelfile import model_files, model_size, read_model, write_model
@@ -110,8 +112,8 @@ class TestLargeModels:
 
     def test_they_can_be_quantized(self, tmp_path: Path, split: Path) -> None:
         model = load(split, tmp_path / "work")
-        quantize_dynamic(model.path, tmp_path / "q.onnx", tmp_path)
-        tidy(tmp_path / "q.onnx")
+        recipe = QuantizationRecipe("Dynamic")
+        quantize(model.path, tmp_path / "q.onnx", recipe, None, TargetCpu(), tmp_path)
         assert model_size(tmp_path / "q.onnx") < 0.5 * model.size
         close = np.abs(np.array(answers(tmp_path / "q.onnx")) - answers(model.path)).max()
         assert close < 0.1 * np.abs(answers(model.path)).max()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import subprocess
 import threading
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
@@ -245,6 +246,32 @@ class TestClaims:
         (claim / "link.onnx").symlink_to(claim / "models" / "m.onnx")
         assert get(fetcher, "pvc://data/models/m.onnx", target).path.read_bytes() == CONTENT
         assert get(fetcher, "pvc://data/link.onnx", target).path.read_bytes() == CONTENT
+
+    def test_a_folder_in_a_claim_arrives_with_one_digest_over_all_of_it(
+        self, fetcher: Fetcher, claim: Path, target: Path
+    ) -> None:
+        (claim / "models" / "data").mkdir()
+        (claim / "models" / "data" / "w.bin").write_bytes(b"weights")
+        (claim / "models" / ".git").mkdir()
+        (claim / "models" / ".git" / "config").write_bytes(b"hidden")
+        fetched = get(fetcher, "pvc://data/models", target)
+        found = {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+        assert found == {"m.onnx": CONTENT, "data/w.bin": b"weights"}
+        command = "find . -type f -printf '%P\\0' | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum"
+        printed = subprocess.run(["sh", "-c", command], cwd=target, capture_output=True, check=True).stdout
+        assert fetched.sha256 == printed.decode().split()[0]
+
+    def test_links_in_a_folder_are_not_followed(self, fetcher: Fetcher, claim: Path, target: Path) -> None:
+        (claim / "models" / "link").symlink_to(claim.parent / "secret")
+        error = fail(fetcher, "pvc://data/models", target)
+        assert (error.reason, "link or device 'link'" in error.message) == ("InvalidTask", True)
+        assert not target.exists()
+
+    def test_a_folder_larger_than_allowed_is_not_copied(self, fetcher: Fetcher, claim: Path, target: Path) -> None:
+        (claim / "models" / "n.onnx").write_bytes(CONTENT)
+        small = replace(fetcher, settings=replace(fetcher.settings, max_download=len(CONTENT) + 1))
+        assert fail(small, "pvc://data/models", target).reason == "SourceTooLarge"
+        assert not target.exists()
 
     @pytest.mark.parametrize(
         "uri",

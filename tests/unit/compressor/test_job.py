@@ -327,7 +327,7 @@ def test_no_temporary_file_is_left(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
         ({"model": Source(uri="/etc/passwd")}, "InvalidTask", 2, "use one of"),
         ({"model": Source(uri="ftp://host/model.onnx")}, "InvalidTask", 2, "use one of"),
         ({"model": Source(uri="pvc://models/mlp.onnx", sha256="0" * 64)}, "ChecksumMismatch", 2, "was expected"),
-        ({"model": Source(uri="pvc://models/mlp.npz")}, "InvalidModel", 2, "never unpickled"),
+        ({"model": Source(uri="pvc://models/mlp.npz")}, "InvalidModel", 2, "holds no model among its 2 files"),
         ({"dataset": Source(uri="pvc://models/conv.npz")}, "InvalidDataset", 2, "'x'"),
         ({"dataset": None, "recipe": STATIC}, "InvalidTask", 2, "compression.dataset"),
         ({"recipe": Recipe(mode="Manual")}, "InvalidTask", 2, "neither pruning nor quantization"),

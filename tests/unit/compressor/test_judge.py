@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from edgemodel_compressor.confidence import wilson
 from onnx import TensorProto, helper
 
+from edgemodel_compressor.confidence import wilson
 from edgemodel_compressor.dataset import Dataset
 from edgemodel_compressor.judge import Judge, Samples, classes_of, metric_for
 from edgemodel_contract.task import TensorSpec

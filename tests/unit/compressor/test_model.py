@@ -179,6 +179,18 @@ def _missing_weight() -> onnx.ModelProto:
     return proto
 
 
+def _cycle() -> onnx.ModelProto:
+    return builders.model(
+        [
+            helper.make_node("Add", ["x", "b"], ["a"], name="one"),
+            helper.make_node("Relu", ["a"], ["b"], name="two"),
+            helper.make_node("Relu", ["b"], ["y"], name="three"),
+        ],
+        [tensor("x", [1, 4])],
+        [tensor("y", [1, 4])],
+    )
+
+
 def _wrong_shape() -> onnx.ModelProto:
     proto = builders.mlp(batch=1)
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 47
@@ -207,7 +219,8 @@ def _no_rank() -> onnx.ModelProto:
         (_unknown_operator, "InvalidModel", "Sparkle"),
         (_future_opset, "UnsupportedModel", "opset 999"),
         (_nan, "InvalidModel", "'w1' contains NaN"),
-        (_missing_weight, "InvalidModel", "w1"),
+        (_missing_weight, "InvalidModel", "'first' (Gemm) reads 'w1', which nothing in the model defines"),
+        (_cycle, "InvalidModel", "'one' (Add), 'two' (Relu) wait for one another in a cycle"),
         (_wrong_shape, "InvalidModel", "ONNX Runtime cannot load"),
         (_no_input, "InvalidModel", "no input"),
         (_strings, "UnsupportedModel", "'x' is not a tensor of numbers"),

@@ -51,7 +51,7 @@ def test_a_convolutional_network_takes_static_integers_and_as_few_channels_as_it
 
 def test_a_network_of_products_tries_integers_without_calibration_too() -> None:
     tried = walk(PRODUCTS, up_to(0.0))
-    assert tried[:3] == ["static-int8", "dynamic-int8-fused", "dynamic-int8"]
+    assert tried[:3] == ["static-int8", "dynamic-int8-fused-half", "dynamic-int8"]
     assert any(name.startswith("structured-0.5+recovered") for name in tried)
 
 

@@ -22,6 +22,7 @@ def task(builder: ModelBuilder, **settings: Any) -> Task:
     [
         ("model.uri", "https://models.example/other.onnx"),
         ("model.sha256", "0" * 64),
+        ("model.format", "transformers"),
         ("model.secretRef", {"name": "credentials"}),
         ("model.inputs", [{"name": "x", "shape": [1, 1, 32, 32]}]),
         ("compression.mode", "None"),

@@ -44,6 +44,7 @@ def changed(*changes: tuple[str, Any]) -> ModelBuilder:
         [("scaling.minReplicas", 2), ("scaling.maxReplicas", 2)],
         [("rollout.waves", [1, "100%"])],
         [("model.uri", "pvc://models/digits.onnx"), ("model.format", "onnx")],
+        [("model.format", "torchscript")],
         [("serving.resources", {"limits": {"cpu": 2, "memory": "1Gi"}})],
     ],
 )
@@ -85,7 +86,6 @@ def test_rules_across_fields(changes: list[tuple[str, Any]], words: str) -> None
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ([("model.format", "torchscript")], "spec.model.format"),
         ([("model.uri", "s3://bucket/model.onnx")], "spec.model.uri"),
         ([("model.uri", "hf://org/name")], "spec.model.uri"),
         ([("compression.dataset", {"uri": "s3://bucket/d.npz"})], "spec.compression.dataset.uri"),

@@ -45,7 +45,7 @@ def quantize(
     elif recipe.method == "Static":
         if calibration is None:
             raise ValueError("static quantization needs a calibration")
-        model = static(prepared, recipe, calibration.ranges(recipe.calibration), cpu)
+        model = static(prepared, recipe, calibration, cpu)
     else:
         model = read_model(prepared)
         if recipe.method == "WeightOnly":

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from edgemodel_compressor.errors import NotApplicableError
@@ -23,6 +24,8 @@ class Calibration:
     """How the activations of one prepared model are spread, by tensor."""
 
     histograms: dict[str, Histogram]
+    means: dict[str, NDArray[np.float32]]
+    """Channel means (C,) of what convolutions read."""
     samples: int
     _ranges: dict[CalibrationMethod, dict[str, Range]] = field(default_factory=dict)
 
@@ -49,23 +52,27 @@ def calibrate(
     with explained():
         model = onnx.load(prepared, load_external_data=False)
         inputs, names = _watch(model)
+        convolved = dict.fromkeys(node.input[0] for node in model.graph.node if node.op_type == "Conv")
         watched.write_bytes(model.SerializeToString())
         del model
         session = Session(watched, 1)
         histograms = {name: Histogram() for name in (*inputs, *names)}
+        sums: dict[str, NDArray[np.float64]] = {}
         samples = 0
         for feed in feeds:
-            for name, values in zip(session.outputs, session.run(feed), strict=True):
-                if name in histograms:
-                    histograms[name].add(values)
-            for name in inputs:
-                histograms[name].add(np.asarray(feed[name]))
+            seen = dict(zip(session.outputs, session.run(feed), strict=True)) | {name: feed[name] for name in inputs}
+            for name in histograms:
+                histograms[name].add(seen[name])
+            for name in histograms.keys() & convolved.keys():
+                others = tuple(axis for axis in range(seen[name].ndim) if axis != 1)
+                sums[name] = sums.get(name, 0.0) + seen[name].mean(axis=others, dtype=np.float64)
             samples += 1
             advance()
     watched.unlink()
     if not samples:
         raise NotApplicableError("there are no samples to calibrate it with")
-    return Calibration(histograms, samples)
+    means = {name: (total / samples).astype(np.float32) for name, total in sums.items()}
+    return Calibration(histograms, means, samples)
 
 
 def _watch(model: onnx.ModelProto) -> tuple[Sequence[str], Sequence[str]]:

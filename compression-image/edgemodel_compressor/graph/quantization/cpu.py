@@ -47,11 +47,12 @@ class TargetCpu(Struct, frozen=True, kw_only=True):
 def target_cpu(name: CpuTarget = "any") -> TargetCpu:
     """The level ``name``; ``host`` reads the flags of this machine."""
     if name == "host":
-        return _host(_cpuinfo(), platform.machine())
+        return read_host(_cpuinfo(), platform.machine())
     return TargetCpu(name=name, flags=_LEVELS[name])
 
 
-def _host(cpuinfo: str, machine: str) -> TargetCpu:
+def read_host(cpuinfo: str, machine: str) -> TargetCpu:
+    """The machine that ``cpuinfo``, the text of /proc/cpuinfo, describes; ``machine`` is its architecture. Pure."""
     known = {*_DOT_PRODUCTS, *_OTHERS}
     lines = (line.partition(":") for line in cpuinfo.splitlines())
     present = {

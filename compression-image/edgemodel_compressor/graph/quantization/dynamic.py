@@ -7,7 +7,7 @@ from onnx import TensorProto
 from onnxruntime import quantization as ortq
 
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.files import scratch
+from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.modelfile import is_large, read_model
@@ -23,19 +23,21 @@ def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: 
     Raises:
         NotApplicableError: the tool fails on this model.
     """
-    between, target = scratch(folder, "convolutions", prepared), scratch(folder, "dynamic", prepared)
     with explained(), quiet():
-        large = is_large(read_model(prepared))
+        model = read_model(prepared)
+        present = {node.op_type for node in model.graph.node}
+        large = is_large(model)
+        del model
+        source = prepared
         # ONNX Runtime's ConvInteger takes unsigned weights only, while signed ones make the faster MatMulInteger.
-        passes = (
-            (prepared, between, ["Conv"], ortq.QuantType.QUInt8),
-            (between, target, list(_OPERATORS), ortq.QuantType.QInt8),
-        )
-        for source, result, operators, weights in passes:
+        for operators, weights in ((("Conv",), ortq.QuantType.QUInt8), (_OPERATORS, ortq.QuantType.QInt8)):
+            if present.isdisjoint(operators):
+                continue
+            target = scratch(folder, weights.name, source)
             ortq.quantize_dynamic(
                 source,
-                result,
-                op_types_to_quantize=operators,
+                target,
+                op_types_to_quantize=list(operators),
                 weight_type=weights,
                 reduce_range=cpu.reduce_range,
                 nodes_to_exclude=sorted(recipe.excluded),
@@ -43,4 +45,10 @@ def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: 
                 # Behind a fused operator no shape or type is inferred, and everything here is FP32.
                 extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
             )
-        return read_model(target)
+            if source != prepared:
+                remove(source)
+            source = target
+        result = read_model(source)
+        if source != prepared:
+            remove(source)
+    return result

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-BINS = 4096
+BINS = 8192
 """Over both signs. At least a quarter of them covers the values seen, because the limit grows by doubling."""
 
 

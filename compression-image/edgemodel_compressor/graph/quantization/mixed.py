@@ -29,7 +29,7 @@ def mixed_precision(
     calibration: Calibration | None,
     cpu: TargetCpu,
     folder: Path,
-    trials: int = 8,
+    trials: int = 12,
 ) -> Mixed:
     """Restore the first nodes of ``ranking`` to float, as few as make ``objective`` of the file true.
 

@@ -1,6 +1,6 @@
 """Which operators integers help on a CPU, as ONNX Runtime's kernels and fusions stand."""
 
-from collections.abc import Container
+from collections.abc import Collection, Container, Sequence
 
 from onnx import NodeProto
 
@@ -34,6 +34,9 @@ Softmax and the norms are left out: they would be computed in float between two 
 activations: they cost accuracy, and there is no weight to be saved.
 """
 
+ARITHMETIC = ("Add", "Concat", "Mul")
+"""Carriers that round anew, and so do damage of their own: residual connections, above all."""
+
 INTEGER_OPERATORS = frozenset(
     {
         "ConvInteger",
@@ -53,3 +56,26 @@ def weighted(node: NodeProto, constants: Container[str]) -> bool:
     if node.op_type not in WEIGHTED or len(node.input) < 2:
         return False
     return node.input[1] in constants or (node.op_type in ("Gemm", "MatMul") and node.input[0] in constants)
+
+
+def idle_carriers(nodes: Sequence[NodeProto], quantized: Collection[str]) -> list[str]:
+    """The names of carriers from which no path over other carriers leads to one of the nodes named in ``quantized``.
+
+    Between float operators they would only add conversions and noise. Carriers that are not to be quantized are not
+    among ``nodes``.
+    """
+    touching: dict[str, list[NodeProto]] = {}
+    for node in nodes:
+        if node.op_type in CARRIERS or node.name in quantized:
+            for name in {*node.input, *node.output} - {""}:
+                touching.setdefault(name, []).append(node)
+    reached = {node.name for node in nodes if node.name in quantized}
+    front = [node for node in nodes if node.name in reached]
+    while front:
+        node = front.pop()
+        for name in (*node.input, *node.output):
+            for other in touching.get(name, ()):
+                if other.name not in reached:
+                    reached.add(other.name)
+                    front.append(other)
+    return [node.name for node in nodes if node.op_type in CARRIERS and node.name not in reached]

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import onnx
 from onnx import version_converter
-from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from edgemodel_compressor.errors import NotApplicableError, first_line
-from edgemodel_compressor.graph.quantization.files import scratch
+from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.modelfile import is_large, read_model, write_model
+from edgemodel_compressor.runtime import optimize
 
 _PER_CHANNEL_OPSET = 13
 _TARGET_OPSET = 17
@@ -37,23 +37,29 @@ def prepare(source: Path, folder: Path) -> Path:
         usable = source
         opset = next((item.version for item in model.opset_import if item.domain in ("", "ai.onnx")), 0)
         if opset < _PER_CHANNEL_OPSET:
-            usable = scratch(folder, "converted", source)
-            write_model(version_converter.convert_version(model, _TARGET_OPSET), usable)
+            model = version_converter.convert_version(model, _TARGET_OPSET)
+        if opset < _PER_CHANNEL_OPSET or _has_external_data(source):
+            # Written anew, small tensors lie in the file: the shapes among them cannot be read from outside it.
+            usable = scratch(folder, "usable", source)
+            write_model(model, usable)
         del model
-        # A path, not the model: of that it moves every tensor out, the axes of reductions too, and cannot read it then.
-        # Symbolic shape inference would add a computer algebra system for the sake of open dimensions.
-        quant_pre_process(
-            str(usable),
-            prepared,
-            skip_symbolic_shape=True,
-            save_as_external_data=large,
-            all_tensors_to_one_file=large,
-            external_data_location=prepared.name + ".data" if large else None,
-        )
+        optimized = scratch(folder, "optimized", source)
+        optimize(usable, optimized, large)
+        # By path, and not through the tool's own preprocessing: that holds two more copies of the model in memory.
+        onnx.shape_inference.infer_shapes_path(optimized, prepared)
         model = read_model(prepared)
+        remove(optimized)
+        if usable != source:
+            remove(usable)
+        onnx.helper.set_model_props(model, dict([_MARK]))
         _name_nodes(model)
         write_model(model, prepared)
     return prepared
+
+
+def _has_external_data(path: Path) -> bool:
+    model = onnx.load(path, load_external_data=False)
+    return any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer)
 
 
 def _name_nodes(model: onnx.ModelProto) -> None:
@@ -79,9 +85,9 @@ def explained() -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """The tools log advice on their own use through the root logger; it is not for users of this program."""
+    """The tools log advice and stack traces through the root logger; neither is for users of this program."""
     before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
+    logging.disable(logging.ERROR)
     try:
         yield
     finally:

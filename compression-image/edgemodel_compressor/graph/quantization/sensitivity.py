@@ -1,27 +1,27 @@
 """Which nodes lose most by being quantized: estimated for all, measured for the worst, by the outputs of the model."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from onnx import NodeProto, TensorProto, numpy_helper
 
-from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.files import scratch
+from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.graph.quantization.histogram import BINS, Histogram
-from edgemodel_compressor.graph.quantization.operators import weighted
+from edgemodel_compressor.graph.quantization.operators import ARITHMETIC, weighted
 from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.modelfile import read_model
+from edgemodel_compressor.graph.quantization.static import static
+from edgemodel_compressor.modelfile import read_model, write_model
 from edgemodel_compressor.runtime import Array, Feed, Session
 
-MEASURED = 12
-"""Nodes that are measured by default; a measurement quantizes and runs the model once."""
+MEASURED = 24
+"""Nodes that are measured by default; a measurement quantizes one node and runs the model."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def sensitivity(
 ) -> list[Sensitivity]:
     """The nodes of the prepared graph that a ``Static`` recipe quantizes, most damaging first.
 
-    Each of the ``most`` nodes that the estimate puts first is measured: all quantized but this one, on ``feeds``. Its
-    damage is the noise that leaving it in float removes. The measured come first, the others follow by estimate.
+    Each of the ``most`` nodes that the estimate puts first is measured on ``feeds``: this one quantized, and no other.
+    So both ends of a tensor that 8 bits cannot hold show, where leaving out only one of them would change nothing. The
+    measured nodes come first, the others follow by estimate.
     ``advance`` is called per measurement.
 
     Raises:
@@ -59,28 +60,20 @@ def sensitivity(
     if recipe.method != "Static":
         raise ValueError("sensitivity is of static quantization")
     prepared = prepare(source, folder)
-    ranges = calibration.ranges(recipe.calibration)
     estimated = sorted(
-        ((_estimate(*item, ranges, calibration.histograms, cpu), item[0].name) for item in _weighted_nodes(prepared)),
+        ((_estimate(*item, recipe, calibration, cpu), item[0].name) for item in _candidates(prepared)),
         key=lambda pair: (-pair[0], pair[1]),
     )
     candidates = [(damage, name) for damage, name in estimated if name not in recipe.excluded]
     truth = _outputs(prepared, feeds)
     target = scratch(folder, "sensitivity", prepared)
 
-    def noise(excluded: tuple[str, ...]) -> float:
-        quantize(prepared, target, replace(recipe, excluded=excluded), calibration, cpu, folder)
-        advance()
-        return noise_ratio(truth, _outputs(target, feeds))
-
-    everything = noise(recipe.excluded)
     measured = []
     for _, name in candidates[:most]:
-        try:
-            rest = noise((*recipe.excluded, name))
-        except NotApplicableError:  # it is the only one
-            rest = 0.0
-        measured.append(Sensitivity(name, everything - rest, measured=True))
+        write_model(static(prepared, recipe, calibration, cpu, only=(name,)), target)
+        measured.append(Sensitivity(name, noise_ratio(truth, _outputs(target, feeds)), measured=True))
+        advance()
+    remove(target)
     measured.sort(key=lambda item: (-item.damage, item.node))
     return [*measured, *(Sensitivity(name, damage, measured=False) for damage, name in candidates[most:])]
 
@@ -97,34 +90,41 @@ def _outputs(path: Path, feeds: Sequence[Feed]) -> list[Array]:
     return [output for feed in feeds for output in session.run(feed) if output.dtype.kind == "f"]
 
 
-def _weighted_nodes(prepared: Path) -> Iterator[tuple[NodeProto, TensorProto]]:
+def _candidates(prepared: Path) -> Iterator[tuple[NodeProto, TensorProto | None]]:
+    """Nodes that do damage of their own, with their weight if they have one."""
     model = read_model(prepared)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in model.graph.node:
         if weighted(node, constants):
             yield node, constants[node.input[1] if node.input[1] in constants else node.input[0]]
+        elif node.op_type in ARITHMETIC:
+            yield node, None
 
 
 def _estimate(
     node: NodeProto,
-    weight: TensorProto,
-    ranges: Mapping[str, Range],
-    histograms: Mapping[str, Histogram],
+    weight: TensorProto | None,
+    recipe: QuantizationRecipe,
+    calibration: Calibration,
     cpu: TargetCpu,
 ) -> float:
-    """Noise ratio of the weight plus that of the input: independent noise adds up in a product."""
-    steps = 127 if cpu.reduce_range else 254
+    """Noise ratio of the weight plus that of the inputs: independent noise adds up in a product."""
+    ranges = calibration.ranges(recipe.calibration)
+    total = 0.0 if weight is None else _weight_noise(node, weight, recipe.per_channel, 127 if cpu.reduce_range else 254)
+    for name in node.input:
+        if name in calibration.histograms:
+            total += _activation_noise(calibration.histograms[name], ranges[name])
+    return total
+
+
+def _weight_noise(node: NodeProto, weight: TensorProto, per_channel: bool, steps: int) -> float:
     values = numpy_helper.to_array(weight).astype(np.float64)
-    axis = _channel_axis(node, values.ndim)
+    axis = _channel_axis(node, values.ndim) if per_channel else None
     others = tuple(index for index in range(values.ndim) if index != axis)
-    scales = 2 * np.abs(values).max(axis=others, keepdims=True) / steps
+    scales = 2 * np.abs(values).max(axis=others, keepdims=True, initial=0.0) / steps
     rounded = np.rint(np.divide(values, scales, out=np.zeros_like(values), where=scales > 0)) * scales
     power = float(np.sum(values**2))
-    total = float(np.sum((rounded - values) ** 2)) / power if power else 0.0
-    for name in node.input[:2]:
-        if name in histograms and name in ranges:
-            total += _activation_noise(histograms[name], ranges[name])
-    return total
+    return float(np.sum((rounded - values) ** 2)) / power if power else 0.0
 
 
 def _channel_axis(node: NodeProto, rank: int) -> int:

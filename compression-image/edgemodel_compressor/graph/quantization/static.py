@@ -1,6 +1,6 @@
 """Weights and activations as 8-bit integers, in QDQ form: the runtime fuses the pairs into integer kernels."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,11 @@ from onnxruntime import quantization as ortq
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.graph.quantization.bias import correct_biases
+from edgemodel_compressor.graph.quantization.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.operators import CARRIERS, WEIGHTED, weighted
+from edgemodel_compressor.graph.quantization.operators import CARRIERS, WEIGHTED, idle_carriers, weighted
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
@@ -19,26 +22,28 @@ from edgemodel_compressor.graph.quantization.tidy import drop_unused
 from edgemodel_compressor.modelfile import read_model
 
 
-def static(prepared: Path, recipe: QuantizationRecipe, ranges: Mapping[str, Range], cpu: TargetCpu) -> onnx.ModelProto:
+def static(
+    prepared: Path, recipe: QuantizationRecipe, calibration: Calibration, cpu: TargetCpu, only: Sequence[str] = ()
+) -> onnx.ModelProto:
     """The model at ``prepared`` with every operator that integers help quantized, but the excluded ones.
+
+    ``only`` names the nodes to quantize instead of all.
 
     Raises:
         NotApplicableError: the tool fails on this model.
     """
     with explained(), quiet():
         model = read_model(prepared)
-        constants = {tensor.name for tensor in model.graph.initializer}
-        # Products of two activations stay float, and also what only they would need quantized.
-        products = [n.name for n in model.graph.node if n.op_type in WEIGHTED and not weighted(n, constants)]
+        excluded = _excluded(model, recipe)
         quantizer = QDQQuantizer(
             model,
             recipe.per_channel,
             cpu.reduce_range,
             ortq.QuantType.QInt8,
             ortq.QuantType.QInt8 if cpu.signed_activations else ortq.QuantType.QUInt8,
-            _tensors(ranges),
-            [],
-            sorted({*products, *recipe.excluded}),
+            _tensors(calibration.ranges(recipe.calibration)),
+            list(only),
+            [] if only else sorted(excluded),
             sorted({*WEIGHTED, *CARRIERS}),
             {},
         )
@@ -46,9 +51,24 @@ def static(prepared: Path, recipe: QuantizationRecipe, ranges: Mapping[str, Rang
         quantizer.model.topological_sort()
         quantized: onnx.ModelProto = quantizer.model.model
         _widen_biases(quantized)
+        if not recipe.per_channel:
+            weights = {tensor.name: tensor for tensor in read_model(prepared).graph.initializer}
+            correct_biases(quantized, weights, calibration.means)
         _answer_in_float(quantized)
         drop_unused(quantized)
     return quantized
+
+
+def _excluded(model: onnx.ModelProto, recipe: QuantizationRecipe) -> set[str]:
+    """What the recipe names, products of two activations, and what would carry integers between float operators."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    products = {node.name for node in model.graph.node if node.op_type in WEIGHTED and not weighted(node, constants)}
+    excluded = products | set(recipe.excluded)
+    others = [node for node in model.graph.node if node.name not in excluded]
+    quantized = {node.name for node in others if node.op_type in WEIGHTED}
+    if not quantized:
+        raise NotApplicableError("it has no operator left that integers would help")
+    return excluded | set(idle_carriers(others, quantized))
 
 
 def _tensors(ranges: Mapping[str, Range]) -> TensorsData:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 
-import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto
 
 
 def tidy(model: onnx.ModelProto) -> None:
@@ -47,14 +46,3 @@ def replace_initializers(model: onnx.ModelProto, tensors: Iterable[TensorProto])
     model.graph.input.extend(inputs)
     del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
-
-
-def drop_zero_points(model: onnx.ModelProto) -> None:
-    """Remove zero points of biases, which are zero by definition: four bytes per channel for nothing, in place."""
-    known = {tensor.name: tensor for tensor in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "DequantizeLinear" and len(node.input) == 3:
-            zero = known.get(node.input[2])
-            if zero is not None and zero.data_type == TensorProto.INT32 and not np.any(numpy_helper.to_array(zero)):
-                del node.input[2]
-    drop_unused(model)

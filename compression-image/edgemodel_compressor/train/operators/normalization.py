@@ -1,5 +1,6 @@
-"""Normalization. Running statistics are used as they are and stay so: recovery sees too little data to replace them."""
+"""Normalization. Running statistics are used as they are, but for the form of batch normalization that trains."""
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,12 +21,28 @@ def _batch(node: Node) -> Run:
     return run
 
 
-def _layer(node: Node) -> Run:
-    if node.has_output(1) or node.has_output(2):
-        raise node.refuse("its mean or deviation is an output")
-    axis, epsilon = node.integer("axis", -1), node.number("epsilon", 1e-5)
+def batch_in_training(node: Node) -> Run:
+    """Batch normalization by the statistics of the batch, which it leaves in place of the running ones."""
+    epsilon = node.number("epsilon", 1e-5)
 
-    def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
+    def run(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        return functional.batch_norm(x, mean, variance, scale, bias, training=True, momentum=1.0, eps=epsilon)
+
+    return run
+
+
+def _layer(node: Node) -> Run:
+    axis, epsilon = node.integer("axis", -1), node.number("epsilon", 1e-5)
+    with_statistics = node.has_output(1) or node.has_output(2)
+
+    def run(x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        y = normalize(x, scale, bias)
+        if not with_statistics:
+            return y
+        variance, mean = torch.var_mean(x, dim=list(range(axis % x.ndim, x.ndim)), correction=0, keepdim=True)
+        return y, mean, torch.rsqrt(variance + epsilon)
+
+    def normalize(x: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
         shape = x.shape[axis:]
         if scale.shape == shape and (bias is None or bias.shape == shape):
             return functional.layer_norm(x, shape, scale, bias, epsilon)

@@ -1,0 +1,318 @@
+"""Folders as ``save_pretrained`` writes them: config.json and safetensors, loaded by transformers' own classes.
+
+No code of the folder runs and no pickle is read: ``trust_remote_code`` is off and a config that names code is refused,
+weights come from safetensors alone, and nothing is fetched (``formats`` switches the hub and its telemetry off). The
+config is checked before a model is built of it: one line of JSON may ask for more layers than there is memory.
+
+The model's first tensor of scores becomes the output ``logits``. Text models take ``input_ids`` and
+``attention_mask``, or what hints and dataset name of their inputs; image models take ``pixel_values``. The batch stays
+open, and so does the length of a sequence unless a hint or the dataset states it.
+"""
+
+import inspect
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from edgemodel_compressor.errors import TaskError, first_line
+from edgemodel_compressor.formats.detect import CONFIG
+from edgemodel_compressor.formats.export import SAMPLES, explained, quiet, strip
+from edgemodel_compressor.formats.verify import verify
+from edgemodel_compressor.runtime import Array, Feed
+from edgemodel_contract.task import TensorSpec
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig, PreTrainedModel
+
+_WHAT = "The transformers model"
+_JSON_LIMIT = 64 * 2**20
+_LAYERS_LIMIT = 1000
+_SIZE_LIMIT = 2**31
+_EXAMPLE_LENGTH = 16
+_TEXT, _IMAGE = "input_ids", "pixel_values"
+
+
+def convert(
+    folder: Path, hints: Sequence[TensorSpec], shown: Sequence[TensorSpec], threads: int, work: Path
+) -> tuple[Path, float]:
+    """The ONNX model of the model in ``folder``, in ``work``, and its largest relative difference.
+
+    ``shown`` are the arrays of the dataset, samples first.
+
+    Raises:
+        TaskError: InvalidModel, UnsupportedModel; InvalidTask for an image model of any size without a hint.
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    target = work / "exported.onnx"
+    with quiet():
+        model = _load(folder)
+        stated = {spec.name: spec.shape[1:] for spec in (*shown, *hints)}
+        sizes = _sizes(model, stated)
+        wrapper = _wrap(model)
+        example = {name: torch.from_numpy(array) for name, array in _feed(model, sizes, 2, _EXAMPLE_LENGTH, 0).items()}
+        with explained(_WHAT), torch.no_grad():
+            exported = torch.onnx.export(
+                wrapper,
+                kwargs={"inputs": example},
+                dynamic_shapes={"inputs": {name: _dynamic(shape) for name, shape in sizes.items()}},
+                input_names=list(sizes),
+                output_names=["logits"],
+                dynamo=True,
+                verbose=False,
+            )
+            if exported is None:
+                raise TaskError("UnsupportedModel", f"{_WHAT} cannot be exported to ONNX; export it yourself.")
+            exported.save(target)
+            del exported
+        strip(target)
+
+        def original(feed: Feed) -> list[Array]:
+            with torch.no_grad():
+                return [wrapper({name: torch.from_numpy(array) for name, array in feed.items()}).numpy()]
+
+        return target, verify(target, original, _feeds(model, sizes), threads)
+
+
+def _load(folder: Path) -> "PreTrainedModel":
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    settings = _read_config(folder)
+    weights = _weights(folder)
+    kind = _class(settings)
+    try:
+        config = kind.config_class.from_pretrained(folder, local_files_only=True)
+        # From the file, it may name a kernel on a hub.
+        config._attn_implementation = "eager"
+        _check_size(kind, config, weights)
+        model, report = kind.from_pretrained(
+            folder,
+            config=config,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            dtype=torch.float32,
+            attn_implementation="eager",
+            output_loading_info=True,
+        )
+    except TaskError:
+        raise
+    except Exception as error:  # transformers raises whatever a config leads it to
+        raise TaskError(
+            "InvalidModel",
+            f"{_WHAT} cannot be loaded by transformers {transformers.__version__}: {first_line(error)}; save it again "
+            "with model.save_pretrained.",
+        ) from error
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise TaskError(
+            "InvalidModel",
+            f"{_WHAT} lacks {len(missing)} of its weights ({missing[0]}); save it again with model.save_pretrained.",
+        )
+    return model.eval()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    settings = _read_json(folder / CONFIG)
+    if (folder / "adapter_config.json").exists():
+        raise TaskError(
+            "UnsupportedModel", f"{_WHAT} is an adapter; merge it into its base model and save that (merge_and_unload)."
+        )
+    for key, value in _entries(settings):
+        if key == "auto_map":
+            raise TaskError(
+                "InvalidModel",
+                f"{_WHAT} brings its own code (auto_map), which is never run; export it to ONNX where it is trusted.",
+            )
+        if key == "quantization_config" and value:
+            raise TaskError(
+                "UnsupportedModel", f"{_WHAT} is quantized already; give the model in single precision instead."
+            )
+        if key in ("use_pretrained_backbone", "use_timm_backbone") and value:
+            raise TaskError(
+                "UnsupportedModel", f"{_WHAT} takes its backbone from elsewhere ({key}); export it to ONNX yourself."
+            )
+        if isinstance(value, int) and abs(value) > (_LAYERS_LIMIT if _counts_layers(key) else _SIZE_LIMIT):
+            raise TaskError("InvalidModel", f"{_WHAT} asks for {key} {value}; such a config is refused.")
+    return settings
+
+
+def _counts_layers(key: str) -> bool:
+    return any(word in key for word in ("layer", "depth", "block")) and "_size" not in key and "_id" not in key
+
+
+def _entries(value: object) -> Iterator[tuple[str, object]]:
+    """All keys at any depth, with what they are set to; members of a list under the list's key."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield key, item
+            for member in item if isinstance(item, list) else ():
+                yield key, member
+                yield from _entries(member)
+            yield from _entries(item)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _JSON_LIMIT:
+            raise ValueError(f"it has {path.stat().st_size} bytes")
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("it is no JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        raise TaskError(
+            "InvalidModel", f"The {path.name} of the model cannot be read: {first_line(error)}; save the model again."
+        ) from error
+    return content
+
+
+def _weights(folder: Path) -> int:
+    """The number of weights in the safetensors files, from their headers."""
+    from safetensors import SafetensorError, safe_open
+
+    index = folder / "model.safetensors.index.json"
+    names = {"model.safetensors"}
+    if index.exists():
+        names = set(map(str, _read_json(index).get("weight_map", {}).values()))
+    total = 0
+    for name in sorted(names):
+        if Path(name).name != name or not (folder / name).is_file():
+            raise TaskError(
+                "InvalidModel",
+                f"{_WHAT} keeps weights in {name[:100]!r}, which is not in its folder; save it again with "
+                "model.save_pretrained.",
+            )
+        try:
+            with safe_open(folder / name, framework="np") as file:
+                total += sum(math.prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise TaskError(
+                "InvalidModel",
+                f"The weights in {name} are damaged or cut short ({first_line(error, 120)}); upload them again.",
+            ) from error
+    return total
+
+
+def _class(settings: Mapping[str, Any]) -> "type[PreTrainedModel]":
+    import transformers
+
+    names = settings.get("architectures")
+    if not isinstance(names, list) or len(names) != 1 or not isinstance(names[0], str):
+        raise TaskError(
+            "InvalidModel", f"The {CONFIG} of the model names no architecture; save it with model.save_pretrained."
+        )
+    kind = getattr(transformers, names[0], None) if names[0].isidentifier() else None
+    if not (inspect.isclass(kind) and issubclass(kind, transformers.PreTrainedModel)):
+        raise TaskError(
+            "UnsupportedModel",
+            f"The architecture {names[0][:100]!r} is not one of transformers {transformers.__version__}; export the "
+            "model to ONNX yourself.",
+        )
+    return kind
+
+
+def _check_size(kind: "type[PreTrainedModel]", config: "PreTrainedConfig", weights: int) -> None:
+    """The config asks for no more than the files hold; built without memory for it."""
+    import torch
+
+    with torch.device("meta"):
+        wanted = sum(parameter.numel() for parameter in kind(config).parameters())
+    if wanted > 2 * weights + 2**20:
+        raise TaskError(
+            "InvalidModel",
+            f"The {CONFIG} of the model asks for {wanted} weights, but its files hold {weights}; they do not belong "
+            "together.",
+        )
+
+
+def _sizes(model: "PreTrainedModel", stated: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Inputs with their shapes but for the batch; -1 is open."""
+    if model.main_input_name == _IMAGE:
+        return {_IMAGE: _image_size(model.config, stated.get(_IMAGE, stated.get("x", ())))}
+    if model.main_input_name != _TEXT or getattr(model.config, "is_encoder_decoder", False):
+        raise TaskError(
+            "UnsupportedModel",
+            f"{_WHAT} ({type(model).__name__}) takes {model.main_input_name}; models of one text or one image are "
+            "read, export others to ONNX yourself.",
+        )
+    taken = [name for name in inspect.signature(model.forward).parameters if name in (_TEXT, "attention_mask")]
+    taken += [name for name in ("token_type_ids",) if name in stated]
+    if stated:
+        taken = [name for name in taken if name in stated or name == _TEXT]
+    lengths = {shape[0] for name, shape in stated.items() if name in taken and len(shape) == 1 and shape[0] > 0}
+    length = lengths.pop() if len(lengths) == 1 else -1
+    return dict.fromkeys(taken, (length,))
+
+
+def _image_size(config: "PreTrainedConfig", stated: tuple[int, ...]) -> tuple[int, ...]:
+    size = getattr(config, "image_size", None)
+    if len(stated) == 3 and min(stated) > 0:
+        return stated
+    if isinstance(size, int):
+        size = (size, size)
+    if not size:
+        raise TaskError(
+            "InvalidTask",
+            f"{_WHAT} takes images of any size; state it in inputs, for instance {_IMAGE} with shape [1, 3, 224, 224].",
+        )
+    return (int(getattr(config, "num_channels", 3)), *map(int, size))
+
+
+def _wrap(model: "PreTrainedModel") -> "torch.nn.Module":
+    import torch
+
+    decodes = "use_cache" in inspect.signature(model.forward).parameters
+
+    class Scores(torch.nn.Module):
+        """The model as a function of a dict of tensors to one tensor."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+            options = {"use_cache": False} if decodes else {}
+            scores: torch.Tensor = self.model(**inputs, **options, return_dict=False)[0]
+            return scores
+
+    return Scores().eval()
+
+
+def _dynamic(shape: tuple[int, ...]) -> dict[int, Any]:
+    from torch.export import Dim
+
+    open_axes: dict[int, Any] = {0: Dim.DYNAMIC}
+    return open_axes | {axis: Dim.DYNAMIC for axis, size in enumerate(shape, start=1) if size == -1}
+
+
+def _feeds(model: "PreTrainedModel", sizes: Mapping[str, tuple[int, ...]]) -> Iterator[Feed]:
+    for seed in range(SAMPLES):
+        yield _feed(model, sizes, 1 + seed % 2, _EXAMPLE_LENGTH - 3 * seed, seed + 1)
+
+
+def _feed(
+    model: "PreTrainedModel", sizes: Mapping[str, tuple[int, ...]], batch: int, length: int, seed: int
+) -> dict[str, Array]:
+    """Random pixels, or random tokens of which the last one is padding; ``length`` where it is open."""
+    rng = np.random.default_rng(seed)
+    length = min(length, getattr(model.config, "max_position_embeddings", length))
+    feed: dict[str, Array] = {}
+    for name, shape in sizes.items():
+        full = (batch, *(length if size == -1 else size for size in shape))
+        if name == _IMAGE:
+            feed[name] = rng.normal(size=full).astype(np.float32)
+        elif name == _TEXT:
+            feed[name] = rng.integers(0, model.config.get_text_config().vocab_size, full)
+        else:
+            feed[name] = np.full(full, int(name == "attention_mask"), np.int64)
+            if name == "attention_mask" and full[1] > 1:
+                feed[name][:, -1] = 0
+    return feed

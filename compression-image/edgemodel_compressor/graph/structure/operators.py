@@ -1,0 +1,41 @@
+"""Which rule speaks for which operator. What is not in this table is left whole, with all that it touches."""
+
+from collections.abc import Callable, Mapping
+
+from onnx import NodeProto
+
+from edgemodel_compressor.graph.structure import elementwise, layers, layout, reshape, sizes
+from edgemodel_compressor.graph.structure.walk import Walk
+
+RULES: Mapping[str, Callable[[Walk, NodeProto], None]] = {
+    **dict.fromkeys(elementwise.UNARY, elementwise.unary),
+    **dict.fromkeys(elementwise.PARTIAL, elementwise.partial),
+    **dict.fromkeys(elementwise.BROADCAST, elementwise.broadcast),
+    **dict.fromkeys(("Div", "Pow"), elementwise.divide),
+    **dict.fromkeys(elementwise.REDUCTIONS, elementwise.reduce),
+    **dict.fromkeys(("Softmax", "LogSoftmax", "Hardmax"), elementwise.along),
+    **dict.fromkeys(("LayerNormalization", "RMSNormalization"), elementwise.normalize),
+    "Trilu": elementwise.last_two,
+    **dict.fromkeys(layers.POOLS, layers.pool),
+    **dict.fromkeys(("BatchNormalization", "InstanceNormalization"), layers.channel_norm),
+    "Attention": layers.attention,
+    "Conv": layers.convolution,
+    "ConvTranspose": layers.transposed_convolution,
+    "Gemm": layers.gemm,
+    "MatMul": layers.matmul,
+    "Concat": layout.concat,
+    "ConstantOfShape": layout.filled,
+    "Expand": layout.expand,
+    "Gather": layout.gather,
+    "Pad": layout.pad,
+    **dict.fromkeys(("Resize", "Upsample"), layout.resize),
+    "Slice": layout.cut,
+    "Split": layout.split,
+    "Squeeze": layout.squeeze,
+    "Transpose": layout.transpose,
+    "Unsqueeze": layout.unsqueeze,
+    "Flatten": reshape.flatten,
+    "Reshape": reshape.reshape,
+    "Constant": sizes.constant,
+    "Shape": sizes.shape,
+}

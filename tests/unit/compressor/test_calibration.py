@@ -1,0 +1,90 @@
+"""Ranges of activations: one pass over the samples, bounded memory, every method from the same counts."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.graph.quantization.calibration import calibrate
+from edgemodel_compressor.graph.quantization.histogram import BINS, Histogram
+from edgemodel_compressor.graph.quantization.ranges import range_of
+from edgemodel_compressor.graph.quantization.recipe import CalibrationMethod
+from tests.unit.compressor import builders
+
+METHODS: tuple[CalibrationMethod, ...] = ("MinMax", "Entropy", "Percentile")
+floats = hnp.arrays(
+    np.float32,
+    st.integers(0, 50),
+    elements=st.floats(-(2.0**20), 2.0**20, width=32, allow_subnormal=False),
+)
+
+
+def counted(*parts: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Histogram:
+    histogram = Histogram()
+    for part in parts:
+        histogram.add(part)
+    return histogram
+
+
+@given(st.lists(floats, max_size=6), st.randoms())
+def test_the_order_of_the_samples_makes_no_difference(parts: list[builders.Floats], random: object) -> None:
+    shuffled = sorted(parts, key=lambda _: random.random())  # type: ignore[attr-defined]
+    first, second = counted(*parts), counted(*shuffled)
+    assert (first.low, first.high, first.limit, first.zeros) == (second.low, second.high, second.limit, second.zeros)
+    assert np.array_equal(first.counts, second.counts)
+
+
+@given(st.lists(floats, max_size=6))
+def test_every_value_is_counted_once_in_as_many_bins(parts: list[builders.Floats]) -> None:
+    histogram = counted(*parts)
+    assert histogram.counts.shape == (BINS,)
+    assert histogram.counts.sum() + histogram.zeros == sum(part.size for part in parts)
+
+
+@given(st.lists(floats, max_size=6), st.sampled_from(METHODS))
+def test_a_range_holds_zero_and_stays_within_what_was_seen(
+    parts: list[builders.Floats], method: CalibrationMethod
+) -> None:
+    histogram = counted(*parts)
+    low, high = range_of(histogram, method)
+    assert min(histogram.low, 0) <= low <= 0 <= high <= max(histogram.high, 0)
+
+
+def test_minmax_is_exact() -> None:
+    values = np.array([-3.25, 0.0, 17.125], np.float32)
+    assert range_of(counted(values), "MinMax") == (-3.25, 17.125)
+
+
+@pytest.mark.parametrize("method", ["Entropy", "Percentile"])
+def test_a_lone_outlier_does_not_stretch_the_range(method: CalibrationMethod) -> None:
+    values = np.random.default_rng(0).normal(size=200_000).astype(np.float32)
+    values[7] = 300.0
+    low, high = range_of(counted(values), method)
+    assert -6 < low < -2
+    assert 2 < high < 30
+
+
+def test_what_is_not_finite_is_left_out() -> None:
+    histogram = counted(np.array([1.0, np.nan, np.inf, -2.0], np.float32))
+    assert (histogram.low, histogram.high) == (-2.0, 1.0)
+
+
+def test_one_pass_serves_every_method(shared: Path, tmp_path: Path) -> None:
+    values, _ = builders.blobs(20, (48,))
+    calls: list[None] = []
+    feeds = ({"x": values[index : index + 1]} for index in range(20))
+    calibration = calibrate(shared / "mlp.onnx", feeds, tmp_path, lambda: calls.append(None))
+    assert len(calls) == calibration.samples == 20
+    for method in METHODS:
+        assert {"x", "scores"} <= calibration.ranges(method).keys()
+        assert calibration.ranges(method) is calibration.ranges(method)
+    assert calibration.ranges("MinMax")["x"] == (float(values.min()), float(values.max()))
+
+
+def test_no_samples_is_a_sentence(shared: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotApplicableError, match="no samples"):
+        calibrate(shared / "mlp.onnx", [], tmp_path)
