@@ -129,7 +129,7 @@ def test_the_image_is_the_base_image_plus_one_layer_with_card_model_and_report(d
     assert len(image.config["history"]) == 2
     added = image.layers[1]
     assert set(added) == {"edgemodel", "edgemodel/model"} | {
-        f"edgemodel/model/{name}" for name in ("card.json", "model.onnx", "report.json")
+        f"edgemodel/model/{name}" for name in ("card.json", "model.onnx", "report.html", "report.json")
     }
     for entry, _ in added.values():
         assert (entry.mtime, entry.uid, entry.gid, entry.uname) == (0, 0, 0, "")
@@ -145,6 +145,7 @@ def test_the_card_describes_the_model_that_lies_beside_it(desk: Desk) -> None:
     assert card.files == {
         "model.onnx": images.sha256(model),
         "report.json": images.sha256(layer["edgemodel/model/report.json"][1]),
+        "report.html": images.sha256(layer["edgemodel/model/report.html"][1]),
     }
     assert result.model_digest == images.sha256(model)
     assert (card.inputs[0].name, card.inputs[0].datatype, card.inputs[0].shape) == ("image", "FP32", (1, 1, 12, 12))

@@ -1,6 +1,7 @@
 """From a graph to its groups: which units it has, and which slices of which weights each of them is."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,14 +69,17 @@ class Analysis:
         return found
 
 
-def analyse(proto: ModelProto) -> Analysis:
+def analyse(proto: ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Analysis:
     """Find what of ``proto`` can be removed without touching its inputs and outputs.
 
     Linear in nodes and in the sizes of dimensions; the values of weights are not looked at. An operator that is not
     understood is no error: what reaches it is kept, and said so.
+
+    ``input_shapes`` are shapes that the model accepts, for those of its dimensions that are open (without them a batch
+    of 2, and 64 of anything else). They only help to tell dimensions apart: what is found holds for all others.
     """
     nodes, aliases = unshared(proto.graph)
-    shapes = tensor_shapes(proto)
+    shapes = tensor_shapes(proto, input_shapes)
     shapes |= {alias: shapes[name] for alias, name in aliases.items()}
     first = _walked(Walk(proto, shapes, aliases, None), nodes, proto)
     walk = _walked(Walk(proto, shapes, aliases, first.offered()), nodes, proto)

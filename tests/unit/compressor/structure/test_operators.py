@@ -403,3 +403,18 @@ def test_neither_masking_nor_removing_changes_what_it_is_given() -> None:
     assert mask(proto, selection).SerializeToString(deterministic=True) != before
     assert remove(proto, selection).SerializeToString(deterministic=True) != before
     assert proto.SerializeToString(deterministic=True) == before
+
+
+def test_shapes_that_the_model_accepts_tell_its_dimensions_apart() -> None:
+    """Height and width are open in the file, but only 6×6 pixels fit the matrix."""
+    net, units = PRUNED["flatten to a matrix"]
+    proto = net.proto()
+    for dim in proto.graph.input[0].type.tensor_type.shape.dim[2:]:
+        dim.dim_param = "side"
+    analysis = analyse(proto, {"x": net.input})
+    assert [group.units for group in analysis.groups] == [units]
+    selection = select(analysis, chance(analysis, 0), 0.5, multiple=1)
+    np.testing.assert_allclose(
+        run(remove(proto, selection), net.feed()), run(mask(proto, selection), net.feed()), rtol=1e-4, atol=1e-4
+    )
+    assert analyse(proto).groups == ()
