@@ -54,6 +54,7 @@ class Peer:
 
 PEERS = (
     Peer("ort-static", "ort.py"),
+    Peer("ort-static-tuned", "ort.py", ("--tuned",)),
     Peer("ort-dynamic", "ort.py", ("--dynamic",)),
     Peer("nncf", "nncf_quantize.py"),
     Peer("nncf-accuracy", "nncf_quantize.py", ("--accuracy-control",), validates=True),

@@ -1,5 +1,6 @@
 """How memory and time grow with the model: stacks of linear layers with their weights in a file of their own."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,11 @@ class Scaled:
         return 4 * self.size + 2**30
 
 
-def write_stack(folder: Path, layers: int) -> Path:
-    """``layers`` linear layers with ReLU, and one for ten classes; drawn at the scale that keeps activations alike."""
+def write_stack(folder: Path, layers: int) -> int:
+    """``layers`` linear layers with ReLU, and one for ten classes; drawn at the scale that keeps activations alike.
+
+    Answers the number of parameters.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(layers)
     nodes, tensors, offset = [], [], 0
@@ -69,10 +73,8 @@ def write_stack(folder: Path, layers: int) -> Path:
         tensors,
     )
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
-    path = folder / "stack.onnx"
-    path.write_bytes(proto.SerializeToString())
-    np.savez(folder / "dataset.npz", x=rng.normal(size=(SAMPLES, WIDTH)).astype(np.float32))
-    return path
+    (folder / "stack.onnx").write_bytes(proto.SerializeToString())
+    return layers * WIDTH**2 + WIDTH * 10
 
 
 def measure(folder: Path, sizes: Sequence[str], progress: Progress) -> list[Scaled]:
@@ -81,17 +83,20 @@ def measure(folder: Path, sizes: Sequence[str], progress: Progress) -> list[Scal
     Raises:
         ToolError: the command failed.
     """
-    scaled = []
+    folder.mkdir(parents=True, exist_ok=True)
+    dataset = folder / "dataset.npz"
+    np.savez(dataset, x=np.random.default_rng(0).normal(size=(SAMPLES, WIDTH)).astype(np.float32))
+    model, scaled = folder / "stack", []
     for size in sizes:
         with progress.step(f"a stack of {size}") as step:
-            model = write_stack(folder / size.replace(" ", ""), SIZES[size])
-            data = model.with_name("stack.data")
+            parameters = write_stack(model, SIZES[size])
+            bytes_ = sum(file.stat().st_size for file in model.iterdir())
             for recipe, options in RECIPES.items():
                 step.update(recipe)
-                done = compress(model, model.with_name("dataset.npz"), folder / "out", *options)
-                bytes_ = model.stat().st_size + data.stat().st_size
-                scaled.append(Scaled(recipe, bytes_, data.stat().st_size // 4, done.run.seconds, done.run.peak))
-            data.unlink()
+                run = compress(model, dataset, folder / "out", *options).run
+                scaled.append(Scaled(recipe, bytes_, parameters, run.seconds, run.peak))
+            shutil.rmtree(model)
+            shutil.rmtree(folder / "out")
     return scaled
 
 

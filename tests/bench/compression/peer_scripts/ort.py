@@ -1,22 +1,23 @@
-"""onnxruntime's quantization, with its defaults: static (QDQ) or dynamic."""
+"""onnxruntime's own quantization: static (QDQ) or dynamic, with its defaults unless told."""
 
 import argparse
 
-from common import Reader, Samples, answer, arguments, discard, preprocessed
-from onnxruntime.quantization import quantize_dynamic, quantize_static
+from common import Samples, answer, arguments, preprocessed, quantize_by_ort
+from onnxruntime.quantization import quantize_dynamic
 
 
 def main() -> None:
     """Pre-process, quantize."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dynamic", action="store_true")
+    parser.add_argument("--tuned", action="store_true")
     options = arguments(parser)
-    ready = preprocessed(options.model, options.out)
     if options.dynamic:
+        ready = preprocessed(options.model, options.out)
         quantize_dynamic(ready, options.out)
+        ready.unlink()
     else:
-        quantize_static(ready, options.out, Reader(Samples(options.dataset)))
-    discard(ready)
+        quantize_by_ort(options.model, options.out, Samples(options.dataset), options.tuned)
     answer(options.out)
 
 

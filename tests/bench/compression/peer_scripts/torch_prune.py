@@ -6,8 +6,7 @@ import copy
 import numpy as np
 import torch
 import torch_pruning
-from common import Reader, Samples, answer, arguments, discard, preprocessed
-from onnxruntime.quantization import quantize_static
+from common import Samples, answer, arguments, quantize_by_ort
 from quality import quality
 from torch import nn
 from torch.nn import functional
@@ -83,9 +82,8 @@ def main() -> None:
     fine_tune(network, samples, options.epochs)
     pruned = options.out.with_name(f"{options.out.stem}-pruned.onnx")
     export(network, example, pruned)
-    ready = preprocessed(pruned, options.out)
-    quantize_static(ready, options.out, Reader(samples))
-    discard(pruned, ready)
+    quantize_by_ort(pruned, options.out, samples, tuned=True)
+    pruned.unlink()
     answer(options.out)
 
 
