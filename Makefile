@@ -10,7 +10,7 @@ PROTO := edgemodel_server/grpc_service/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds protos format bench-control-plane bench-serving fuzz-server clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds protos format bench-control-plane bench-compression bench-serving fuzz-server clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -80,6 +80,9 @@ format: $(STAMP) ## format and fix what can be fixed
 
 bench-control-plane: $(STAMP) ## 1,000 EdgeModels × 2 sites: time to Ready, reaction time, memory, idle writes
 	@$(BIN)/python -m tests.bench.control_plane $(ARGS)
+
+bench-compression: $(STAMP) ## Auto beside onnxruntime, NNCF and torch-pruning: size, latency, accuracy, memory, time
+	@$(BIN)/python -m tests.bench.compression $(ARGS)
 
 bench-serving: $(STAMP) ## the server beside the raw loop and beside LitServe, BentoML, MLServer, KServe, FastAPI
 	@$(BIN)/python -m tests.bench.serving $(ARGS)

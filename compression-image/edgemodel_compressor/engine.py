@@ -255,10 +255,12 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
             ) from error
         return
     budget, began = job.recipe.search, job.clock()
+    prunable = job.dataset is not None and bool(bench.shop.analysis.groups)
     facts = Facts(
         has_dataset=job.dataset is not None,
-        can_train=bench.shop.can_train,
-        prunable=job.dataset is not None and bool(bench.shop.analysis.groups),
+        # What has nothing to take out is not looked at by torch, which takes seconds to load.
+        can_train=prunable and bench.shop.can_train,
+        prunable=prunable,
         multiplies=share_multiplied(read_model(job.model.path, weights=False)) > 0.5,
     )
     for part in span.split(*[1.0] * budget.trials):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import UNSET
 
+from edgemodel_compressor.confidence import wilson
 from edgemodel_compressor.registry.errors import RegistryError
 from edgemodel_contract.quantity import parse_percent
 from edgemodel_operator.api import EdgeModel, SiteStatus
@@ -162,7 +163,8 @@ def _config(sites: int | None) -> ClusterConfig | None:
 
 
 def check_accuracy(models: Sequence[EdgeModel], answers: Sequence[served.Served], before: float) -> None:
-    """Raise ClusterError when a site answers less accurately than the EdgeModel allows.
+    """Raise ClusterError when a site answers less accurately than the EdgeModel allows, beyond what so few images leave
+    to chance: when even the upper end of the 95 % interval lies below.
 
     Args:
         before: accuracy of the uncompressed model on the same images, from 0 to 1.
@@ -174,8 +176,8 @@ def check_accuracy(models: Sequence[EdgeModel], answers: Sequence[served.Served]
             continue
         least = before - parse_percent(allowed)
         for each in answers:
-            # A hair below the limit is rounding, not a miss: fractions of whole images are far apart.
-            if each.model == model.metadata.name and each.accuracy < least - 1e-9:
+            highest = wilson(each.right, each.images)[1]
+            if each.model == model.metadata.name and highest < least:
                 raise ClusterError(
                     f"{each.model} at {each.site} answers {each.accuracy:.2%} of {each.images} images right by"
                     f" {each.path}; the objective is {least:.2%} ({before:.2%} before, at most {allowed} less)."

@@ -61,7 +61,7 @@ CASES = (
     Case("memory", "JobOutOfMemory", ("limits.memory",), _job(resources=TINY_MEMORY)),
     Case("deadline", "JobDeadlineExceeded", ("activeDeadlineSeconds",), _job(activeDeadlineSeconds=1)),
     Case(
-        "later", "NotSupported", ("spec.compression.recovery",), lambda _, spec: spec["compression"].update(recovery={})
+        "later", "NotSupported", ("spec.rollout",), lambda _, spec: spec.update(rollout={"gates": {"latency": "9ms"}})
     ),
 )
 

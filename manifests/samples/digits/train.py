@@ -3,13 +3,14 @@
     python manifests/samples/digits/train.py --output build/samples/digits
 
 Input are the 1,797 real 8×8 scans that come with scikit-learn (UCI Optical Recognition of Handwritten Digits),
-enlarged to 32×32. A third of them is held out: the network never sees it, the compression Job calibrates and
-measures on it, and the demo sends it through every site. The folder then holds
+enlarged to 32×32. A third of them is held out, and the network never sees it. Half of that third judges in the
+compression Job; the other half nothing sees at all until the demo sends it through every site. The folder then holds
 
     model.onnx      float32; input ``image`` [batch, 1, 32, 32] from 0 to 1, output ``logits`` [batch, 10]
-    dataset.npz     the held-out part: ``x`` float32 [N, 1, 32, 32] from 0 to 1, ``y`` int64 [N]
-    images/         the same samples as greyscale PNG files, named <index>-<label>.png
-    training.json   the held-out accuracy, the number of samples and the sha256 of both files
+    dataset.npz     ``x`` float32 [N, 1, 32, 32] from 0 to 1 and ``y`` int64 [N]: the training part, which the Job
+                    calibrates and trains on, and the judging half, true in ``held_out`` bool [N]
+    images/         the other half as greyscale PNG files, named <index>-<label>.png
+    training.json   the accuracy on those images, their number, and the sha256 of both files
 
 Everything is seeded: the same machine writes the same bytes again.
 """
@@ -39,6 +40,7 @@ from torch.nn import functional
 
 SIDE = 32
 HELD_OUT = 600
+SERVED = 300
 SEED = 5
 EPOCHS = 8
 BATCH = 64
@@ -205,17 +207,24 @@ def main() -> None:
     train_index, test_index = train_test_split(
         np.arange(len(images)), test_size=HELD_OUT, random_state=SEED, stratify=labels
     )
-    test_images, test_labels = to_tensor(images[test_index]), torch.from_numpy(labels[test_index])
+    judging_index, served_index = test_index[:-SERVED], test_index[-SERVED:]
+    served_images, served_labels = to_tensor(images[served_index]), torch.from_numpy(labels[served_index])
     print(f"training on {len(train_index)} scans, {len(test_index)} held out", flush=True)
-    model = train(to_tensor(images[train_index]), torch.from_numpy(labels[train_index]), test_images, test_labels)
+    model = train(to_tensor(images[train_index]), torch.from_numpy(labels[train_index]), served_images, served_labels)
 
     export(model, output / "model.onnx")
-    np.savez_compressed(output / "dataset.npz", x=test_images.numpy(), y=test_labels.numpy())
-    for number, index in enumerate(test_index):
+    known = np.concatenate([train_index, judging_index])
+    np.savez_compressed(
+        output / "dataset.npz",
+        x=to_tensor(images[known]).numpy(),
+        y=labels[known],
+        held_out=np.isin(known, judging_index),
+    )
+    for number, index in enumerate(served_index):
         Image.fromarray(images[index]).save(output / "images" / f"{number:04d}-{labels[index]}.png")
     summary = {
-        "heldOutAccuracy": accuracy(model, test_images, test_labels),
-        "heldOut": len(test_index),
+        "heldOutAccuracy": accuracy(model, served_images, served_labels),
+        "heldOut": len(served_index),
         "sha256": {
             name: hashlib.sha256((output / name).read_bytes()).hexdigest() for name in ("model.onnx", "dataset.npz")
         },

@@ -87,9 +87,12 @@ class TestCheckAccuracy:
     def test_within_the_objective(self) -> None:
         check_accuracy([edge_model(maxAccuracyDrop="1%")], answers(594), 1.0)
 
-    def test_one_image_below_it(self) -> None:
-        with pytest.raises(ClusterError, match=r"digits at site-a answers 98\.83% .* the objective is 99\.00%"):
-            check_accuracy([edge_model(maxAccuracyDrop="1%")], answers(593), 1.0)
+    def test_a_few_images_below_it_may_be_chance(self) -> None:
+        check_accuracy([edge_model(maxAccuracyDrop="1%")], answers(591), 1.0)
+
+    def test_more_than_a_few_are_not(self) -> None:
+        with pytest.raises(ClusterError, match=r"digits at site-a answers 97\.50% .* the objective is 99\.00%"):
+            check_accuracy([edge_model(maxAccuracyDrop="1%")], answers(585), 1.0)
 
     def test_without_an_objective_nothing_is_promised(self) -> None:
         check_accuracy([edge_model()], answers(1), 1.0)

@@ -1,0 +1,1 @@
+"""``make bench-compression``: edgemodel-compress beside onnxruntime, NNCF and torch-pruning."""
