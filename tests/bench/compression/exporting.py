@@ -3,6 +3,7 @@
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -30,7 +31,9 @@ def export(network: nn.Module, example: torch.Tensor, path: Path) -> None:
     assert program is not None
     proto: onnx.ModelProto = program.model_proto
     # The exporter notes source files and line numbers of this machine on every node: no part of the model.
-    for part in (proto, proto.graph, *proto.graph.node, *proto.graph.value_info, *proto.graph.initializer):
+    graph = proto.graph
+    parts: list[Any] = [proto, graph, *graph.node, *graph.value_info, *graph.initializer]
+    for part in parts:
         del part.metadata_props[:]
         part.doc_string = ""
     path.write_bytes(proto.SerializeToString(deterministic=True))
