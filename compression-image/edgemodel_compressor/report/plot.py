@@ -24,21 +24,24 @@ class Point:
 
 @dataclass(frozen=True)
 class Axis:
-    """A name with its unit. ``log`` spreads what differs by factors."""
+    """A name with its unit. ``log`` spreads what differs by factors; ``less`` is better, or more is."""
 
     name: str
     log: bool = False
+    less: bool = False
 
 
 def plot(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> str:
-    """``<svg>`` with a dot per point, a line through the best ones, the chosen one marked, a title on each dot."""
+    """``<svg>`` with a dot per point and a title on each, the chosen one marked, and a line through the front: the points
+    that no other is at once cheaper and better than.
+    """
     xs = _scale([point.x for point in points], LEFT, WIDTH - RIGHT, log=x_axis.log)
     ys = _scale(
         [value for point in points for value in (point.y, point.low, point.high) if value is not None],
         HEIGHT - BOTTOM,
         TOP,
     )
-    front = sorted((point for point in points if point.best), key=lambda point: (point.x, -point.y))
+    front = _front(points, less=y_axis.less)
     title = escape(f"{y_axis.name} over {x_axis.name}")
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">',
@@ -50,6 +53,15 @@ def plot(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> str:
     for point in sorted(points, key=lambda item: (item.chosen, item.best)):
         parts += _dot(point, xs, ys)
     return "".join([*parts, "</svg>"])
+
+
+def _front(points: Sequence[Point], *, less: bool) -> list[Point]:
+    sign = -1.0 if less else 1.0
+    found: list[Point] = []
+    for point in sorted(points, key=lambda item: (item.x, -sign * item.y)):
+        if not found or sign * point.y > sign * found[-1].y:
+            found.append(point)
+    return found
 
 
 @dataclass(frozen=True)
@@ -121,5 +133,5 @@ def _dot(point: Point, xs: _Scale, ys: _Scale) -> list[str]:
     parts.append(f'<circle class="{kind}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"><title>{label}</title></circle>')
     if point.chosen or point.label == "original":
         anchor, shift = ("end", -10) if x > WIDTH / 2 else ("start", 10)
-        parts.append(f'<text class="label" x="{x + shift:.1f}" y="{y - 10:.1f}" text-anchor="{anchor}">{label}</text>')
+        parts.append(f'<text class="label" x="{x + shift:.1f}" y="{y + 22:.1f}" text-anchor="{anchor}">{label}</text>')
     return parts
