@@ -32,8 +32,9 @@ class Axis:
 
 
 def plot(points: Sequence[Point], x_axis: Axis, y_axis: Axis) -> str:
-    """``<svg>`` with a dot per point and a title on each, the chosen one marked, and a line through the front: the points
-    that no other is at once cheaper and better than.
+    """``<svg>`` with a dot per point and a title on each, the chosen one marked, and a line through the front.
+
+    The front are the points that no other is at once cheaper and better than.
     """
     xs = _scale([point.x for point in points], LEFT, WIDTH - RIGHT, log=x_axis.log)
     ys = _scale(
