@@ -10,6 +10,10 @@ What it serves, and how it computes:
 * ``estimates``     how long an inference takes and a new one would wait
 * ``jobs``          requests in the queue and the batches they form
 * ``scheduler``     bounded queue with deadlines, and threads, in front of the engine
+* ``site``          large requests spread over the site's replicas
+* ``peers``         who the other replicas are
+* ``parts``         parts of requests on their way there and back
+* ``exchange``      HTTP as a client
 * ``cpus``          CPU quota of the container → threads and workers
 
 What clients say:

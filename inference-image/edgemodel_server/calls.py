@@ -12,6 +12,7 @@ from edgemodel_server.errors import BadRequestError, RefusedError, RequestError,
 
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
+HEADER_LENGTH = b"inference-header-content-length"
 JOINED_BYTES = 64 * 1024
 """Answers up to this size go out as one piece: to copy them costs less than to send pieces."""
 

@@ -3,14 +3,13 @@
 import time
 
 from edgemodel_server.bodies import INLINE_BYTES
-from edgemodel_server.calls import BINARY, JSON, Answer, Call
+from edgemodel_server.calls import BINARY, HEADER_LENGTH, JSON, Answer, Call
 from edgemodel_server.coding import accepted, compress
 from edgemodel_server.errors import UnsupportedContentError, shown
 from edgemodel_server.protocol import MODEL_VERSION, InferResponse, decode_request, encode_response
 from edgemodel_server.service import Service
 from edgemodel_server.waiting import result_of
 
-HEADER_LENGTH = b"inference-header-content-length"
 COMPRESSED_BYTES = 1024
 """Smaller answers do not get smaller."""
 
@@ -47,7 +46,7 @@ async def infer(service: Service, call: Call) -> Answer:
         if request.timeout is not None:
             deadline = min(deadline, call.started + request.timeout)
         decoded = time.perf_counter()
-        result = await result_of(scheduler.submit(request.inputs, request.outputs, deadline), call.receive)
+        result = await result_of(service.submit(request.inputs, request.outputs, deadline, call.headers), call.receive)
     call.timings = [("decode", decoded - received), ("queue", result.waited), ("compute", result.computed)]
     arrays = result.arrays
     if not request.binary and sum(array.nbytes for array in arrays) > INLINE_BYTES:

@@ -1,6 +1,7 @@
 """What the server measures of itself, for Prometheus and for the operator's latency loop."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from prometheus_client import (
     CollectorRegistry,
@@ -66,6 +67,12 @@ class Metrics:
             ("reason",),
             registry=self.registry,
         )
+        self._parts = Counter(
+            "edgemodel_parts",
+            "Parts of requests spread over the site, by where they were computed; retried: a peer had failed.",
+            ("place", "result"),
+            registry=self.registry,
+        )
         self.ready = Gauge("edgemodel_ready", "1 while the server is ready for traffic.", registry=self.registry)
         self._info = Gauge(
             "edgemodel_model_info",
@@ -91,6 +98,10 @@ class Metrics:
     def reject(self, reason: str) -> None:
         """It was not computed."""
         self.rejected.labels(reason).inc()
+
+    def part(self, place: Literal["local", "peer"], result: Literal["ok", "retried"]) -> None:
+        """A part of a request that is spread was computed here or by a peer, or again after a peer failed."""
+        self._parts.labels(place, result).inc()
 
     def computed(self, rows: int, seconds: float, waits: Sequence[float]) -> None:
         """A batch of ``rows`` was computed in ``seconds``, after each of its requests had waited."""

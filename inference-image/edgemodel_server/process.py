@@ -112,7 +112,7 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
         await serving
         if administering:
             await administering
-        service.scheduler.close()
+        service.close()
 
 
 @contextlib.asynccontextmanager

@@ -35,6 +35,8 @@ MARGIN = 1.2
 one that meets it."""
 SPLIT_SECONDS = 0.002
 """A request shorter than this is not split over the workers: it would not be noticed."""
+SHARED_SECONDS = 0.01
+"""Nor is one shorter than this shared with other servers, which costs some milliseconds."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +112,25 @@ class Scheduler:
         """
         self._admit(1, deadline)
 
-    def submit(self, inputs: dict[str, Array], outputs: Sequence[str], deadline: float) -> "asyncio.Future[Result]":
-        """The model's answer. To cancel the future ends the work, begun or not.
+    def shares(self, inputs: dict[str, Array], most: int) -> list[slice]:
+        """The rows of each of up to ``most`` servers that share this request; none where that would not pay."""
+        if not self._profile.independent:
+            return []
+        rows = self._rows_of(inputs)
+        count = min(most, rows // self._profile.rows)
+        if count < 2 or self._times.of(rows) < SHARED_SECONDS * self.workers:
+            return []
+        return split(rows, rows, count)
+
+    def expected(self, rows: int) -> float:
+        """Seconds that ``rows`` take one worker, about."""
+        return self._times.of(rows)
+
+    def submit(
+        self, inputs: dict[str, Array], outputs: Sequence[str], deadline: float, *, admitted: bool = False
+    ) -> "asyncio.Future[Result]":
+        """The model's answer. To cancel the future ends the work, begun or not. ``admitted``: it belongs to a request
+        that was let in before.
 
         The future raises what ``Engine.run`` raises, and DeadlineError once ``deadline`` has passed.
 
@@ -123,7 +142,8 @@ class Scheduler:
         rows = self._rows_of(inputs)
         if self._trust.permits(size := _size(inputs)):
             return self._compute_here(loop, inputs, names, rows, size)
-        self._admit(rows, deadline)
+        if not admitted:
+            self._admit(rows, deadline)
         slices = self._parts(rows)
         if len(slices) == 1:
             jobs = [self._job(loop, inputs, names, rows, deadline)]

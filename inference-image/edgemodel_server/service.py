@@ -1,19 +1,27 @@
 """What is served and in which state."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from edgemodel_server.bodies import BodyReader
 from edgemodel_server.classifier import Classifier, classifier
 from edgemodel_server.cpus import Parallelism
+from edgemodel_server.datatypes import Array
 from edgemodel_server.engine import Engine
 from edgemodel_server.errors import NotFoundError, UnavailableError, shown
 from edgemodel_server.folder import open_folder
-from edgemodel_server.keys import Keys
+from edgemodel_server.jobs import Result
+from edgemodel_server.keys import Keys, shown_key
 from edgemodel_server.metrics import Metrics
+from edgemodel_server.parts import check_part
+from edgemodel_server.peers import Lookup, Peers, lookup_of
 from edgemodel_server.protocol import MODEL_VERSION, Signature
 from edgemodel_server.scheduler import Batching, Scheduler
 from edgemodel_server.settings import Settings
+from edgemodel_server.site import Question, Site
+from edgemodel_server.tls import PeerTls
 from edgemodel_server.warm_up import Profile, warm_up
 
 
@@ -53,8 +61,8 @@ def load_model(settings: Settings, parallelism: Parallelism) -> Model:
 class Service:
     """The state that the routes share. Only the event loop's thread changes it."""
 
-    def __init__(self, settings: Settings, parallelism: Parallelism) -> None:
-        """Starting, with no model yet."""
+    def __init__(self, settings: Settings, parallelism: Parallelism, lookup: Lookup | None = None) -> None:
+        """Starting, with no model yet. ``lookup`` finds the site's other replicas; None: as the settings say."""
         self.settings = settings
         self.state = State.STARTING
         self.metrics = Metrics()
@@ -65,6 +73,34 @@ class Service:
         )
         self.keys = Keys(settings.auth_dir, settings.rate_limit)
         self._model: Model | None = None
+        if lookup is None and settings.peers:
+            lookup = lookup_of(settings.peers, settings.listen[1])
+        self._site: Site | None = None
+        if lookup:
+            tls = PeerTls(settings.tls_dir) if settings.tls_dir else None
+            self._site = Site(self.scheduler, Peers(lookup), self.metrics, tls, settings.max_body)
+
+    def submit(
+        self, inputs: dict[str, Array], outputs: Sequence[str], deadline: float, headers: Mapping[bytes, bytes]
+    ) -> "asyncio.Future[Result]":
+        """The model's answer, as ``Scheduler.submit`` gives it; a large request is shared with the site's other
+        replicas, unless it is such a part itself. ``headers`` are the request's, with names in lower case.
+
+        Raises:
+            RequestError: as ``Scheduler.submit``; or the request is a part for another model.
+        """
+        model = self.model()
+        is_part = check_part(headers, model.digest)
+        if self._site is None or is_part or not self.scheduler.shares(inputs, 2):
+            return self.scheduler.submit(inputs, outputs, deadline)
+        question = Question(model.signature, model.digest, inputs, outputs, deadline, shown_key(headers))
+        return asyncio.get_running_loop().create_task(self._site.submit(question))
+
+    def close(self) -> None:
+        """Finish what was begun, and end threads and connections."""
+        if self._site:
+            self._site.close()
+        self.scheduler.close()
 
     def serve(self, model: Model) -> None:
         """Become ready with ``model``."""

@@ -103,6 +103,8 @@ class Settings:
     auth_dir: Path | None
     rate_limit: float
     """Requests per second and key."""
+    peers: str
+    """Host name; empty: none."""
     access_log: bool
 
 
@@ -224,6 +226,14 @@ VARIABLES = (
     ),
     Variable(
         "EDGEMODEL_RATE_LIMIT", "rate_limit", "0", _rate, "requests per second of each key; 0 means without limit"
+    ),
+    Variable(
+        "EDGEMODEL_PEERS",
+        "peers",
+        "",
+        str,
+        "host name with the addresses of replicas that serve the same model on the same port with the same certificate "
+        "and keys; they share large batches, and what one of them fails at is computed here",
     ),
     Variable("EDGEMODEL_ACCESS_LOG", "access_log", "false", _boolean, "log every request, one JSON object per line"),
 )

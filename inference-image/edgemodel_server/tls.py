@@ -80,6 +80,31 @@ class Certificates:
         connection.context = self._context
 
 
+class PeerTls:
+    """For connections to replicas that mount the same folder: what they show must be the certificate in it.
+
+    No name is checked and no authority asked: whoever has this certificate's key is a replica.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read the folder.
+
+        Raises:
+            CertificateError: no certificate, no key, or they do not belong together.
+        """
+        self._folder = Watched(folder)
+        self._context = peer_context(folder)
+
+    def context(self, now: float) -> ssl.SSLContext:
+        """The current one; read again when the folder changed, if what is there can be used."""
+        if self._folder.changed(now):
+            try:
+                self._context = peer_context(self._folder.path)
+            except CertificateError as error:
+                logger.error("%s; the certificate read before stays in use for peers", error)
+        return self._context
+
+
 def read_material(folder: Path) -> Material:
     """The files of the folder. Raises CertificateError if one of the first two is missing."""
     try:
@@ -112,6 +137,28 @@ def new_context(folder: Path) -> ssl.SSLContext:
             "PEM and belong together"
         ) from error
     return context
+
+
+def peer_context(folder: Path) -> ssl.SSLContext:
+    """A client's, that shows the folder's certificate and trusts it alone. Raises CertificateError likewise."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    # A certificate that is no authority's can be trusted for itself.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    try:
+        context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
+        context.load_verify_locations(cadata=leaf((folder / CERTIFICATE).read_text()))
+    except (OSError, ValueError, ssl.SSLError) as error:
+        raise CertificateError(f"the certificate in {folder} cannot be used for peers: {error}") from error
+    return context
+
+
+def leaf(chain: str) -> str:
+    """The first certificate of a PEM file, which is the server's own. Raises ValueError if there is none."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    start = chain.index(begin)
+    return chain[start : chain.index(end, start) + len(end)] + "\n"
 
 
 def _configuration(material: Material) -> "grpc.ServerCertificateConfiguration":

@@ -172,7 +172,9 @@ class Methods:
                 decoded = await service.scheduler.offload_json(messages.decode_request, request, model.signature)
             if decoded.timeout is not None:
                 deadline = min(deadline, started + decoded.timeout)
-            result = await service.scheduler.submit(decoded.inputs, decoded.outputs, deadline)
+            result = await service.submit(
+                decoded.inputs, decoded.outputs, deadline, headers(context.invocation_metadata())
+            )
         finally:
             service.bodies.release(size)
         return messages.encode_response(model.signature, decoded, result.arrays)

@@ -29,6 +29,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         tls_dir=None,
         auth_dir=None,
         rate_limit=0,
+        peers="",
         access_log=False,
     )
     for variable in VARIABLES:
