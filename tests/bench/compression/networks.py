@@ -50,19 +50,16 @@ def _joined(x: Tensor) -> Tensor:
 class SeparateAttention(nn.Module):
     """BERT's: query, key and value each a linear layer; scores and softmax written out."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, causal: bool = False) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.causal = heads, causal
         self.query, self.key, self.value, self.output = (nn.Linear(width, width) for _ in range(4))
-
-    @property
-    def split(self) -> tuple[nn.Linear, ...]:
-        """The layers whose outputs are cut into heads."""
-        return self.query, self.key, self.value
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = (_heads(layer(x), self.heads) for layer in (self.query, self.key, self.value))
         scores = torch.matmul(query, key.transpose(-1, -2)) / math.sqrt(query.shape[-1])
+        if self.causal:
+            scores = scores + torch.full((x.shape[1], x.shape[1]), -1e9).triu(1)
         y: Tensor = self.output(_joined(torch.matmul(torch.softmax(scores, -1), value)))
         return y
 
@@ -76,10 +73,17 @@ class JointAttention(nn.Module):
         self.joint = nn.Linear(width, 3 * width)
         self.output = nn.Linear(width, width)
 
-    @property
-    def split(self) -> tuple[nn.Linear, ...]:
-        """The layers whose outputs are cut into heads."""
-        return (self.joint,)
+    def separate(self) -> SeparateAttention:
+        """The same attention with a layer for each of the three."""
+        width = self.output.in_features
+        attention = SeparateAttention(width, self.heads, self.causal)
+        layers = (attention.query, attention.key, attention.value)
+        with torch.no_grad():
+            for index, layer in enumerate(layers):
+                layer.weight.copy_(self.joint.weight[index * width : (index + 1) * width])
+                layer.bias.copy_(self.joint.bias[index * width : (index + 1) * width])
+        attention.output = self.output
+        return attention
 
     def forward(self, x: Tensor) -> Tensor:
         query, key, value = (_heads(part, self.heads) for part in self.joint(x).chunk(3, dim=2))

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from tests.bench.compression.exporting import export
-from tests.bench.compression.networks import NETWORKS
+from tests.bench.compression.networks import NETWORKS, PreNormBlock, SeparateAttention
 
 RATIO = 0.5
 BATCH = 32
@@ -20,8 +20,14 @@ LEARNING_RATE = 1e-3
 
 
 def prune(network: nn.Module, example: torch.Tensor) -> None:
-    """Half of the channels of each layer by their norm over the group; of attention, half of each head."""
-    heads = {layer: part.heads for part in network.modules() if hasattr(part, "split") for layer in part.split}
+    """Half of the channels of each layer by their norm over the group; of attention, half of each head.
+
+    Query, key and value in one layer are beyond its tracing, so they become three before.
+    """
+    for block in [part for part in network.modules() if isinstance(part, PreNormBlock)]:
+        block.attention = block.attention.separate()
+    parts = [part for part in network.modules() if isinstance(part, SeparateAttention)]
+    heads = {layer: part.heads for part in parts for layer in (part.query, part.key, part.value)}
     last = network.get_submodule("classifier.1" if hasattr(network, "classifier") else "head")
     pruner = torch_pruning.pruner.BasePruner(
         network,
