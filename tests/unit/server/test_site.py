@@ -1,6 +1,7 @@
 """Large batches over several replicas on loopback: parts in order, and peers that fail in every way they can."""
 
 import asyncio
+import base64
 import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -321,6 +322,21 @@ async def test_the_clients_key_is_shown_to_the_peers(neighbours: Neighbours, tmp
     front = await neighbours.replica([peer.address], env=env)
     await assert_right(front, Authorization="Bearer secret-b")
     assert front.parts == {"local ok": 1, "peer ok": 1}
+
+
+async def test_a_key_that_nobody_asked_for_cannot_write_headers(neighbours: Neighbours) -> None:
+    seen: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        front = await neighbours.replica([server.sockets[0].getsockname()])
+        password = base64.b64encode(b"me:key\r\nx-written: yes").decode()
+        await assert_right(front, Authorization=f"Basic {password}")
+    assert len(seen) == 1
+    assert b"x-written" not in seen[0]
 
 
 async def test_over_tls_only_a_replica_with_the_same_certificate_is_asked(
