@@ -19,7 +19,7 @@ from .served import infer_request
 
 # A gateway that sends eight digits in one request costs the server several times what it costs the client: the
 # bottleneck is the replica, and its latency is what the client's number of open requests makes it.
-CONCURRENCY = 16
+CONCURRENCY = 32
 BATCH = 8
 _SHOWN_SECONDS = 6.0
 _UP_SECONDS = 90.0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -46,6 +46,7 @@ def test_every_value_is_counted_once_in_as_many_bins(parts: list[builders.Floats
 
 
 @given(st.lists(floats, max_size=6), st.sampled_from(METHODS))
+@example([np.ones(1, np.float32)], "Percentile")
 def test_a_range_holds_zero_and_stays_within_what_was_seen(
     parts: list[builders.Floats], method: CalibrationMethod
 ) -> None:

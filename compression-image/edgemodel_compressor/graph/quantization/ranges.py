@@ -24,7 +24,7 @@ def range_of(histogram: Histogram, method: CalibrationMethod) -> Range:
         inner = (-threshold, threshold)
     else:
         inner = (low, high)
-    return max(low, inner[0]), min(high, inner[1])
+    return min(0.0, max(low, inner[0])), max(0.0, min(high, inner[1]))
 
 
 def _percentile(histogram: Histogram) -> Range:
