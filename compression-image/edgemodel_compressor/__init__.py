@@ -11,10 +11,13 @@ cluster (``commandline``). From the edge inwards:
 * ``dataset``    reads samples, from the kinds of file in ``datafiles``, and checks them against the model
 * ``split``      the disjoint parts that calibrate, recover and judge
 * ``graph``      prunes and quantizes
-* ``train``      recovers what pruning took; alone knows torch
-* ``measure``    size, latency, accuracy
-* ``choose``     pure: which candidate, or why none
+* ``train``      recovers what pruning took; with ``formats`` alone knows torch
+* ``workshop``   builds the model file of a method out of these
+* ``judge``, ``measure``, ``memory``  quality, latency, memory of a model file
+* ``search``     pure: what to try next
+* ``choose``, ``pareto``  pure: which candidate, or why none; which nobody beats
 * ``engine``     the sequence of the above
+* ``report``     what was tried, for programs and for people
 * ``card``, ``layer``, ``image``, ``publish``  the result as one reproducible layer on the inference image
 * ``registry``   plain registry HTTP
 """
