@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from edgemodel_contract.quality import ERRORS, lost
-from edgemodel_contract.quantity import format_duration
+from edgemodel_contract.quantity import format_duration, format_size
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Mode, Objectives
 
@@ -84,7 +84,7 @@ def _faults(item: Candidate, original: Candidate, objectives: Objectives, mode: 
     measured, faults = item.measured, []
     limit = objectives.max_size
     if limit is not None and measured.size > limit:
-        faults.append((f"size {_bytes(measured.size)} > {_bytes(limit)}", measured.size / limit))
+        faults.append((f"size {format_size(measured.size)} > {format_size(limit)}", measured.size / limit))
     if objectives.max_latency is not None:
         faults += _latency_fault(measured.latency_p95, objectives.max_latency)
     allowed = objectives.max_accuracy_drop
@@ -120,7 +120,10 @@ def _comparison_faults(measured: Measurement, original: Measurement) -> list[tup
     faults = []
     if measured.size > original.size:
         faults.append(
-            (f"size {_bytes(measured.size)} > original {_bytes(original.size)}", measured.size / original.size)
+            (
+                f"size {format_size(measured.size)} > original {format_size(original.size)}",
+                measured.size / original.size,
+            )
         )
     return faults + _slower(measured, original)
 
@@ -134,7 +137,3 @@ def _slower(measured: Measurement, original: Measurement) -> list[tuple[str, flo
 
 def _with_reason(item: Candidate, reasons: dict[str, str]) -> Candidate:
     return msgspec.structs.replace(item, rejected=reasons.get(item.method, "not asked for"))
-
-
-def _bytes(size: int) -> str:
-    return f"{size / 1e6:.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"

@@ -11,7 +11,7 @@ from edgemodel_compressor.confidence import mean_interval, wilson
 from edgemodel_compressor.dataset import Dataset
 from edgemodel_compressor.runtime import Array, Feed, Session
 from edgemodel_compressor.split import Indices
-from edgemodel_contract.quality import Metric
+from edgemodel_contract.quality import SHARES, Metric
 from edgemodel_contract.task import TensorSpec
 
 REFERENCE_BYTES = 256 * 2**20
@@ -138,7 +138,7 @@ def _negative_log_likelihood(logits: Array, tokens: Array) -> float:
 
 def _summarize(metric: Metric, scores: NDArray[np.float64]) -> Score:
     count = len(scores)
-    if metric in ("top1", "agreement"):
+    if metric in SHARES:
         low, high = wilson(round(float(scores.sum())), count)
     else:
         low, high = mean_interval(scores)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from edgemodel_compressor.engine import Outcome
-from edgemodel_contract.quantity import format_duration
+from edgemodel_contract.quality import MEANING, format_quality
+from edgemodel_contract.quantity import format_duration, format_size
 from edgemodel_contract.result import Candidate
 
 _HEADERS = ("", "method", "size", "as layer", "p50", "p95", "accuracy", "zeros", "verdict")
@@ -35,7 +36,7 @@ def _row(item: Candidate, verdict: str, original: Candidate, is_chosen: bool) ->
         layer,
         _time(measured.latency_p50),
         _time(measured.latency_p95),
-        "-" if measured.accuracy is None else f"{100 * measured.accuracy:.2f}%",
+        "-" if measured.accuracy is None else format_quality(measured.metric, measured.accuracy),
         "-" if measured.sparsity is None else f"{100 * measured.sparsity:.0f}%",
         verdict,
     )
@@ -46,17 +47,7 @@ def _basis(outcome: Outcome) -> str:
     times = f"latency: batch 1, {measured.threads} thread(s), {outcome.cpu}"
     if measured.metric is None:
         return f"{times}; accuracy: not measured, no dataset"
-    meaning = {
-        "top1": "share of correct labels",
-        "agreement": "share of answers equal to the original's",
-        "cosine": "mean cosine to the original's outputs",
-    }[measured.metric]
-    return f"{times}; accuracy: {meaning}, {measured.samples} samples"
-
-
-def format_size(size: int) -> str:
-    """Bytes with three digits, in the unit a person would choose."""
-    return f"{size / 1e6:.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"
+    return f"{times}; accuracy: {MEANING[measured.metric]}, {measured.samples} samples"
 
 
 def _time(seconds: float | None) -> str:

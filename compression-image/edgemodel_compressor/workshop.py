@@ -103,8 +103,8 @@ class Workshop:
         found = analyse(self.model.proto())
         if found.kept:
             names = ", ".join(sorted(found.kept)[:5]) + (" …" if len(found.kept) > 5 else "")
-            reasons = "; ".join(sorted(set(found.kept.values()))[:3])
-            self.notes.append(f"Structured pruning leaves {len(found.kept)} weights whole ({names}): {reasons}.")
+            reasons = " ".join(sorted(set(found.kept.values()))[:3])
+            self.notes.append(f"Structured pruning leaves these whole: {names}. {reasons}")
         return found
 
     @cached_property

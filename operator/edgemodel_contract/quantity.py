@@ -72,6 +72,11 @@ def format_megabytes(size: int) -> str:
     return f"{size / 1e6:.1f}"
 
 
+def format_size(size: int) -> str:
+    """Bytes with three digits, in the unit a person would choose."""
+    return f"{size / 1e6:.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"
+
+
 def format_duration(seconds: float) -> str:
     """Seconds with three significant digits in the unit a person would choose."""
     for unit, factor in (("us", 1e6), ("ms", 1e3)):

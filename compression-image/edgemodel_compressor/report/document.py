@@ -98,10 +98,7 @@ def make_report(task: Task, outcome: Outcome, *, clocked: bool) -> Report:
 
 
 def _parts(outcome: Outcome) -> Parts | None:
-    split = outcome.parts
-    if split is None:
-        return None
-    return Parts(calibration=len(split.calibration), recovery=len(split.recovery), evaluation=len(split.evaluation))
+    return None if outcome.parts is None else Parts(**outcome.parts.counts)
 
 
 def _layers(outcome: Outcome) -> tuple[Layer, ...]:

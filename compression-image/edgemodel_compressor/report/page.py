@@ -7,7 +7,7 @@ from typing import TypeVar
 from edgemodel_compressor.report.document import Entry, Report
 from edgemodel_compressor.report.plot import Axis, Point, plot
 from edgemodel_contract.quality import ERRORS, MEANING, SHARES, format_quality
-from edgemodel_contract.quantity import format_duration
+from edgemodel_contract.quantity import format_duration, format_size
 from edgemodel_contract.result import Measurement
 
 T = TypeVar("T")
@@ -83,9 +83,9 @@ def _sentence(report: Report, original: Entry, chosen: Entry) -> str:
 
 
 def _tiles(before: Measurement, after: Measurement) -> str:
-    rows = [("Model file", _size(before.size), _size(after.size))]
+    rows = [("Model file", format_size(before.size), format_size(after.size))]
     if before.layer_size and after.layer_size:
-        rows.append(("To download", _size(before.layer_size), _size(after.layer_size)))
+        rows.append(("To download", format_size(before.layer_size), format_size(after.layer_size)))
     if before.latency_p50 and after.latency_p50:
         threads = f"{after.threads} thread" + ("" if after.threads == 1 else "s")
         rows.append(
@@ -148,8 +148,8 @@ def _candidates(report: Report) -> str:
         measured = entry.measured
         cells = [
             entry.method,
-            _size(measured.size),
-            _or_dash(measured.layer_size, _size),
+            format_size(measured.size),
+            _or_dash(measured.layer_size, format_size),
             _or_dash(measured.parameters, _count),
             _or_dash(measured.macs, _count),
             _or_dash(measured.sparsity, lambda share: f"{100 * share:.0f}%"),
@@ -159,7 +159,7 @@ def _candidates(report: Report) -> str:
                 _or_dash(measured.latency_p50, format_duration),
                 _or_dash(measured.latency_p95, format_duration),
                 _or_dash(measured.throughput, lambda rate: f"{rate:.3g}"),
-                _or_dash(measured.peak_memory, _size),
+                _or_dash(measured.peak_memory, format_size),
             ]
         cells += [
             _or_dash(measured.accuracy, lambda value, m=measured: format_quality(m.metric, value)),  # type: ignore[misc]
@@ -246,10 +246,6 @@ def _or_dash(value: T | None, write: Callable[[T], str]) -> str:
 
 def _scaled(value: float | None, factor: float) -> float | None:
     return None if value is None else factor * value
-
-
-def _size(size: int) -> str:
-    return f"{size / 1e6:.3g} MB" if size >= 1e6 else f"{size / 1e3:.3g} kB"
 
 
 def _count(number: int) -> str:

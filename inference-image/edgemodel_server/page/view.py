@@ -7,17 +7,13 @@ from typing import Any
 import msgspec
 
 from edgemodel_contract.card import ModelCard
+from edgemodel_contract.quality import ERRORS, MEANING, SHARES, format_quality, lost
 from edgemodel_contract.quantity import format_duration, format_number
 from edgemodel_contract.task import Recipe, Struct, TensorSpec
 from edgemodel_server.page.example import example_input
 from edgemodel_server.page.plot import Best, Plot, Point, scatter
 from edgemodel_server.page.report import ORIGINAL, Entry, Report
 
-METRICS = {
-    "top1": "share of correct labels",
-    "agreement": "share of answers equal to the original's",
-    "cosine": "mean cosine to the original's outputs",
-}
 _SPACE = "\N{NO-BREAK SPACE}"
 _EXAMPLE_PERIOD = 10
 
@@ -106,7 +102,7 @@ def model_view(
 ) -> ModelView:
     """The page of the model that ``card`` describes. ``predicts``: it sorts images into classes."""
     origin, report = card.provenance, report or Report(())
-    rows = tuple(_row(number, entry, report) for number, entry in enumerate(report.entries, 1))
+    rows = tuple(_row(number, entry, report, card.comparison.metric) for number, entry in enumerate(report.entries, 1))
     classes = f" · {len(card.labels)} classes" if card.labels else ""
     return ModelView(
         name=card.name,
@@ -119,7 +115,7 @@ def model_view(
         basis=_basis(card, report),
         columns=tuple(column for column in _COLUMNS if any(row.cells[column.key] for row in rows)),
         rows=rows,
-        charts=_charts(report),
+        charts=_charts(report, card.comparison.metric),
         notes=report.notes,
         inputs=tuple(map(_tensor, card.inputs)),
         outputs=tuple(map(_tensor, card.outputs)),
@@ -159,9 +155,9 @@ def duration(seconds: float | None) -> str:
     return f"{number}{_SPACE}{text[len(number) :].replace('u', 'µ')}"
 
 
-def percent(share: float | None) -> str:
-    """A share from 0 to 1 with two decimals."""
-    return "" if share is None else f"{100 * share:.2f}{_SPACE}%"
+def quality(metric: str | None, value: float | None) -> str:
+    """The metric's value as people write it; without a metric as a share."""
+    return "" if value is None else format_quality(metric, value).replace("%", f"{_SPACE}%")
 
 
 def _changes(card: ModelCard, report: Report) -> tuple[Change, ...]:
@@ -185,11 +181,13 @@ def _changes(card: ModelCard, report: Report) -> tuple[Change, ...]:
                     Change(name, duration(first), duration(second), _less(first, second, "faster", "slower"))
                 )
     if comparison.source_accuracy is not None and comparison.model_accuracy is not None:
-        points = 100 * (comparison.model_accuracy - comparison.source_accuracy)
-        verdict = "no loss" if abs(points) < 0.005 else f"{points:+.2f} points".replace("-", "\N{MINUS SIGN}")
-        changes.append(
-            Change("Accuracy", percent(comparison.source_accuracy), percent(comparison.model_accuracy), verdict)
-        )
+        metric, before_value, after_value = comparison.metric, comparison.source_accuracy, comparison.model_accuracy
+        change = 100 * lost(metric, before_value, after_value)
+        # Of errors a loss is more of them, of everything else less.
+        moved, unit = (change, "%") if metric in ERRORS else (-change, " points")
+        verdict = "no loss" if abs(change) < 0.005 else f"{moved:+.2f}{unit}".replace("-", "\N{MINUS SIGN}")
+        title = (metric or "").capitalize() if metric in ERRORS else "Accuracy"
+        changes.append(Change(title, quality(metric, before_value), quality(metric, after_value), verdict))
     return tuple(changes)
 
 
@@ -204,14 +202,14 @@ def _basis(card: ModelCard, report: Report) -> str:
     comparison = card.comparison
     said = []
     if comparison.metric and comparison.samples:
-        meaning = METRICS.get(comparison.metric, comparison.metric)
+        meaning = MEANING.get(comparison.metric, comparison.metric)
         said.append(f"Accuracy: {meaning}, on {comparison.samples:,} held-out samples.")
     if report.cpu and any(entry.latency_p50 is not None for entry in report.entries):
         said.append(f"Latency: batch of one, on {report.cpu}.")
     return " ".join(said)
 
 
-def _row(number: int, entry: Entry, report: Report) -> Row:
+def _row(number: int, entry: Entry, report: Report, metric: str | None) -> Row:
     is_chosen = entry.method == report.chosen
     return Row(
         number=number,
@@ -220,7 +218,7 @@ def _row(number: int, entry: Entry, report: Report) -> Row:
         cells={
             "p50": duration(entry.latency_p50),
             "p95": duration(entry.latency_p95),
-            "accuracy": percent(entry.accuracy),
+            "accuracy": quality(metric, entry.accuracy),
             "zeros": "" if entry.sparsity is None else f"{100 * entry.sparsity:.0f}{_SPACE}%",
         },
         verdict="chosen" if is_chosen else entry.rejected or "",
@@ -228,7 +226,7 @@ def _row(number: int, entry: Entry, report: Report) -> Row:
     )
 
 
-def _charts(report: Report) -> tuple[Chart, ...]:
+def _charts(report: Report, metric: str | None) -> tuple[Chart, ...]:
     def chart(title: str, y_name: str, best: Best, values: Sequence[float | None]) -> list[Chart]:
         points = [
             Point(number, entry.method, entry.size / 1e6, value, _kind(entry, report))
@@ -238,11 +236,18 @@ def _charts(report: Report) -> tuple[Chart, ...]:
         return [Chart(title, y_name, scatter(points, best))] if len(points) > 1 else []
 
     latencies = [None if entry.latency_p50 is None else 1000 * entry.latency_p50 for entry in report.entries]
-    accuracies = [None if entry.accuracy is None else 100 * entry.accuracy for entry in report.entries]
+    in_percent = metric is None or metric in SHARES
+    accuracies = [
+        None if entry.accuracy is None else entry.accuracy * (100 if in_percent else 1) for entry in report.entries
+    ]
     return (
         *chart("Size and latency", "p50, ms", "low", latencies),
-        *chart("Size and accuracy", "accuracy, %", "high", accuracies),
+        *chart("Size and accuracy", "accuracy, %" if in_percent else str(metric), _better(metric), accuracies),
     )
+
+
+def _better(metric: str | None) -> Best:
+    return "low" if metric in ERRORS else "high"
 
 
 def _kind(entry: Entry, report: Report) -> Any:

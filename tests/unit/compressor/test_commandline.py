@@ -343,3 +343,15 @@ def test_when_memory_or_disk_runs_out_the_sentence_says_which(
     assert run(settings, shared / "mlp.onnx", "-o", out) == 2
     assert words in capsys.readouterr().err.splitlines()[-1]
     assert not out.exists()
+
+
+def test_a_regression_is_reported_by_its_error(
+    settings: Settings, shared: Path, out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = builders.blobs(40, (48,))[0]
+    data = builders.save_dataset(tmp_path / "d.npz", x=values, y=np.zeros((40, builders.CLASSES), np.float32))
+    assert run(settings, shared / "mlp.onnx", "--dataset", data, "-o", out, "--mode", "None") == 0
+    assert "mean squared error, less is better, 20 samples" in capsys.readouterr().out
+    comparison = decode((out / "card.json").read_bytes(), ModelCard).comparison
+    assert comparison.metric == "mse"
+    assert comparison.model_accuracy == comparison.source_accuracy

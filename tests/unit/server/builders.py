@@ -138,6 +138,7 @@ def write_folder(
     inputs: Sequence[TensorSpec] | None = None,
     outputs: Sequence[TensorSpec] | None = None,
     recipe: Recipe | None = None,
+    comparison: Comparison | None = None,
 ) -> Path:
     """Write ``model`` and a card that describes it truly, but for what is given here otherwise."""
     path.mkdir(parents=True, exist_ok=True)
@@ -160,7 +161,7 @@ def write_folder(
             engine="engine:1",
             libraries={},
         ),
-        comparison=Comparison(source_size=len(data), model_size=len(data)),
+        comparison=comparison or Comparison(source_size=len(data), model_size=len(data)),
     )
     (path / CARD_FILE).write_bytes(encode(card))
     return path

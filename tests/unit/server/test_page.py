@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_contract.card import CARD_FILE
+from edgemodel_contract.card import CARD_FILE, Comparison
 from edgemodel_contract.task import Objectives, Pruning, Quantization, Recipe
 from edgemodel_server.page.example import example_request
 from edgemodel_server.page.plot import Best, Point, nice_ticks, pareto_front, scatter
@@ -310,6 +310,28 @@ async def test_it_shows_the_recipe(serve_beside: Callable[..., Service]) -> None
         "Max accuracy drop 1 percentage points",
     ):
         assert expected in text
+
+
+@pytest.mark.parametrize(
+    ("metric", "before", "after", "expected"),
+    [
+        ("top1", 0.9913, 0.9863, "Accuracy 99.13 % → 98.63 % −0.50 points"),
+        ("perplexity", 3.9, 4.095, "Perplexity 3.9 → 4.095 +5.00%"),
+        ("mse", 0.5, 0.5, "Mse 0.5 → 0.5 no loss"),
+    ],
+)
+async def test_quality_is_told_by_its_metric(
+    serve_beside: Callable[..., Service], metric: str, before: float, after: float, expected: str
+) -> None:
+    comparison = Comparison(
+        source_size=2, model_size=1, source_accuracy=before, model_accuracy=after, metric=metric, samples=300
+    )
+    report = {"chosen": "static-int8", "candidates": CANDIDATES}
+    service = serve_beside({"report_json": json.dumps(report).encode()}, comparison=comparison)
+    async with client_of(service) as client:
+        text = words((await client.get("/")).text)
+    assert expected in text
+    assert "on 300 held-out samples" in text
 
 
 async def test_a_model_that_takes_no_image_offers_json_alone(serve: Serve) -> None:

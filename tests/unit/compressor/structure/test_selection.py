@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_compressor.graph.structure import Analysis, Scope, analyse, remove, select
+from edgemodel_compressor.graph.shapes import tensor_shapes
+from edgemodel_compressor.graph.structure import Analysis, Scope, analyse, channels_left, remove, select
 from edgemodel_compressor.graph.structure.selection import weights_per_unit
 from tests.architectures import export
 from tests.unit.compressor.structure.running import chance
@@ -103,3 +104,13 @@ def test_another_run_gives_the_same_bytes() -> None:
 def test_an_unknown_group_is_an_error() -> None:
     with pytest.raises(KeyError, match="nothing"):
         network().group("nothing")
+
+
+def test_the_channels_that_stay_are_those_of_the_smaller_graph() -> None:
+    analysis = network()
+    selection = select(analysis, chance(analysis, 3), 0.5)
+    smaller = tensor_shapes(remove(export("vgg11", "torchscript", 17), selection))
+    left = {name: positions for name, positions in channels_left(selection).items() if name in smaller}
+    assert len(left) > 10
+    for name, positions in left.items():
+        assert smaller[name][1] == len(positions), name
