@@ -32,7 +32,7 @@ def main() -> None:
 
     import uvloop
 
-    from edgemodel_server.listening import listen
+    from edgemodel_server.http_service.server import listen
     from edgemodel_server.process import serve
     from edgemodel_server.tls import CertificateError
 

@@ -16,11 +16,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
-from edgemodel_server.access import log_access
+from edgemodel_server.access import log_access, log_line
+from edgemodel_server.bodies import Body
 from edgemodel_server.calls import Answer, Call, error_answer, error_headers, json_answer, server_timing
 from edgemodel_server.configuration import model_config
 from edgemodel_server.errors import RequestError, shown
-from edgemodel_server.inference import infer, infer_target
+from edgemodel_server.http_service.wire import CLOSE
+from edgemodel_server.http_service.wire import Request as PlainRequest
+from edgemodel_server.inference import infer, infer_at_once, infer_target
 from edgemodel_server.metrics import CONTENT_TYPE
 from edgemodel_server.page.routes import page_routes
 from edgemodel_server.predict import predict
@@ -37,7 +40,7 @@ OPEN_PATHS = frozenset({LIVE_PATH, READY_PATH})
 Handler = Callable[[Service, Call], Awaitable[Answer]]
 
 
-def create_app(service: Service) -> ASGIApp:
+def create_app(service: Service) -> "Front":
     """The ASGI application of ``service``."""
     routes = Routes(service)
     infer_endpoint = Inference(service, "infer", infer)
@@ -142,15 +145,11 @@ class Inference:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        call = Call(scope, receive)
+        call = Call.of(scope, receive)
         code = CLIENT_GONE
         self._metrics.begin()
         try:
-            answer = await self._respond(call)
-            if call.timings:
-                answer.headers.append(server_timing(call.timings))
-            if self._service.state is State.DRAINING:
-                answer.headers.append(CLOSE)
+            answer = self._complete(call, await self._respond(call))
             await answer.send(send)
             code = answer.status
         except ClientDisconnect:
@@ -159,16 +158,36 @@ class Inference:
         finally:
             self._metrics.end(self._endpoint, code, time.perf_counter() - call.started)
 
+    def at_once(self, call: Call, body: Body) -> Answer:
+        """The answer to an inference request whose ``body`` is there, and which is quick."""
+        try:
+            answer = infer_at_once(self._service, call, body)
+        except Exception as error:
+            answer = self._failed(error)
+        answer = self._complete(call, answer)
+        self._metrics.answered(self._endpoint, answer.status, time.perf_counter() - call.started)
+        return answer
+
     async def _respond(self, call: Call) -> Answer:
         try:
             return await self._handler(self._service, call)
         except ClientDisconnect:
             raise
-        except RequestError as error:
+        except Exception as error:
+            return self._failed(error)
+
+    def _complete(self, call: Call, answer: Answer) -> Answer:
+        if call.timings:
+            answer.headers.append(server_timing(call.timings))
+        if self._service.state is State.DRAINING:
+            answer.headers.append(CLOSE)
+        return answer
+
+    def _failed(self, error: Exception) -> Answer:
+        if isinstance(error, RequestError):
             return error_answer(self._counted(error))
-        except Exception:
-            logger.exception("a request failed")
-            return json_answer({"error": "the server failed on this request; its log says why"}, 500)
+        logger.error("a request failed", exc_info=error)
+        return json_answer({"error": "the server failed on this request; its log says why"}, 500)
 
     def _counted(self, error: RequestError) -> RequestError:
         if error.status == HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -185,12 +204,34 @@ class Front:
     their next request goes to another server.
     """
 
-    def __init__(self, service: Service, infer_endpoint: ASGIApp, app: ASGIApp) -> None:
+    def __init__(self, service: Service, infer_endpoint: Inference, app: ASGIApp) -> None:
         """``app`` serves what is not inference."""
         self._service = service
         self._infer = infer_endpoint
         self._app = app
         self._logs = service.settings.access_log
+
+    def at_once(self, request: PlainRequest, body: bytes | bytearray, address: str) -> Answer | None:
+        """The answer to a whole request; None where ``__call__`` has to give it, because it may take a while."""
+        if request.method != b"POST" or not self._service.is_quick(len(body)) or infer_target(request.path) is None:
+            return None
+        call = Call(request.headers, request.path, request.query)
+        if b"content-encoding" in call.headers:
+            return None
+        client = ""
+        try:
+            if self._service.keys.active:
+                client = self._service.keys.check(call.headers, address)
+        except RequestError as error:
+            self._service.metrics.reject(error.reason or "refused")
+            answer = error_answer(error)
+        else:
+            answer = self._infer.at_once(call, body)
+        if self._logs:
+            size = sum(map(len, answer.parts))
+            seconds = time.perf_counter() - call.started
+            log_line("POST", request.path, answer.status, seconds, size, address, client)
+        return answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -211,9 +252,6 @@ class Front:
             await self._app(scope, receive, _closing(send))
         else:
             await self._app(scope, receive, send)
-
-
-CLOSE = (b"connection", b"close")
 
 
 def _closing(send: Send) -> Send:

@@ -6,9 +6,10 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 from starlette.requests import ClientDisconnect
 
-from edgemodel_server.calls import Call
+from edgemodel_server.calls import Call, ReadInto
 from edgemodel_server.coding import coding_of, decompress
 from edgemodel_server.errors import BodyTimeoutError, MemoryFullError, TooLargeError
 
@@ -18,7 +19,10 @@ when the connection closes may never see the answer."""
 INLINE_BYTES = 64 * 1024
 """Bodies and answers up to this size are worked on in the event loop: handing them over costs more."""
 
-Body = bytes | bytearray
+PIECE_BYTES = 1024 * 1024
+"""Of a large body, set aside at a time: it counts as it comes, not as it is announced."""
+
+Body = bytes | bytearray | memoryview
 Offload = Callable[..., Awaitable[Any]]
 
 
@@ -95,21 +99,38 @@ class Reading:
                 if not more and len(chunk) <= limit:
                     self._hold(len(chunk))
                     return chunk
-                # In one piece from the start, where the length is known: its pages are taken as they are filled.
-                body = bytearray(declared)
+                if declared and self._call.read_into is not None:
+                    return await self._read_into(declared, chunk, self._call.read_into)
+                body = bytearray()
                 size = 0
                 while True:
                     size += len(chunk)
                     if size > limit:
                         await self._discard(size)
                     self._hold(len(chunk))
-                    body[size - len(chunk) : size] = chunk
+                    body += chunk
                     if not more:
-                        del body[size:]
                         return body
                     chunk, more = await self._chunk()
         except TimeoutError as error:
             raise BodyTimeoutError(f"the body did not arrive within {timeout:g} seconds") from error
+
+    async def _read_into(self, length: int, begin: bytes, read_into: ReadInto) -> memoryview:
+        """A body of ``length`` bytes in memory that was never anywhere else, and whose pages are taken as they are
+        filled; ``begin`` is there already."""
+        body = np.empty(length, np.uint8).data
+        have = len(begin)
+        self._hold(have)
+        body[:have] = begin
+        while have < length:
+            piece = body[have : have + PIECE_BYTES]
+            self._hold(len(piece))
+            try:
+                await read_into(piece)
+            except ConnectionResetError:
+                raise ClientDisconnect from None
+            have += len(piece)
+        return body
 
     async def _unpack(self, body: Body, coding: str) -> Body:
         content: Body | None = None

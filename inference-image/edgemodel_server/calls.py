@@ -1,12 +1,13 @@
 """A request and its answer, as the inference endpoints see them: no more than they need, for there are many."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
-from starlette.types import Receive, Scope, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope, Send
 
 from edgemodel_server.errors import BadRequestError, RefusedError, RequestError, TooLargeError, UnauthorizedError, shown
 
@@ -16,23 +17,49 @@ HEADER_LENGTH = b"inference-header-content-length"
 JOINED_BYTES = 64 * 1024
 """Answers up to this size go out as one piece: to copy them costs less than to send pieces."""
 
+READ_INTO = "edgemodel.http.read_into"
+"""Extension of the ASGI scope, a ``ReadInto``."""
+
+ReadInto = Callable[[memoryview], Awaitable[None]]
+"""Fills the memory with bytes of the body, of which there must be so many; raises ConnectionResetError if the client
+has gone."""
+
 TIMEOUT_HEADERS = {b"x-request-timeout": 1.0, b"x-envoy-expected-rq-timeout-ms": 0.001}
 """Headers that say how long the client waits, and their unit in seconds. Envoy, and with it Istio, sends the second."""
+
+
+async def _nothing() -> Message:
+    raise ClientDisconnect
 
 
 class Call:
     """One HTTP request whose headers are there. ``started`` is a time of ``time.perf_counter``."""
 
-    __slots__ = ("headers", "path", "query", "receive", "started", "timings")
+    __slots__ = ("headers", "path", "query", "read_into", "receive", "started", "timings")
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        """Of the headers that come more than once, the last counts."""
+    def __init__(
+        self,
+        headers: Sequence[tuple[bytes, bytes]],
+        path: str,
+        query: bytes = b"",
+        receive: Receive = _nothing,
+        read_into: ReadInto | None = None,
+    ) -> None:
+        """Of the headers that come more than once, the last counts. ``read_into`` fills memory with what follows of
+        the body; None where the server cannot."""
         self.started = time.perf_counter()
-        self.headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.path: str = scope["path"]
-        self.query: bytes = scope["query_string"]
+        self.headers = dict(headers)
+        self.path = path
+        self.query = query
         self.receive = receive
+        self.read_into = read_into
         self.timings: list[tuple[str, float]] = []
+
+    @classmethod
+    def of(cls, scope: Scope, receive: Receive) -> "Call":
+        """The request that ASGI describes so."""
+        read_into = scope.get("extensions", {}).get(READ_INTO)
+        return cls(scope["headers"], scope["path"], scope["query_string"], receive, read_into)
 
     def header(self, name: bytes, default: str = "") -> str:
         """The value of a header, by its name in lower case."""
@@ -83,14 +110,16 @@ class Answer:
     async def send(self, send: Send) -> None:
         """Write it."""
         parts = self.parts
-        size = sum(map(len, parts))
-        if len(parts) != 1 and size <= JOINED_BYTES:
+        if len(parts) > 1 and sum(map(len, parts)) <= JOINED_BYTES:
             parts = [b"".join(parts)]
-        self.headers.append((b"content-length", b"%d" % size))
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        await send({"type": "http.response.start", "status": self.status, "headers": self.all_headers()})
         for part in parts[:-1]:
             await send({"type": "http.response.body", "body": part, "more_body": True})
         await send({"type": "http.response.body", "body": parts[-1], "more_body": False})
+
+    def all_headers(self) -> list[tuple[bytes, bytes]]:
+        """With the one that says how long the body is."""
+        return [*self.headers, (b"content-length", b"%d" % sum(map(len, self.parts)))]
 
 
 def json_answer(content: Any, status: int = 200) -> Answer:

@@ -26,7 +26,7 @@ def coding_of(header: str) -> str | None:
     return coding
 
 
-def decompress(body: bytes | bytearray, coding: str, limit: int) -> bytes:
+def decompress(body: bytes | bytearray | memoryview, coding: str, limit: int) -> bytes:
     """``body`` without its coding; never more than ``limit`` bytes and one are in memory.
 
     Raises:
@@ -74,6 +74,6 @@ def accepted(header: str) -> str | None:
     return best if offered[best] > 0 and offered[best] >= plain else None
 
 
-def _has_zlib_header(body: bytes | bytearray) -> bool:
+def _has_zlib_header(body: bytes | bytearray | memoryview) -> bool:
     """RFC 1950, 2.2: method 8, and the first two bytes as a number are a multiple of 31."""
     return len(body) >= 2 and body[0] & 0x0F == 8 and int.from_bytes(body[:2], "big") % 31 == 0

@@ -22,7 +22,7 @@ class Upload:
     content: bytes
 
 
-def read_images(content_type: str, body: bytes | bytearray) -> list[Upload]:
+def read_images(content_type: str, body: bytes | bytearray | memoryview) -> list[Upload]:
     """The body, if it is an image by its content type; or else the files of the form field ``image``, in order, at
     least one and at most MAX_IMAGES.
 

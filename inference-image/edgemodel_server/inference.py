@@ -1,19 +1,22 @@
 """POST ``/v2/models/{name}/infer``: the Open Inference Protocol's request in, its response out."""
 
 import time
+from functools import lru_cache, partial
 
-from edgemodel_server.bodies import INLINE_BYTES
+from edgemodel_server.bodies import INLINE_BYTES, Body
 from edgemodel_server.calls import BINARY, HEADER_LENGTH, JSON, Answer, Call
 from edgemodel_server.coding import accepted, compress
 from edgemodel_server.errors import UnsupportedContentError, shown
+from edgemodel_server.parts import check_part
 from edgemodel_server.protocol import MODEL_VERSION, InferResponse, decode_request, encode_response
-from edgemodel_server.service import Service
+from edgemodel_server.service import Model, Service
 from edgemodel_server.waiting import result_of
 
 COMPRESSED_BYTES = 1024
 """Smaller answers do not get smaller."""
 
 
+@lru_cache(64)
 def infer_target(path: str) -> tuple[str, str] | None:
     """Model and version that a path asks for inference of; None for any other path."""
     match path.split("/"):
@@ -30,9 +33,7 @@ async def infer(service: Service, call: Call) -> Answer:
     Raises:
         RequestError: no answer, for the reason its class says.
     """
-    name, version = infer_target(call.path) or ("", "")
-    model = service.named_model(name, version)
-    signature, scheduler = model.signature, service.scheduler
+    signature, scheduler = _model(service, call).signature, service.scheduler
     header_length = call.length(HEADER_LENGTH)
     _check_content(call)
     deadline = call.started + call.timeout(service.settings.request_timeout)
@@ -48,31 +49,59 @@ async def infer(service: Service, call: Call) -> Answer:
         decoded = time.perf_counter()
         result = await result_of(service.submit(request.inputs, request.outputs, deadline, call.headers), call.receive)
     call.timings = [("decode", decoded - received), ("queue", result.waited), ("compute", result.computed)]
-    arrays = result.arrays
-    if not request.binary and sum(array.nbytes for array in arrays) > INLINE_BYTES:
-        response = await scheduler.offload_json(
-            encode_response, signature, request.id, request.outputs, arrays, request.binary
-        )
+    answered = partial(encode_response, signature, request.id, request.outputs, result.arrays, request.binary)
+    if not request.binary and sum(array.nbytes for array in result.arrays) > INLINE_BYTES:
+        response = await scheduler.offload_json(answered)
     else:
-        response = encode_response(signature, request.id, request.outputs, arrays, request.binary)
-    return await _answer(service, call, response)
+        response = answered()
+    answer, coding = _answer(call, response)
+    if coding is not None:
+        work = partial(compress, answer.parts, coding)
+        is_small = sum(map(len, answer.parts)) <= INLINE_BYTES
+        answer.parts = [work() if is_small else await scheduler.offload_json(work)]
+    return answer
 
 
-async def _answer(service: Service, call: Call, response: InferResponse) -> Answer:
+def infer_at_once(service: Service, call: Call, body: Body) -> Answer:
+    """As ``infer``, for a ``body`` that is there, without a content coding, and that the service calls quick.
+
+    Raises:
+        RequestError: no answer, for the reason its class says.
+    """
+    model = _model(service, call)
+    signature = model.signature
+    header_length = call.length(HEADER_LENGTH)
+    _check_content(call)
+    call.timeout(service.settings.request_timeout)
+    request = decode_request(body, header_length, signature)
+    decoded = time.perf_counter()
+    check_part(call.headers, model.digest)
+    result = service.scheduler.compute(request.inputs, request.outputs)
+    call.timings = [("decode", decoded - call.started), ("queue", 0.0), ("compute", result.computed)]
+    answer, coding = _answer(
+        call, encode_response(signature, request.id, request.outputs, result.arrays, request.binary)
+    )
+    if coding is not None:
+        answer.parts = [compress(answer.parts, coding)]
+    return answer
+
+
+def _model(service: Service, call: Call) -> Model:
+    name, version = infer_target(call.path) or ("", "")
+    return service.named_model(name, version)
+
+
+def _answer(call: Call, response: InferResponse) -> tuple[Answer, str | None]:
+    """The answer, and the coding under which its parts have yet to be brought."""
     headers = [(b"content-type", JSON)]
     if response.header_length is not None:
         headers = [(b"content-type", BINARY), (HEADER_LENGTH, b"%d" % response.header_length)]
-    parts = response.parts
-    wanted = call.headers.get(b"accept-encoding")
-    size = sum(map(len, parts)) if wanted else 0
-    coding = accepted(call.header(b"accept-encoding")) if size >= COMPRESSED_BYTES else None
+    coding = None
+    if b"accept-encoding" in call.headers and sum(map(len, response.parts)) >= COMPRESSED_BYTES:
+        coding = accepted(call.header(b"accept-encoding"))
     if coding is not None:
         headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
-        if size <= INLINE_BYTES:
-            parts = [compress(parts, coding)]
-        else:
-            parts = [await service.scheduler.offload_json(compress, parts, coding)]
-    return Answer(200, parts, headers)
+    return Answer(200, response.parts, headers), coding
 
 
 def _check_content(call: Call) -> None:

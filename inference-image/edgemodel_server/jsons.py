@@ -38,18 +38,22 @@ def _colons(value: Any) -> int:
     open_values = [value]
     while open_values:
         item = open_values.pop()
-        if isinstance(item, dict):
+        kind = type(item)
+        if kind is dict:
             count += len(item)
             for key, inner in item.items():
                 if ":" in key:
                     count += key.count(":")
                 if key == _DATA:
                     count += _colons_in_elements(inner)
-                elif not isinstance(inner, int | float):
+                elif type(inner) is str:
+                    if ":" in inner:
+                        count += inner.count(":")
+                else:
                     open_values.append(inner)
-        elif isinstance(item, list):
-            open_values += item
-        elif isinstance(item, str):
+        elif kind is list:
+            open_values += [inner for inner in item if type(inner) is not int]
+        elif kind is str:
             count += item.count(":")
     return count
 

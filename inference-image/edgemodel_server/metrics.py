@@ -7,7 +7,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     ProcessCollector,
     disable_created_metrics,
     generate_latest,
@@ -16,6 +15,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.serving import IN_FLIGHT_METRIC, REQUEST_DURATION_BUCKETS, REQUEST_DURATION_METRIC
+from edgemodel_server.histograms import Histograms
 from edgemodel_server.protocol import MODEL_VERSION
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
@@ -32,35 +32,34 @@ class Metrics:
         """Register everything; nothing has a label value before it happened."""
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self.requests = Histogram(
+        self._requests = Histograms(
             REQUEST_DURATION_METRIC,
             "Inference requests, from the first byte read to the last byte written.",
             ("endpoint", "code"),
-            buckets=REQUEST_DURATION_BUCKETS,
-            registry=self.registry,
+            REQUEST_DURATION_BUCKETS,
+            self.registry,
         )
         self.in_flight = Gauge(
             IN_FLIGHT_METRIC, "Inference requests accepted and not yet answered.", registry=self.registry
         )
         self.queued = Gauge("edgemodel_queue_depth", "Inferences that wait for a worker.", registry=self.registry)
-        self.queue = Histogram(
+        self._queue = Histograms(
             "edgemodel_queue_duration_seconds",
             "Time an inference waited for a worker.",
-            buckets=REQUEST_DURATION_BUCKETS,
-            registry=self.registry,
-        )
-        self.compute = Histogram(
+            (),
+            REQUEST_DURATION_BUCKETS,
+            self.registry,
+        ).of()
+        self._compute = Histograms(
             "edgemodel_compute_duration_seconds",
             "Time the model computed.",
-            buckets=REQUEST_DURATION_BUCKETS,
-            registry=self.registry,
-        )
-        self.batch_size = Histogram(
-            "edgemodel_batch_size",
-            "Rows that were computed together.",
-            buckets=BATCH_BUCKETS,
-            registry=self.registry,
-        )
+            (),
+            REQUEST_DURATION_BUCKETS,
+            self.registry,
+        ).of()
+        self._batch_size = Histograms(
+            "edgemodel_batch_size", "Rows that were computed together.", (), BATCH_BUCKETS, self.registry
+        ).of()
         self.rejected = Counter(
             "edgemodel_requests_rejected",
             "Inference requests refused without being computed, or given up, by reason.",
@@ -93,7 +92,11 @@ class Metrics:
     def end(self, endpoint: str, code: int, seconds: float) -> None:
         """It was answered with the status ``code``."""
         self.in_flight.dec()
-        self.requests.labels(endpoint, str(code)).observe(seconds)
+        self.answered(endpoint, code, seconds)
+
+    def answered(self, endpoint: str, code: int, seconds: float) -> None:
+        """A request was answered with the status ``code`` before any other was looked at."""
+        self._requests.of(endpoint, code).observe(seconds)
 
     def reject(self, reason: str) -> None:
         """It was not computed."""
@@ -105,10 +108,10 @@ class Metrics:
 
     def computed(self, rows: int, seconds: float, waits: Sequence[float]) -> None:
         """A batch of ``rows`` was computed in ``seconds``, after each of its requests had waited."""
-        self.batch_size.observe(rows)
-        self.compute.observe(seconds)
+        self._batch_size.observe(rows)
+        self._compute.observe(seconds)
         for waited in waits:
-            self.queue.observe(waited)
+            self._queue.observe(waited)
 
     def render(self) -> bytes:
         """The text exposition format, as CONTENT_TYPE says."""

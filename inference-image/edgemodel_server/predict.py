@@ -67,7 +67,9 @@ async def _outputs(
     return outputs
 
 
-def _image_tensors(content_type: str, body: bytes | bytearray, target: ImageInput, max_pixels: int) -> list[Array]:
+def _image_tensors(
+    content_type: str, body: bytes | bytearray | memoryview, target: ImageInput, max_pixels: int
+) -> list[Array]:
     return [to_tensor(decode_image(upload, max_pixels), target) for upload in read_images(content_type, body)]
 
 

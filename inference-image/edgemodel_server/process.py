@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from edgemodel_server.app import create_admin_app, create_app
 from edgemodel_server.cpus import available_cpus, divide
-from edgemodel_server.listening import Server
+from edgemodel_server.http_service.server import Server
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import Settings
 from edgemodel_server.tls import Certificates
@@ -27,6 +28,9 @@ LINGER_SECONDS = 2.0
 """After the listener is closed, idle connections stay open this long: a request may be on its way in them."""
 SWITCH_SECONDS = 0.0005
 """A worker whose inference is done waits at most this long for Python's lock, not the usual 5 ms."""
+
+GARBAGE_THRESHOLD = 20_000
+"""Objects made and not freed, before the collector looks for cycles; requests leave hardly any."""
 
 
 class Signals:
@@ -64,18 +68,21 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
     parallelism = divide(available_cpus(), settings.threads or None)
     service = Service(settings, parallelism)
     signals = Signals(settings.drain)
-    server = Server(create_app(service), certificates, settings.shutdown)
-    admin_server = Server(create_admin_app(service), None, settings.shutdown)
+    app = create_app(service)
+    server = Server(app, certificates.context if certificates else None, app.at_once)
+    admin_server = Server(create_admin_app(service))
+    await server.start(listener)
+    if admin:
+        await admin_server.start(admin)
     loading = asyncio.create_task(asyncio.to_thread(load_model, settings, parallelism))
     stopping = asyncio.create_task(signals.stop.wait())
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
-    administering = asyncio.create_task(admin_server.serve(sockets=[admin])) if admin else None
     try:
         async with _refreshing(certificates), _grpc(settings, service, certificates) as (grpc_server, grpc_port):
-            await asyncio.wait({loading, stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
                 model = loading.result()
                 service.serve(model)
+                _settle()
                 if grpc_server:
                     await grpc_server.set_ready(ready=True)
                 logger.info(
@@ -94,25 +101,40 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
                         "seconds": round(time.perf_counter() - started, 3),
                     },
                 )
-                await asyncio.wait({stopping, serving}, return_when=asyncio.FIRST_COMPLETED)
+                await stopping
                 service.drain()
                 if grpc_server:
                     await grpc_server.set_ready(ready=False)
-                hurry = asyncio.create_task(signals.hurry.wait())
-                await asyncio.wait({serving, hurry}, timeout=signals.drain, return_when=asyncio.FIRST_COMPLETED)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(signals.hurry.wait(), signals.drain)
                 ends = [server.stop_listening(listener)]
                 if grpc_server:
                     ends.append(grpc_server.stop(0.0 if signals.hurry.is_set() else settings.shutdown))
                 await asyncio.gather(*ends)
                 await server.connections_closed(0.0 if signals.hurry.is_set() else LINGER_SECONDS)
     finally:
-        server.force_exit = signals.hurry.is_set()
-        server.should_exit = admin_server.should_exit = True
         stopping.cancel()
-        await serving
-        if administering:
-            await administering
+        await _close(server, signals, settings.shutdown)
+        await admin_server.close(0.0)
         service.close()
+
+
+def _settle() -> None:
+    """What lives now lives to the end: the garbage collector need not look at it again, nor as often as it does."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_THRESHOLD)
+
+
+async def _close(server: Server, signals: Signals, seconds: float) -> None:
+    """Let requests finish, for so many seconds or until somebody is in a hurry."""
+    closing = asyncio.create_task(server.close(seconds))
+    hurry = asyncio.create_task(signals.hurry.wait())
+    await asyncio.wait({closing, hurry}, return_when=asyncio.FIRST_COMPLETED)
+    if not closing.done():
+        await server.close(0.0)
+    hurry.cancel()
+    await closing
 
 
 @contextlib.asynccontextmanager

@@ -64,7 +64,9 @@ class InferResponse:
     header_length: int | None
 
 
-def decode_request(body: bytes | bytearray, header_length: int | None, signature: Signature) -> InferRequest:
+def decode_request(
+    body: bytes | bytearray | memoryview, header_length: int | None, signature: Signature
+) -> InferRequest:
     """Read an inference request. ``header_length`` is that of the JSON; None: the body is all JSON.
 
     Raises:

@@ -22,7 +22,7 @@ from edgemodel_server.cpus import Parallelism
 from edgemodel_server.datatypes import Array
 from edgemodel_server.engine import Engine
 from edgemodel_server.errors import DeadlineError, HopelessError, OverloadedError, RequestError
-from edgemodel_server.estimates import INLINE_SECONDS, RunTimes, Trust, wait
+from edgemodel_server.estimates import INLINE_BYTES, INLINE_SECONDS, RunTimes, Trust, wait
 from edgemodel_server.jobs import Batch, Job, Result, failures
 from edgemodel_server.metrics import Metrics
 from edgemodel_server.warm_up import Profile
@@ -126,6 +126,24 @@ class Scheduler:
         """Seconds that ``rows`` take one worker, about."""
         return self._times.of(rows)
 
+    def is_quick(self, size: int) -> bool:
+        """Whether the model has proved to be so fast with inputs of ``size`` bytes that ``compute`` may be used."""
+        return self._trust.permits(size)
+
+    def compute(self, inputs: dict[str, Array], outputs: Sequence[str]) -> Result:
+        """The model's answer, here and now: nothing else happens meanwhile.
+
+        Raises:
+            RequestError: what ``Engine.run`` raises.
+        """
+        began, used = time.perf_counter(), time.thread_time()
+        arrays = self._running.run(inputs, outputs)
+        seconds = time.perf_counter() - began
+        # However much larger the inputs are than what was sent of them: they held up all others.
+        self._trust.observe(min(_size(inputs), INLINE_BYTES), time.thread_time() - used)
+        self._metrics.computed(self._rows_of(inputs), seconds, [0.0])
+        return Result(arrays, 0.0, seconds)
+
     def submit(
         self, inputs: dict[str, Array], outputs: Sequence[str], deadline: float, *, admitted: bool = False
     ) -> "asyncio.Future[Result]":
@@ -140,8 +158,13 @@ class Scheduler:
         loop = asyncio.get_running_loop()
         names = tuple(outputs)
         rows = self._rows_of(inputs)
-        if self._trust.permits(size := _size(inputs)):
-            return self._compute_here(loop, inputs, names, rows, size)
+        if self.is_quick(_size(inputs)):
+            answer: asyncio.Future[Result] = loop.create_future()
+            try:
+                answer.set_result(self.compute(inputs, names))
+            except RequestError as error:
+                answer.set_exception(error)
+            return answer
         if not admitted:
             self._admit(rows, deadline)
         slices = self._parts(rows)
@@ -229,22 +252,6 @@ class Scheduler:
         if self.batch_size > 1 and 0 < rows < self.batch_size:
             kind = (outputs, *((name, array.shape[1:]) for name, array in sorted(inputs.items())))
         return Job(inputs, outputs, rows, kind, time.perf_counter(), deadline, loop.create_future())
-
-    def _compute_here(
-        self, loop: asyncio.AbstractEventLoop, inputs: dict[str, Array], outputs: tuple[str, ...], rows: int, size: int
-    ) -> "asyncio.Future[Result]":
-        future: asyncio.Future[Result] = loop.create_future()
-        began, used = time.perf_counter(), time.thread_time()
-        try:
-            arrays = self._running.run(inputs, outputs)
-        except RequestError as error:
-            future.set_exception(error)
-            return future
-        seconds = time.perf_counter() - began
-        self._trust.observe(size, time.thread_time() - used)
-        self._metrics.computed(rows, seconds, [0.0])
-        future.set_result(Result(arrays, 0.0, seconds))
-        return future
 
     @property
     def _running(self) -> Engine:

@@ -96,6 +96,10 @@ class Service:
         question = Question(model.signature, model.digest, inputs, outputs, deadline, shown_key(headers))
         return asyncio.get_running_loop().create_task(self._site.submit(question))
 
+    def is_quick(self, size: int) -> bool:
+        """Whether a request with a body of ``size`` bytes is answered before another could be looked at."""
+        return self._model is not None and self.scheduler.is_quick(size)
+
     def close(self) -> None:
         """Finish what was begun, and end threads and connections."""
         if self._site:

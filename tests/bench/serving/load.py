@@ -6,6 +6,7 @@ so that the server is what is measured; how busy it was is part of the result.
 
 import asyncio
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from typing import NamedTuple, Protocol
 LOST = 0
 """Status of a request whose connection ended without an answer."""
 _HEADER_END = b"\r\n\r\n"
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 _CHUNKED_END = b"0\r\n\r\n"
 GRACE_SECONDS = 10.0
 """How long answers may take after the last request."""
@@ -101,9 +103,8 @@ class Connection(asyncio.Protocol):
         if end < 0:
             return
         head = bytes(self._received[:end]).lower()
-        if b"content-length: " in head:
-            length = int(head.split(b"content-length: ", 1)[1].split(b"\r\n", 1)[0])
-            if len(self._received) < end + 4 + length:
+        if (length := _CONTENT_LENGTH.search(head)) is not None:
+            if len(self._received) < end + 4 + int(length[1]):
                 return
         elif b"transfer-encoding: chunked" in head and not self._received.endswith(_CHUNKED_END):
             return

@@ -11,9 +11,9 @@ import orjson
 import pytest
 
 from edgemodel_server.app import create_app
-from edgemodel_server.connections import HEADER_BYTES
 from edgemodel_server.cpus import Parallelism
-from edgemodel_server.listening import Server, listen
+from edgemodel_server.http_service.connection import HEADER_BYTES
+from edgemodel_server.http_service.server import Server, listen
 from edgemodel_server.service import Service, load_model
 from tests.unit.server.builders import countdown, mlp
 from tests.unit.server.test_infer import INFER, ROW
@@ -49,11 +49,11 @@ def listening(new_service: Callable[..., Service]) -> Open:
         service = new_service(model, env)
         service.serve(load_model(service.settings, Parallelism(threads=1, workers=1, spinning=False)))
         listener = listen(("127.0.0.1", 0))
-        server = Server(create_app(service), None, 1)
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        app = create_app(service)
+        server = Server(app, None, app.at_once)
+        await server.start(listener)
         yield Listening(service, server, listener.getsockname()[1])
-        server.should_exit = True
-        await serving
+        await server.close(1.0)
         service.scheduler.close()
 
     return build
@@ -115,7 +115,8 @@ async def test_headers_without_end_are_a_431(listening: Open, line: bytes) -> No
 async def test_a_connection_that_hangs_is_closed(
     listening: Open, begin: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgemodel_server.connections.HEADER_SECONDS", 0.05)
+    monkeypatch.setattr("edgemodel_server.http_service.connection.HEADER_SECONDS", 0.05)
+    monkeypatch.setattr("edgemodel_server.http_service.server.SWEEP_SECONDS", 0.02)
     async with listening(mlp()) as server:
         assert await server.exchange(begin) == b""
 

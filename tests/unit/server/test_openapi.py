@@ -1,13 +1,12 @@
 """The API's description and the API are one: every path, every shape, and nothing a description allows breaks it."""
 
-import socket
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 import schemathesis
-import uvicorn
 from hypothesis import HealthCheck, given, settings
 from markupsafe import escape
 from schemathesis import Case, GenerationMode
@@ -22,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 
 from edgemodel_server.app import create_app
+from edgemodel_server.http_service.server import Server, listen
 from edgemodel_server.page.openapi import document, operations
 from edgemodel_server.service import Service
 from tests.unit.server.builders import brighter_side
@@ -55,13 +55,23 @@ def service(new_service: Callable[..., Service], load: Callable[[Service], None]
 @pytest.fixture
 def url(service: Service) -> Iterator[str]:
     """The application behind a real socket, on an event loop of its own."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(service), lifespan="off", ws="none", log_config=None))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    listener = listen(("127.0.0.1", 0))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
     thread.start()
+
+    async def start() -> Server:
+        app = create_app(service)
+        server = Server(app, at_once=app.at_once)
+        await server.start(listener)
+        return server
+
+    server = asyncio.run_coroutine_threadsafe(start(), loop).result()
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
+    asyncio.run_coroutine_threadsafe(server.close(0.0), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
     thread.join()
+    loop.close()
 
 
 def test_every_route_is_described_and_every_description_has_its_route(service: Service) -> None:

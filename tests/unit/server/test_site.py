@@ -18,7 +18,7 @@ import pytest
 from edgemodel_server.app import create_app
 from edgemodel_server.cpus import Parallelism
 from edgemodel_server.datatypes import Array
-from edgemodel_server.listening import Server, listen
+from edgemodel_server.http_service.server import Server, listen
 from edgemodel_server.peers import Address, is_own, lookup_of
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import read_settings
@@ -85,12 +85,12 @@ class Neighbours:
         service.serve(replace(loaded, profile=replace(SLOW, outputs=loaded.profile.outputs)))
         listener = listen(("127.0.0.1", 0))
         certificates = Certificates(settings.tls_dir) if settings.tls_dir else None
-        server = Server(create_app(service), certificates, 1)
-        task = asyncio.create_task(server.serve(sockets=[listener]))
+        app = create_app(service)
+        server = Server(app, certificates.context if certificates else None, app.at_once)
+        await server.start(listener)
 
         async def end() -> None:
-            server.should_exit = server.force_exit = True
-            await task
+            await server.close(0.0)
             service.close()
 
         self._stack.push_async_callback(end)
