@@ -61,7 +61,7 @@ class Batch:
 
     def __init__(self, jobs: Sequence[Job]) -> None:
         """Take the jobs."""
-        self.jobs = jobs
+        self.jobs: Sequence[Job] = jobs
         self.rows = sum(job.rows for job in jobs)
         self._stop = Stop()
         self._over = False
@@ -72,6 +72,10 @@ class Batch:
         """Stop the computation if it still runs and nobody waits for any part of it."""
         if not self._over and self.is_abandoned:
             self._stop.set()
+
+    def release(self) -> None:
+        """All are answered. Jobs and batch know each other, and what is large must not wait for a garbage collector."""
+        self.jobs = ()
 
     @property
     def is_abandoned(self) -> bool:

@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from edgemodel_server.batching import hold, split, take
-from edgemodel_server.cpus import Parallelism
+from edgemodel_server.cpus import Parallelism, step_back
 from edgemodel_server.datatypes import Array
 from edgemodel_server.engine import Engine
 from edgemodel_server.errors import DeadlineError, HopelessError, OverloadedError, RequestError
@@ -30,9 +30,9 @@ from edgemodel_server.warm_up import Profile
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MARGIN = 1.2
+MARGIN = 1.5
 """A request is let in only if it has this many times the time estimated: one that misses its deadline costs as much as
-one that meets it."""
+one that meets it, and what others do on the machine may change while it waits."""
 SPLIT_SECONDS = 0.002
 """A request shorter than this is not split over the workers: it would not be noticed."""
 SHARED_SECONDS = 0.01
@@ -278,6 +278,7 @@ class Scheduler:
                 self._changed.notify(len(jobs))
 
     def _work(self) -> None:
+        step_back()
         free = time.perf_counter()
         while (batch := self._next_batch()) is not None:
             free = self._run(batch, free)
@@ -351,6 +352,7 @@ class Scheduler:
                 job.fail(answer)
             else:
                 job.succeed(Result(answer, waited, spent.seconds))
+        batch.release()
 
 
 async def _gather(jobs: Sequence[Job]) -> Result:
