@@ -41,12 +41,12 @@ HTTP, gRPC, and the process:
 * ``access``        the access log
 * ``app``           the HTTP applications: the one for users, the one for probes and scrapers
 * ``page``          what people see in a browser
-* ``connections``   bounds on HTTP connections
-* ``listening``     uvicorn as it is used here
+* ``http_service``  connections, the requests on them, and the server that listens
 * ``grpc_service``  gRPC
 * ``tls``           certificates, read again when they change
 * ``watching``      notices when the files of a folder change
 * ``metrics``       Prometheus
+* ``histograms``    that cost next to nothing to observe
 * ``service``       what is served and in which state: starting, ready, draining
 * ``settings``      environment variables → Settings
 * ``process``       listen, load, drain

@@ -1,15 +1,9 @@
 """How many CPUs this container may use, and how inference divides them."""
 
-import contextlib
 import math
 import os
-import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-
-COMPUTING = 5
-"""Niceness of threads that compute: about a third of the weight of the others."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +83,3 @@ def _words(file: Path, count: int) -> tuple[str, ...]:
     except OSError:
         return ()
     return words if len(words) == count else ()
-
-
-def step_back() -> None:
-    """Let this thread, and those it starts, run after others of the process where there are not CPUs enough for all.
-
-    For threads that compute: a request that is to be refused must not wait for one that is computed. Between processes
-    of different containers the kernel divides CPUs by other rules, which this does not touch.
-    """
-    if sys.platform == "linux":  # elsewhere priorities are a whole process's
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), COMPUTING)

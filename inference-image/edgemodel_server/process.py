@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from edgemodel_server.app import create_admin_app, create_app
-from edgemodel_server.cpus import Parallelism, available_cpus, divide, step_back
+from edgemodel_server.cpus import available_cpus, divide
 from edgemodel_server.http_service.server import Server
-from edgemodel_server.service import Model, Service, load_model
+from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import Settings
 from edgemodel_server.tls import Certificates
 from edgemodel_server.watching import INTERVAL
@@ -74,7 +74,7 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
     await server.start(listener)
     if admin:
         await admin_server.start(admin)
-    loading = asyncio.create_task(asyncio.to_thread(_load, settings, parallelism))
+    loading = asyncio.create_task(asyncio.to_thread(load_model, settings, parallelism))
     stopping = asyncio.create_task(signals.stop.wait())
     try:
         async with _refreshing(certificates), _grpc(settings, service, certificates) as (grpc_server, grpc_port):
@@ -117,12 +117,6 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
         await _close(server, signals, settings.shutdown)
         await admin_server.close(0.0)
         service.close()
-
-
-def _load(settings: Settings, parallelism: Parallelism) -> Model:
-    # The threads of the session are this one's children.
-    step_back()
-    return load_model(settings, parallelism)
 
 
 def _settle() -> None:

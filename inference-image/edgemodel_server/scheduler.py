@@ -18,7 +18,7 @@ from typing import ParamSpec, TypeVar
 import numpy as np
 
 from edgemodel_server.batching import hold, split, take
-from edgemodel_server.cpus import Parallelism, step_back
+from edgemodel_server.cpus import Parallelism
 from edgemodel_server.datatypes import Array
 from edgemodel_server.engine import Engine
 from edgemodel_server.errors import DeadlineError, HopelessError, OverloadedError, RequestError
@@ -278,7 +278,6 @@ class Scheduler:
                 self._changed.notify(len(jobs))
 
     def _work(self) -> None:
-        step_back()
         free = time.perf_counter()
         while (batch := self._next_batch()) is not None:
             free = self._run(batch, free)

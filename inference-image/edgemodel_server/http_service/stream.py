@@ -133,8 +133,9 @@ class Stream:
         body, more = message.get("body", b""), message.get("more_body", False)
         head = b""
         if self._rest < 0:
-            self._rest = _length(self._start["headers"], body, more=more)
-            head = self._head(self._start)
+            length = _length(self._start["headers"], body, more=more)
+            head = self._head(self._start, length)
+            self._rest = length
         self._rest -= len(body)
         if self._rest < 0 or (self._rest and not more):
             raise RuntimeError("the answer's body is not as long as its header says")
@@ -144,10 +145,10 @@ class Stream:
         if not more:
             self._answered()
 
-    def _head(self, start: Message) -> bytes:
+    def _head(self, start: Message, length: int) -> bytes:
         status, headers = start["status"], list(start["headers"])
         if not any(name.lower() == b"content-length" for name, _ in headers) and status not in WITHOUT_BODY:
-            headers.append((b"content-length", b"%d" % self._rest))
+            headers.append((b"content-length", b"%d" % length))
         self._expects_continue = False
         return self._connection.head(self.request, status, headers)
 

@@ -1,8 +1,10 @@
 """The scheduler over real models: batches, parts, deadlines, callers that leave."""
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -213,7 +215,7 @@ async def test_a_request_that_cannot_be_in_time_is_refused_at_once(tmp_path: Pat
         with pytest.raises(HopelessError) as refusal:
             submit(scheduler, rows(1), 8.0)
         assert refusal.value.retry_after == 5.0
-        third = submit(scheduler, rows(1), 10.0)
+        third = submit(scheduler, rows(1), 12.0)
         spy.go.set()
         await asyncio.gather(first, second, third)
 
@@ -235,3 +237,20 @@ async def test_short_inferences_move_to_the_event_loop(tmp_path: Path) -> None:
                 await submit(scheduler, rows(1))
         with pytest.raises(BadRequestError):
             await scheduler.submit({"x": rows(1)}, ["nothing"], time.perf_counter() + FAR)
+
+
+async def test_what_a_request_held_is_free_without_the_garbage_collector(tmp_path: Path) -> None:
+    async with scheduling(engine_of(tmp_path, mlp()), Profile([], {})) as scheduler:
+        gc.collect()
+        gc.disable()
+        try:
+            rows: Array | None = np.ones((1, 4), np.float32)
+            left = weakref.ref(rows)
+            assert rows is not None
+            await submit(scheduler, rows)
+            rows = None
+            # The callbacks of its future are yet to come.
+            await asyncio.sleep(0)
+            assert left() is None
+        finally:
+            gc.enable()

@@ -83,6 +83,9 @@ def test_both_protocols_speak_tls_and_take_a_new_certificate(tmp_path: Path, aut
     with running(folder, EDGEMODEL_TLS_DIR=str(tls), EDGEMODEL_DRAIN_SECONDS="0") as server:
         with httpx.Client(base_url=https(server), verify=trusting(authority)) as client:
             assert client.post(INFER, json={"inputs": [ROW]}).status_code == 200
+            # Larger than what is read at a time.
+            large = {"name": "x", "shape": [100_000, 4], "datatype": "FP32", "data": [0.5] * 400_000}
+            assert client.post(INFER, json={"inputs": [large]}).json()["outputs"][0]["shape"][0] == 100_000
             with pytest.raises(httpx.TransportError):
                 httpx.get(f"{server.url}/v2/health/live")
             assert is_live_over_grpc(server, authority)
