@@ -12,7 +12,7 @@ import numpy as np
 from edgemodel_compressor.candidates import ORIGINAL, Method, check_recipe, named_method
 from edgemodel_compressor.choose import Choice, allowed_drop, choose
 from edgemodel_compressor.dataset import Dataset, check_labels
-from edgemodel_compressor.errors import NotApplicableError, TaskError
+from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhausted
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
 from edgemodel_compressor.graph.weights import share_multiplied, sparsity
@@ -219,6 +219,8 @@ class _Bench:
         try:
             Session(path, self.job.threads).run(self.feed)
         except Exception as error:  # as for the original, about what a tool wrote
+            if is_exhausted(error):
+                raise
             raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
         measured = self.figures(method.name, path, self.shop.float_file(method), measuring)
         self.files[method.name], self.measured[method.name] = path, measured
