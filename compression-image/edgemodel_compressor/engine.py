@@ -141,7 +141,7 @@ class _Bench:
             )
             calibration, training = Samples(job.dataset, parts.calibration), Samples(job.dataset, parts.recovery)
             samples = Samples(job.dataset, parts.evaluation)
-            judge = Judge(samples, metric_for(job.model.outputs, job.dataset.labels))
+            judge = Judge(samples, metric_for(job.model.outputs, job.dataset.labels, job.recipe.metric))
             feed = next(samples.feeds())
         shop = Workshop(job.model, job.folder, target_cpu(job.recipe.target or "any"), calibration, training)
         return cls(job, shop, parts, judge, feed)
@@ -186,6 +186,9 @@ class _Bench:
             accuracy_high=score.high,
             metric=self.judge.metric,
             samples=score.samples,
+            top5=score.top5.value if score.top5 else None,
+            top5_low=score.top5.low if score.top5 else None,
+            top5_high=score.top5.high if score.top5 else None,
         )
 
     def holds(self, path: Path) -> bool:

@@ -95,8 +95,10 @@ def _measurement(measured: Measurement) -> MeasurementStatus:
         latency_p95=_duration(measured.latency_p95),
         threads=measured.threads,
         accuracy=UNSET if measured.accuracy is None else format_quality(measured.metric, measured.accuracy),
-        interval=_interval(measured),
+        interval=_interval(measured.metric, measured.accuracy_low, measured.accuracy_high),
         metric=_or_unset(measured.metric),
+        top5=UNSET if measured.top5 is None else format_quality("top5", measured.top5),
+        top5_interval=_interval("top5", measured.top5_low, measured.top5_high),
         samples=measured.samples or UNSET,
         sparsity=_percent(measured.sparsity),
     )
@@ -143,11 +145,10 @@ def _change(metric: str | None, before: float, after: float) -> str:
     return f"{format_quality(metric, before)}→{format_quality(metric, after)}"
 
 
-def _interval(measured: Measurement) -> str | UnsetType:
-    if measured.accuracy_low is None or measured.accuracy_high is None:
+def _interval(metric: str | None, low: float | None, high: float | None) -> str | UnsetType:
+    if low is None or high is None:
         return UNSET
-    low, high = (format_quality(measured.metric, bound) for bound in (measured.accuracy_low, measured.accuracy_high))
-    return f"{low} to {high}"
+    return f"{format_quality(metric, low)} to {format_quality(metric, high)}"
 
 
 def describe_result(status: CompressionStatus) -> str:

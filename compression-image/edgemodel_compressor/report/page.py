@@ -96,6 +96,8 @@ def _tiles(before: Measurement, after: Measurement) -> str:
     if before.accuracy is not None and after.accuracy is not None:
         name = f"{after.metric} on {after.samples} samples"
         rows.append((name, format_quality(after.metric, before.accuracy), format_quality(after.metric, after.accuracy)))
+    if before.top5 is not None and after.top5 is not None:
+        rows.append(("top5", format_quality("top5", before.top5), format_quality("top5", after.top5)))
     tiles = "".join(
         f'<div class="tile"><span>{escape(name)}</span><b>{escape(new)}</b><span>was {escape(old)}</span></div>'
         for name, old, new in rows
@@ -142,7 +144,10 @@ def _candidates(report: Report) -> str:
     timed = any(entry.measured.latency_p50 for entry in report.candidates)
     head = ["method", "file", "as layer", "parameters", "mult.", "zeros"]
     head += ["p50", "p95", "per second", "memory"] if timed else []
-    head += [report.candidates[0].measured.metric or "quality", "95 % interval", "verdict"]
+    ranked = any(entry.measured.top5 is not None for entry in report.candidates)
+    head += [report.candidates[0].measured.metric or "quality", "95 % interval"]
+    head += ["top5", "95 % interval"] if ranked else []
+    head.append("verdict")
     rows = []
     for entry in report.candidates:
         measured = entry.measured
@@ -163,8 +168,13 @@ def _candidates(report: Report) -> str:
             ]
         cells += [
             _or_dash(measured.accuracy, lambda value, m=measured: format_quality(m.metric, value)),  # type: ignore[misc]
-            _interval(measured),
+            _interval(measured.metric, measured.accuracy_low, measured.accuracy_high),
         ]
+        if ranked:
+            cells += [
+                _or_dash(measured.top5, lambda value: format_quality("top5", value)),
+                _interval("top5", measured.top5_low, measured.top5_high),
+            ]
         chosen = entry.method == report.chosen
         verdict = "chosen" if chosen else entry.rejected or ("nothing beats it in all" if entry.best else "")
         body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
@@ -206,6 +216,8 @@ def _origins(report: Report) -> str:
     facts: list[tuple[str, str]] = []
     if measured.metric:
         facts.append((measured.metric, MEANING[measured.metric]))
+    if measured.top5 is not None:
+        facts.append(("top5", MEANING["top5"]))
     if report.parts:
         parts = report.parts
         facts.append(
@@ -233,11 +245,10 @@ def _table(head: Sequence[str], rows: Iterable[str]) -> str:
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _interval(measured: Measurement) -> str:
-    if measured.accuracy_low is None or measured.accuracy_high is None:
+def _interval(metric: str | None, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
         return "–"
-    low, high = (format_quality(measured.metric, value) for value in (measured.accuracy_low, measured.accuracy_high))
-    return f"{low} – {high}"
+    return f"{format_quality(metric, low)} – {format_quality(metric, high)}"
 
 
 def _or_dash(value: T | None, write: Callable[[T], str]) -> str:

@@ -46,6 +46,9 @@ class MeasurementStatus(Struct, frozen=True, kw_only=True):
     interval: str | UnsetType = UNSET
     """95 % confidence interval of the accuracy."""
     metric: str | UnsetType = UNSET
+    top5: str | UnsetType = UNSET
+    """Beside top1: the share of labels among the five best scores."""
+    top5_interval: str | UnsetType = UNSET
     samples: int | UnsetType = UNSET
     sparsity: str | UnsetType = UNSET
 
