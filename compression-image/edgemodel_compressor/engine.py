@@ -23,11 +23,12 @@ from edgemodel_compressor.memory import peak_memory, save_feed
 from edgemodel_compressor.model import Model
 from edgemodel_compressor.modelfile import model_digest, model_files, model_size, read_model
 from edgemodel_compressor.progress import Span
-from edgemodel_compressor.runtime import Feed, Session, explain
+from edgemodel_compressor.runtime import Feed, Session, available_cpus, explain
 from edgemodel_compressor.search import Facts, Trial, Verdict, propose
 from edgemodel_compressor.settings import Settings
 from edgemodel_compressor.split import Split, split
 from edgemodel_compressor.tensors import require_concrete
+from edgemodel_compressor.throughput import Throughput, by_threads
 from edgemodel_compressor.workshop import Workshop
 from edgemodel_contract.quality import lost
 from edgemodel_contract.result import Candidate, Measurement
@@ -67,8 +68,12 @@ class Outcome:
     cpu: str
     parts: Split | None = None
     """How the dataset was split."""
+    feed: Feed = field(default_factory=dict)
+    """What the models were timed on: one sample."""
     damage: dict[str, float] = field(default_factory=dict)
     """Of each node of the chosen model that was measured: noise over signal of the output, when it is quantized."""
+    throughput: tuple[Throughput, ...] = ()
+    """By threads, where that was measured too."""
 
     @property
     def chosen_file(self) -> Path:
@@ -108,8 +113,16 @@ def compress(job: Job, span: Span) -> Outcome:
         notes=tuple(bench.shop.notes),
         cpu=cpu_name(),
         parts=bench.parts,
+        feed=bench.feed,
         damage=_damage(bench, choice),
     )
+
+
+def measure_throughput(outcome: Outcome, seconds: float) -> Outcome:
+    """``outcome`` with the throughput of the original and of the chosen or closest model, on up to all CPUs."""
+    shown = outcome.choice.chosen or outcome.choice.closest or outcome.original
+    files = outcome.files[ORIGINAL], outcome.files[shown.method]
+    return replace(outcome, throughput=by_threads(*files, outcome.feed, available_cpus(), seconds))
 
 
 @dataclass

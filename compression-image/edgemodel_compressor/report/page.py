@@ -52,6 +52,7 @@ def render_page(report: Report) -> str:
             _plots(report),
             "<h2>Everything that was tried</h2>",
             _candidates(report),
+            _throughput(report, chosen.method),
             _layers(report),
             _notes(report),
             _origins(report),
@@ -181,6 +182,28 @@ def _candidates(report: Report) -> str:
         mark = ' class="chosen"' if chosen else ""
         rows.append(f'<tr{mark}>{body}<td class="words">{escape(verdict)}</td></tr>')
     return _table(head, rows)
+
+
+def _throughput(report: Report, method: str) -> str:
+    if not report.throughput:
+        return ""
+    most = max(max(item.original, item.chosen or 0.0) for item in report.throughput)
+    compared = any(item.chosen is not None for item in report.throughput)
+    rows = []
+    for item in report.throughput:
+        cells = [f"<td>{item.threads}</td>", _bar(item.original, most)]
+        if item.chosen is not None:
+            cells += [_bar(item.chosen, most), f"<td>{item.chosen / item.original:.2f}×</td>"]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return (
+        "<h2>Throughput by threads</h2>"
+        '<p class="soft">Inferences per second, one after the other, with as many threads for each.</p>'
+        + _table(["threads", "original", *([method, "faster"] if compared else [])], rows)
+    )
+
+
+def _bar(value: float, most: float) -> str:
+    return f'<td class="words"><span class="bar" style="width:{8 * value / most:.2f}rem"></span> {value:.3g}</td>'
 
 
 def _layers(report: Report) -> str:
