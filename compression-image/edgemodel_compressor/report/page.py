@@ -251,6 +251,8 @@ def _origins(report: Report) -> str:
         )
     if report.cpu:
         facts.append(("Measured on", f"{report.cpu}, batch 1, {measured.threads} thread(s)"))
+    else:
+        facts.append(("Latency", "measured too; as it differs from run to run, it is on the page of each site instead"))
     facts += [
         ("Source", report.source_uri),
         ("Source digest", report.source_digest),
