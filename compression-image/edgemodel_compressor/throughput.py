@@ -4,18 +4,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from edgemodel_compressor.measure import latency_round
 from edgemodel_compressor.runtime import Feed
 from edgemodel_contract.task import Struct
 
-ROUNDS = 2
+ROUNDS = 3
 """Of each model by turns, so that a noisy moment falls on both."""
 LEAST_RUNS = 3
-"""Per round; a mean needs fewer than a p95."""
+"""Per round; a median needs fewer than a p95."""
 
 
 class Throughput(Struct, frozen=True, kw_only=True):
-    """Inferences per second, one after the other, with so many ``threads``; ``chosen`` where that is another model."""
+    """Inferences per second, one after the other, with so many ``threads``; ``chosen`` where that is another model.
+
+    At the pace of the median one: a moment's noise is not the model's.
+    """
 
     threads: int
     original: float
@@ -46,6 +51,6 @@ def by_threads(
         runs: dict[Path, list[float]] = {model: [] for model in models}
         for model in models * ROUNDS:
             runs[model] += latency_round(model, threads, feed, share, LEAST_RUNS)
-        rates = [round(len(times) / sum(times), 3) for times in runs.values()]
+        rates = [round(1 / float(np.median(times)), 3) for times in runs.values()]
         measured.append(Throughput(threads=threads, original=rates[0], chosen=rates[1] if len(rates) > 1 else None))
     return tuple(sorted(measured, key=lambda item: item.threads))

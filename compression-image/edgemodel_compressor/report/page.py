@@ -7,7 +7,7 @@ from typing import TypeVar
 from edgemodel_compressor.report.document import Entry, Report
 from edgemodel_compressor.report.plot import Axis, Point, plot
 from edgemodel_contract.quality import ERRORS, MEANING, SHARES, format_quality
-from edgemodel_contract.quantity import format_duration, format_size
+from edgemodel_contract.quantity import format_duration, format_number, format_size
 from edgemodel_contract.result import Measurement
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ def _sentence(report: Report, original: Entry, chosen: Entry) -> str:
     text = f"Compressed by {chosen.method}: {factor:.1f} times smaller"
     before, after = original.measured.latency_p50, chosen.measured.latency_p50
     if before and after:
-        text += f", {before / after:.1f} times faster"
+        text += f", {before / after:.1f} times faster" if after <= before else f", {after / before:.1f} times slower"
     return f"{text}, the best of {len(report.candidates)} candidates that were built and measured."
 
 
@@ -164,7 +164,7 @@ def _candidates(report: Report) -> str:
             cells += [
                 _or_dash(measured.latency_p50, format_duration),
                 _or_dash(measured.latency_p95, format_duration),
-                _or_dash(measured.throughput, lambda rate: f"{rate:.3g}"),
+                _or_dash(measured.throughput, format_number),
                 _or_dash(measured.peak_memory, format_size),
             ]
         cells += [
@@ -197,13 +197,15 @@ def _throughput(report: Report, method: str) -> str:
         rows.append(f"<tr>{''.join(cells)}</tr>")
     return (
         "<h2>Throughput by threads</h2>"
-        '<p class="soft">Inferences per second, one after the other, with as many threads for each.</p>'
-        + _table(["threads", "original", *([method, "faster"] if compared else [])], rows)
+        '<p class="soft">Inferences per second, one after the other, with so many threads for each model; at the pace '
+        "of the median one.</p>"
+        + _table(["threads", "original", *([method, "times as fast"] if compared else [])], rows)
     )
 
 
 def _bar(value: float, most: float) -> str:
-    return f'<td class="words"><span class="bar" style="width:{8 * value / most:.2f}rem"></span> {value:.3g}</td>'
+    bar = f'<span class="bar" style="width:{8 * value / most:.2f}rem"></span>'
+    return f'<td class="words">{bar} {format_number(value)}</td>'
 
 
 def _layers(report: Report) -> str:
