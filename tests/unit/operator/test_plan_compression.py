@@ -4,6 +4,7 @@ import copy
 
 import msgspec
 import pytest
+from msgspec import UNSET
 
 from edgemodel_contract.encoding import decode
 from edgemodel_contract.progress import Progress
@@ -192,6 +193,19 @@ def test_a_job_that_makes_the_same_image_again_restarts_no_server() -> None:
     assert world.condition("Ready").status == "True"
     assert timings(world) == told
     assert world.objects["Deployment"] == deployments
+
+
+def test_top5_stands_beside_top1() -> None:
+    world = World()
+    world.settle()
+    measured = msgspec.structs.replace(SMALL, top5=0.9972, top5_low=0.984, top5_high=0.9995)
+    result = success(world.task.digest)
+    world.finish(msgspec.structs.replace(result, chosen=Candidate(method="static-int8", measured=measured)))
+    world.settle()
+    chosen = compression(world).chosen
+    assert chosen is not UNSET
+    assert (chosen.measured.metric, chosen.measured.accuracy) == ("top1", "98.90%")
+    assert (chosen.measured.top5, chosen.measured.top5_interval) == ("99.72%", "98.40% to 99.95%")
 
 
 def test_where_nothing_was_clocked_nothing_is_told() -> None:
