@@ -104,9 +104,9 @@ class Settings:
     rate_limit: float
     """Requests per second and key."""
     peers: str
+    """Host name; empty: none."""
     timings: str
     """JSON; empty: none."""
-    """Host name; empty: none."""
     access_log: bool
 
 
