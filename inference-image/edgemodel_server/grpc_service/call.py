@@ -40,6 +40,7 @@ _HEAD = [(":status", "200"), ("content-type", "application/grpc")]
 _ANSWER = block(_HEAD)
 _OK = block([("grpc-status", "0")])
 _UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+SMALL_BYTES = 4096
 MOST_WAITING = 64
 """Messages of one call that come before the one before them is answered."""
 
@@ -115,7 +116,7 @@ class Call:
         self._connection = connection
         self._stream = stream
         stream.receiver = self
-        self._chunks: list[bytes] = []
+        self._chunks: list[bytes | bytearray] = []
         self._held = 0
         self._over = False
         self._task: asyncio.Task[None] | None = None
@@ -159,7 +160,7 @@ class Call:
             return
         try:
             if content:
-                self._chunks.append(content)
+                self._add(content)
                 self._held += len(content)
                 self._service.bodies.hold(len(content))
             if self._queue is not None:
@@ -190,6 +191,17 @@ class Call:
 
     # Messages.
 
+    def _add(self, content: bytes) -> None:
+        if self._chunks and len(content) < SMALL_BYTES:
+            # As objects of their own, small pieces would take many times their size.
+            last = self._chunks[-1]
+            if isinstance(last, bytearray):
+                last += content
+            else:
+                self._chunks.append(bytearray(content))
+        else:
+            self._chunks.append(content)
+
     def _check_size(self) -> int | None:
         """The length that the first message says it has; None where too little has come to tell.
 
@@ -216,7 +228,8 @@ class Call:
         size = self._check_size()
         if size is None:
             return None
-        content = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        first = self._chunks[0]
+        content = first if len(self._chunks) == 1 and isinstance(first, bytes) else b"".join(self._chunks)
         end = _PREFIX.size + size
         if len(content) < end:
             self._chunks = [content]

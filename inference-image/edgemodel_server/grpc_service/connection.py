@@ -11,12 +11,9 @@ from edgemodel_server.grpc_service.frames import (
     DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
-    HEADER,
     LARGEST_STREAM,
     LARGEST_WINDOW,
     PADDED,
-    PREFACE,
-    PRIORITIZED,
     Code,
     ConnectionFaultError,
     Kind,
@@ -32,6 +29,7 @@ from edgemodel_server.grpc_service.frames import (
     window_update,
 )
 from edgemodel_server.grpc_service.headers import LIST_BYTES, HeaderReader, Headers
+from edgemodel_server.grpc_service.reading import FRAME_BYTES, FrameReader
 from edgemodel_server.grpc_service.stream import Stream
 from edgemodel_server.keys import Bucket
 
@@ -40,17 +38,17 @@ MAX_CONCURRENT_STREAMS = 256
 STREAM_WINDOW = 1024 * 1024
 CONNECTION_WINDOW = 8 * 1024 * 1024
 """What a client may send before it is told that it was received."""
-FRAME_BYTES = 64 * 1024
-BLOCK_BYTES = 32 * 1024
-"""Of the frames of one header block."""
 NUISANCES = 500.0
 """Frames in a second that cost the server work and bring a call no further: resets, pings, settings, empty frames."""
+SMALL_BYTES = 256
 CHECK_SECONDS = 5.0
 START_SECONDS = 20.0
 """Time that a client has for its first frame, and for the rest of a header block."""
 STALLED_SECONDS = 60.0
 """A client that takes nothing of an answer for so long gets none."""
 CLOSING_SECONDS = 5.0
+ROUND_TRIP_SECONDS = 1.0
+"""A client that has not answered a ping after so long is told the end all the same."""
 
 Accept = Callable[["Connection", Stream, Headers], None]
 Notice = Callable[["Connection"], None]
@@ -68,13 +66,9 @@ class Connection(asyncio.Protocol):
         self._headers = HeaderReader()
         self._nuisances = Bucket(NUISANCES)
         self._streams: dict[int, Stream] = {}
-        self._rest = b""
-        self._started = self._settled = False
+        self._reader = FrameReader()
         self._last = 0
         """The highest stream that the client has opened."""
-        self._block: tuple[int, int, bytes] | None = None
-        """Of a header block that is not complete: its stream, the flags of its first frame, what there is of it."""
-        self._block_since = 0.0
         self._window = DEFAULT_WINDOW
         self._stream_window = DEFAULT_WINDOW
         self._largest = DEFAULT_FRAME_BYTES
@@ -116,7 +110,8 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read: nor does the server, so that what it would answer is bounded."""
         self._paused_since = time.monotonic()
-        self.transport.pause_reading()
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
 
     def resume_writing(self) -> None:
         """It reads again."""
@@ -131,7 +126,10 @@ class Connection(asyncio.Protocol):
             return
         self._reading = True
         try:
-            self._take(self._rest + data if self._rest else data)
+            for found in self._reader.read(data):
+                self._on_frame(*found)
+                if self._closing_since is not None:
+                    break
         except ConnectionFaultError as fault:
             self._end(fault.code, str(fault))
         finally:
@@ -177,8 +175,7 @@ class Connection(asyncio.Protocol):
         self._draining = True
         # What the client sends before it has read this is served: its answer to the ping shows that it has.
         self.write(go_away(LARGEST_STREAM, Code.NO_ERROR) + frame(Kind.PING, 0, 0, bytes(8)))
-        if not self._settled:
-            self._last_call()
+        self._loop.call_later(ROUND_TRIP_SECONDS if self._reader.begun else 0, self._last_call)
 
     def abort(self) -> None:
         """Give up all calls, and close."""
@@ -187,41 +184,14 @@ class Connection(asyncio.Protocol):
 
     # Frames.
 
-    def _take(self, data: bytes) -> None:
-        start, size = 0, len(data)
-        if not self._started:
-            if data[: len(PREFACE)] != PREFACE[:size]:
-                raise ConnectionFaultError(Code.PROTOCOL_ERROR, "this is not HTTP/2")
-            if size < len(PREFACE):
-                self._rest = data
-                return
-            self._started, start = True, len(PREFACE)
-        while size - start >= HEADER.size and self._closing_since is None:
-            high, low, kind, flags, identifier = HEADER.unpack_from(data, start)
-            length = high << 16 | low
-            if length > FRAME_BYTES:
-                raise ConnectionFaultError(Code.FRAME_SIZE_ERROR, f"a frame has {length} bytes; {FRAME_BYTES} is most")
-            end = start + HEADER.size + length
-            if end > size:
-                break
-            self._frame(kind, flags, identifier & LARGEST_STREAM, data[start + HEADER.size : end])
-            start = end
-        self._rest = data[start:] if start else data
-
-    def _frame(self, kind: int, flags: int, identifier: int, content: bytes) -> None:
-        if not self._settled and kind != Kind.SETTINGS:
-            raise ConnectionFaultError(Code.PROTOCOL_ERROR, "the first frame is not SETTINGS")
-        if self._block is not None and (kind != Kind.CONTINUATION or identifier != self._block[0]):
-            raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a header block is interrupted")
+    def _on_frame(self, kind: int, flags: int, identifier: int, content: bytes) -> None:
         try:
             if kind == Kind.DATA:
                 self._on_data(flags, identifier, content)
             elif kind == Kind.HEADERS:
-                self._on_headers(flags, identifier, content)
+                self._on_headers(identifier, content, ended=bool(flags & END_STREAM))
             elif kind == Kind.WINDOW_UPDATE:
                 self._on_window_update(identifier, read_number(content, Kind.WINDOW_UPDATE))
-            elif kind == Kind.CONTINUATION:
-                self._on_continuation(flags, content)
             else:
                 self._on_control(kind, flags, identifier, content)
         except StreamFaultError as fault:
@@ -232,20 +202,18 @@ class Connection(asyncio.Protocol):
             raise ConnectionFaultError(Code.PROTOCOL_ERROR, f"DATA for stream {identifier}, which is not open")
         size = len(content)
         self._credit -= size
-        if self._credit < 0:
-            raise ConnectionFaultError(Code.FLOW_CONTROL_ERROR, "more DATA than the connection's window has room for")
+        # What comes is taken at once, so a client that sends more than it was told it may does no harm.
         if self._credit < CONNECTION_WINDOW // 2:
             self._out.append(window_update(0, CONNECTION_WINDOW - self._credit))
             self._credit = CONNECTION_WINDOW
         stream = self._streams.get(identifier)
-        if stream is None:
-            self._count()  # of a stream that is over: the client may not know yet
+        if stream is None:  # it is over, and the client may not know yet
+            if size < SMALL_BYTES:
+                self._count()
             return
         if stream.half_closed:
             raise StreamFaultError(Code.STREAM_CLOSED)
         stream.credit -= size
-        if stream.credit < 0:
-            raise StreamFaultError(Code.FLOW_CONTROL_ERROR)
         ended = bool(flags & END_STREAM)
         if flags & PADDED:
             content = unpadded(content, flags)
@@ -258,35 +226,9 @@ class Connection(asyncio.Protocol):
         stream.half_closed = ended
         stream.receiver.data(content, ended=ended)
 
-    def _on_headers(self, flags: int, identifier: int, content: bytes) -> None:
+    def _on_headers(self, identifier: int, block: bytes, *, ended: bool) -> None:
         if not identifier % 2:
             raise ConnectionFaultError(Code.PROTOCOL_ERROR, f"HEADERS for stream {identifier}")
-        content = unpadded(content, flags)
-        if flags & PRIORITIZED:
-            if len(content) < 5:
-                raise ConnectionFaultError(Code.FRAME_SIZE_ERROR, "HEADERS has no room for its priority")
-            content = content[5:]
-        if flags & END_HEADERS:
-            self._on_block(identifier, flags, content)
-        else:
-            self._block, self._block_since = (identifier, flags, content), time.monotonic()
-
-    def _on_continuation(self, flags: int, content: bytes) -> None:
-        if self._block is None:
-            raise ConnectionFaultError(Code.PROTOCOL_ERROR, "CONTINUATION of nothing")
-        identifier, first, begun = self._block
-        if not content:
-            self._count()
-        if len(begun) + len(content) > BLOCK_BYTES:
-            raise ConnectionFaultError(Code.ENHANCE_YOUR_CALM, f"a header block is larger than {BLOCK_BYTES} bytes")
-        if not flags & END_HEADERS:
-            self._block = identifier, first, begun + content
-            return
-        self._block = None
-        self._on_block(identifier, first, begun + content)
-
-    def _on_block(self, identifier: int, flags: int, block: bytes) -> None:
-        ended = bool(flags & END_STREAM)
         if identifier <= self._last:
             self._on_trailers(identifier, block, ended=ended)
             return
@@ -347,6 +289,9 @@ class Connection(asyncio.Protocol):
                 self._out.append(frame(Kind.PING, ACK, 0, content))
             elif self._draining:
                 self._last_call()
+        elif kind == Kind.PRIORITY:
+            if len(content) != 5:
+                raise ConnectionFaultError(Code.FRAME_SIZE_ERROR, f"PRIORITY has {len(content)} bytes, not 5")
         elif kind == Kind.PUSH_PROMISE:
             raise ConnectionFaultError(Code.PROTOCOL_ERROR, "a client promises nothing")
 
@@ -354,8 +299,6 @@ class Connection(asyncio.Protocol):
         if identifier or (flags & ACK and content):
             raise ConnectionFaultError(Code.PROTOCOL_ERROR, "SETTINGS of a stream, or with its acknowledgement")
         if flags & ACK:
-            if not self._settled:
-                raise ConnectionFaultError(Code.PROTOCOL_ERROR, "the first frame acknowledges")
             return
         for name, value in read_settings(content):
             if name == Setting.MAX_FRAME_SIZE:
@@ -366,7 +309,6 @@ class Connection(asyncio.Protocol):
                     if stream.window > LARGEST_WINDOW:
                         raise ConnectionFaultError(Code.FLOW_CONTROL_ERROR, "a window is too large")
                 self._stream_window = value
-        self._settled = True
         self._out.append(frame(Kind.SETTINGS, ACK, 0))
         self._pump_all()
 
@@ -415,7 +357,7 @@ class Connection(asyncio.Protocol):
     # The end.
 
     def _last_call(self) -> None:
-        if self._last_served is None:
+        if self._last_served is None and self._closing_since is None:
             self._last_served = self._last
             self._out.append(go_away(self._last, Code.NO_ERROR))
             self._end_if_idle()
@@ -447,8 +389,8 @@ class Connection(asyncio.Protocol):
         """Now and then: end what does not get on."""
         now = time.monotonic()
         self._timer = self._loop.call_later(CHECK_SECONDS, self._check)
-        late = not self._settled and now - self._since > START_SECONDS
-        late |= self._block is not None and now - self._block_since > START_SECONDS
+        late = not self._reader.begun and now - self._since > START_SECONDS
+        late |= self._reader.block_since is not None and now - self._reader.block_since > START_SECONDS
         late |= self._paused_since is not None and now - self._paused_since > STALLED_SECONDS
         late |= self._closing_since is not None and now - self._closing_since > CLOSING_SECONDS
         if late:

@@ -1,7 +1,6 @@
-"""Coroutines that run at once as far as they can: most calls are answered without the event loop's help."""
+"""Coroutines that run at once as far as they can: most calls are answered without a task of their own."""
 
 import asyncio
-import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
@@ -15,26 +14,36 @@ def start(coroutine: Coroutine[Any, Any, None]) -> "asyncio.Task[None] | None":
         waited_for = coroutine.send(None)
     except StopIteration:
         return None
-    return asyncio.get_running_loop().create_task(_go_on(coroutine, waited_for))
+    return asyncio.get_running_loop().create_task(_Rest(coroutine, waited_for))
 
 
-async def _go_on(coroutine: Coroutine[Any, Any, None], waited_for: Any) -> None:
-    await _rest(coroutine, waited_for)
+class _Rest(Coroutine[Any, Any, None]):
+    """What is left of a coroutine that waits for a future already."""
 
+    def __init__(self, coroutine: Coroutine[Any, Any, None], waited_for: "asyncio.Future[Any] | None") -> None:
+        self._coroutine = coroutine
+        self._first = True
+        self._waited_for = waited_for
 
-@types.coroutine
-def _rest(coroutine: Coroutine[Any, Any, None], waited_for: Any) -> Generator[Any, Any, None]:
-    while True:
-        failure: BaseException | None = None
-        value = None
-        try:
-            value = yield waited_for
-        except GeneratorExit:
-            coroutine.close()
-            raise
-        except BaseException as error:
-            failure = error
-        try:
-            waited_for = coroutine.send(value) if failure is None else coroutine.throw(failure)
-        except StopIteration:
-            return
+    def send(self, value: Any) -> Any:
+        """At first, what is waited for."""
+        if self._first:
+            self._first = False
+            return self._waited_for
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        """The task was cancelled, or what was waited for failed."""
+        if self._first and self._waited_for is not None:
+            # The task, which would cancel it, does not know of it yet.
+            self._waited_for.cancel()
+        self._first = False
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        """Nobody goes on with it."""
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        """As the coroutine's."""
+        return self._coroutine.__await__()

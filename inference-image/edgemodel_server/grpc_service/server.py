@@ -3,15 +3,19 @@
 import asyncio
 import contextlib
 import socket
-from functools import partial
 
 from edgemodel_server.grpc_service.call import Call, Methods
 from edgemodel_server.grpc_service.connection import START_SECONDS, Connection
+from edgemodel_server.grpc_service.headers import Headers
 from edgemodel_server.grpc_service.methods import SERVICE, inference_methods
 from edgemodel_server.grpc_service.standard import HEALTH, REFLECTION, Health, reflection_methods
+from edgemodel_server.grpc_service.stream import Stream
 from edgemodel_server.listening import listen
 from edgemodel_server.service import Service
 from edgemodel_server.tls import Certificates
+
+KEEP_ALIVE_SECONDS = 300
+"""A connection that was silent for so long is asked whether its other end is still there."""
 
 
 class GrpcServer:
@@ -42,7 +46,10 @@ class GrpcServer:
         except OSError as error:
             host, port = address
             raise OSError(f"cannot listen on {host}:{port} for gRPC: {error.strerror or error}") from error
+        # Connections inherit it: a client that vanished without a word is noticed.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_SECONDS)
         context = self._certificates.grpc_context if self._certificates else None
         self._server = await asyncio.get_running_loop().create_server(
             self._connection,
@@ -74,8 +81,10 @@ class GrpcServer:
         self._server = None
 
     def _connection(self) -> Connection:
-        accept = partial(Call, self._service, self._methods)
-        return Connection(accept, self._service.settings.body_timeout, self._opened, self._lost)
+        return Connection(self._accept, self._service.settings.body_timeout, self._opened, self._lost)
+
+    def _accept(self, connection: Connection, stream: Stream, headers: Headers) -> None:
+        Call(self._service, self._methods, connection, stream, headers)
 
     def _opened(self, connection: Connection) -> None:
         self._connections.add(connection)
