@@ -130,7 +130,7 @@ class Call:
         elif not kind.startswith(_CONTENT_TYPE) or kind[len(_CONTENT_TYPE) :][:1] not in (b"", b"+", b";"):
             self._end(block([(":status", "415")]))
         elif streaming is not None:
-            self._queue = asyncio.Queue(MOST_WAITING)
+            self._queue = asyncio.Queue(MOST_WAITING + 1)  # and the end
             self._task = start(self._serve_stream(streaming, self._queue))
 
     @property

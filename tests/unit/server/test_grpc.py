@@ -12,8 +12,6 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf.json_format import MessageToDict
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -233,25 +231,6 @@ async def test_metadata_and_configuration(client: Open) -> None:
         for name in ("ModelReady", "ModelMetadata", "ModelConfig"):
             with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):
                 await server.call(name, getattr(pb, f"{name}Request")(name="other"))
-
-
-async def test_health_and_reflection_are_the_standard_ones(client: Open) -> None:
-    async with client(mlp()) as server:
-        health: Any = health_pb2_grpc.HealthStub(server.channel)
-        for name in ("", SERVICE):
-            status = await health.Check(health_pb2.HealthCheckRequest(service=name))
-            assert status.status == health_pb2.HealthCheckResponse.SERVING
-        await server.server.set_ready(ready=False)
-        status = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
-        assert status.status == health_pb2.HealthCheckResponse.NOT_SERVING
-
-        async def ask() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
-            yield reflection_pb2.ServerReflectionRequest(list_services="")
-
-        stub: Any = reflection_pb2_grpc.ServerReflectionStub(server.channel)
-        answers = [answer async for answer in stub.ServerReflectionInfo(ask())]
-        names = {service.name for service in answers[0].list_services_response.service}
-        assert {SERVICE, "grpc.health.v1.Health"} <= names
 
 
 async def test_the_access_log_has_calls_with_their_client(
