@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
             Setting.MAX_FRAME_SIZE: FRAME_BYTES,
             Setting.MAX_HEADER_LIST_SIZE: LIST_BYTES,
         }
-        self.write(settings(wanted) + window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
+        self.transport.write(settings(wanted) + window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
 
     def connection_lost(self, _: Exception | None) -> None:
         """Nobody waits for any answer."""
@@ -138,12 +138,6 @@ class Connection(asyncio.Protocol):
 
     # What receivers call.
 
-    def write(self, data: bytes) -> None:
-        """Write soon."""
-        self._out.append(data)
-        if not self._reading:
-            self._flush()
-
     def respond(self, stream: Stream, head: bytes, content: bytes, tail: bytes | None) -> None:
         """Send the header block ``head`` if there is one, ``content``, and the block ``tail``, which ends the stream
         if it is not None. Does nothing for a stream that is over."""
@@ -174,7 +168,7 @@ class Connection(asyncio.Protocol):
             return
         self._draining = True
         # What the client sends before it has read this is served: its answer to the ping shows that it has.
-        self.write(go_away(LARGEST_STREAM, Code.NO_ERROR) + frame(Kind.PING, 0, 0, bytes(8)))
+        self.transport.write(go_away(LARGEST_STREAM, Code.NO_ERROR) + frame(Kind.PING, 0, 0, bytes(8)))
         self._loop.call_later(ROUND_TRIP_SECONDS if self._reader.begun else 0, self._last_call)
 
     def abort(self) -> None:
@@ -315,7 +309,7 @@ class Connection(asyncio.Protocol):
     # Streams.
 
     def _pump(self, stream: Stream) -> None:
-        if self._paused_since is not None:
+        if self._paused_since is not None and stream.waits:
             return
         taken = stream.pump(self._window, self._largest, self._out.append)
         self._window -= taken

@@ -142,6 +142,23 @@ async def test_an_answer_waits_for_room_on_its_stream_and_on_the_connection(serv
     assert got + len(rest.content) > 200_000
 
 
+async def test_an_answer_larger_than_the_sockets_hold_waits_for_its_client_to_read(
+    served: Callable[..., Any],
+) -> None:
+    raw = await (await served(identity(["FP32"], [1, "N"]))).open((4, 2**31 - 1), (5, 2**24 - 1))
+    tensor = pb.ModelInferRequest.InferInputTensor(name="in_FP32", datatype="FP32", shape=[1, 3_900_000])
+    values = np.arange(3_900_000, dtype=np.float32).tobytes()
+    request = pb.ModelInferRequest(model_name="digits", inputs=[tensor], raw_input_contents=[values])
+    content = message(request.SerializeToString())
+    raw.send(frame(WINDOW_UPDATE, 0, 0, (2**30).to_bytes(4, "big")), frame(HEADERS, END_HEADERS, 1, raw.block()))
+    for start in range(0, len(content), 65536):
+        raw.send(frame(DATA, END_STREAM if start + 65536 >= len(content) else 0, 1, content[start : start + 65536]))
+        await raw.writer.drain()
+    answer = await raw.answer(1)
+    assert answer.status == (OK, "")
+    assert pb.ModelInferResponse.FromString(answer.content[5:]).raw_output_contents[0] == values
+
+
 async def test_a_client_that_sends_much_is_told_that_it_was_received(served: Callable[..., Any]) -> None:
     serving = await served(identity(["FP32"], ["N"]))
     raw = await serving.open()
