@@ -228,16 +228,20 @@ class Call:
         size = self._check_size()
         if size is None:
             return None
-        first = self._chunks[0]
-        content = first if len(self._chunks) == 1 and isinstance(first, bytes) else b"".join(self._chunks)
-        end = _PREFIX.size + size
-        if len(content) < end:
-            self._chunks = [content]
+        chunks, end = self._chunks, _PREFIX.size + size
+        have = sum(map(len, chunks))
+        if have < end:
             return None
-        self._chunks = [content[end:]] if len(content) > end else []
-        flag = content[0]
+        flag = chunks[0][0]
         if flag > 1:
             raise BadRequestError(f"the message's first byte is {flag}; 0 is plain and 1 compressed")
+        if have == end:
+            # As it is most often: large messages are copied once.
+            chunks[0] = chunks[0][_PREFIX.size :]
+            self._chunks = []
+            return b"".join(chunks), bool(flag)
+        content = b"".join(chunks)
+        self._chunks = [content[end:]]
         return content[_PREFIX.size : end], bool(flag)
 
     def _enqueue(self, queue: "asyncio.Queue[bytes | None]", *, ended: bool) -> None:

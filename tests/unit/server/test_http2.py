@@ -30,6 +30,7 @@ from tests.unit.server.http2 import (
     SETTINGS,
     UNIMPLEMENTED,
     WINDOW_UPDATE,
+    Raw,
     expected,
     frame,
     logits,
@@ -99,15 +100,29 @@ async def test_the_table_of_headers_may_shrink_and_grow(served: Callable[..., An
             assert (await raw.answer(stream)).status == (OK, "")
 
 
+async def ended(raw: Raw, count: int) -> set[int]:
+    """The next ``count`` streams that end."""
+    found: set[int] = set()
+    while len(found) < count:
+        came = await raw.frame()
+        if came.kind == HEADERS and came.flags & END_STREAM:
+            found.add(came.stream)
+    return found
+
+
+async def test_a_client_may_send_pings_with_its_calls(served: Callable[..., Any]) -> None:
+    raw = await (await served()).open()
+    raw.send(frame(WINDOW_UPDATE, 0, 0, (2**20).to_bytes(4, "big")))
+    for first in range(1, 3000, 100):
+        streams = range(first, first + 100, 2)
+        raw.send(*(raw.call(stream, message(ROW)) + frame(PING, 0, 0, bytes(8)) for stream in streams))
+        assert await ended(raw, 50) == set(streams)
+
+
 async def test_calls_are_answered_beside_each_other(served: Callable[..., Any]) -> None:
     raw = await (await served()).open()
     raw.send(*(raw.call(stream, message(ROW)) for stream in range(1, 200, 2)))
-    ended: set[int] = set()
-    while len(ended) < 100:
-        found = await raw.frame()
-        if found.kind == HEADERS and found.flags & END_STREAM:
-            ended.add(found.stream)
-    assert ended == set(range(1, 200, 2))
+    assert await ended(raw, 100) == set(range(1, 200, 2))
 
 
 def large(size: int) -> bytes:
