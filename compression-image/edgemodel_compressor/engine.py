@@ -24,7 +24,7 @@ from edgemodel_compressor.model import Model
 from edgemodel_compressor.modelfile import model_digest, model_files, model_size, read_model
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.runtime import Feed, Session, explain
-from edgemodel_compressor.search import Facts, Trial, Verdict, propose
+from edgemodel_compressor.search import FIRST_SHARE, Facts, Trial, Verdict, propose, recovery
 from edgemodel_compressor.settings import Settings
 from edgemodel_compressor.split import Split, split
 from edgemodel_compressor.tensors import require_concrete
@@ -258,11 +258,18 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
     prunable = job.dataset is not None and bool(bench.shop.analysis.groups)
     facts = Facts(
         has_dataset=job.dataset is not None,
-        # What has nothing to take out is not looked at by torch, which takes seconds to load.
-        can_train=prunable and bench.shop.can_train,
+        can_train=prunable,
+        epoch=bench.shop.epoch,
         prunable=prunable,
         multiplies=share_multiplied(read_model(job.model.path, weights=False)) > 0.5,
     )
+    # What is not going to be trained is not looked at by torch, which takes seconds to load.
+    affordable = recovery(facts, FIRST_SHARE) is not None
+    facts = replace(facts, can_train=affordable and bench.shop.can_train)
+    if facts.prunable and bench.shop.epoch and not affordable:
+        bench.shop.notes.append(
+            "The model is too large to be trained within a search; mode Manual with recovery trains it all the same."
+        )
     for part in span.split(*[1.0] * budget.trials):
         following = propose(facts, bench.trials)
         if following is None:
