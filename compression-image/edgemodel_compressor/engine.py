@@ -15,7 +15,7 @@ from edgemodel_compressor.dataset import Dataset, check_labels
 from edgemodel_compressor.errors import NotApplicableError, TaskError
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
-from edgemodel_compressor.graph.weights import share_multiplied, sparsity
+from edgemodel_compressor.graph.weights import share_depthwise, share_multiplied, sparsity
 from edgemodel_compressor.judge import Judge, Samples, metric_for
 from edgemodel_compressor.layer import compressed_size
 from edgemodel_compressor.measure import arbitrary_feed, cpu_name, latency_round
@@ -37,6 +37,9 @@ ROUNDS = 3
 """Every good candidate is timed once per round, so that a noisy minute on the machine falls on all of them alike."""
 LEAST_TO_TRAIN = 64
 """With fewer samples Auto sets none aside for training: they say more as evaluation."""
+
+DEPTHWISE = 0.2
+"""Share of the convolutions; MobileNets, EfficientNets and ConvNeXts have a third or more."""
 
 
 @dataclass(frozen=True)
@@ -256,12 +259,14 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
         return
     budget, began = job.recipe.search, job.clock()
     prunable = job.dataset is not None and bool(bench.shop.analysis.groups)
+    shown = read_model(job.model.path, weights=False)
     facts = Facts(
         has_dataset=job.dataset is not None,
         can_train=prunable,
         epoch=bench.shop.epoch,
         prunable=prunable,
-        multiplies=share_multiplied(read_model(job.model.path, weights=False)) > 0.5,
+        multiplies=share_multiplied(shown) > 0.5,
+        depthwise=share_depthwise(shown) > DEPTHWISE,
     )
     # What is not going to be trained is not looked at by torch, which takes seconds to load.
     affordable = recovery(facts, FIRST_SHARE) is not None

@@ -39,6 +39,7 @@ LEAST_EPOCHS = 2
 STATIC = QuantizationRecipe("Static")
 DYNAMIC = QuantizationRecipe("Dynamic")
 FUSED = QuantizationRecipe("Dynamic", fused=True, float_storage="fp16")
+WEIGHTS = QuantizationRecipe("WeightOnly")
 HALF = QuantizationRecipe("FP16")
 FALLBACKS = (
     Method(quantization=QuantizationRecipe("Static", calibration="Percentile")),
@@ -63,6 +64,8 @@ class Facts:
     multiplies: bool
     """Most weights are those of matrix products, which dynamic and weight-only quantization make smaller and faster;
     convolutions they only make slower."""
+    depthwise: bool = False
+    """Many convolutions are depthwise: integers make these no faster, so that weights alone may be worth more."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,8 @@ def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     yield Method(quantization=STATIC)
     if facts.multiplies:
         yield from (Method(quantization=FUSED), Method(quantization=DYNAMIC))
+    if facts.depthwise:
+        yield Method(quantization=WEIGHTS)
     for fallback in (*FALLBACKS, Method(quantization=HALF)):
         if best_quantization(tried) != Method():
             return

@@ -30,7 +30,8 @@ def causal(forbidden: float, dense: bool) -> onnx.ModelProto:
     rng = np.random.default_rng(2)
 
     def layer(outputs: int) -> builders.Floats:
-        return (rng.normal(size=(WIDTH, outputs)) / np.sqrt(WIDTH)).astype(np.float32)
+        values: builders.Floats = (rng.normal(size=(WIDTH, outputs)) / np.sqrt(WIDTH)).astype(np.float32)
+        return values
 
     weights = {"value.w": layer(WIDTH), "last.w": layer(WIDTH)}
     weights["mask"] = np.triu(np.full((PLACES, PLACES), forbidden, np.float32), 1)

@@ -67,6 +67,13 @@ def test_a_network_of_products_tries_integers_without_calibration_too() -> None:
     assert any(name.startswith("structured-0.5+recovered") for name in tried)
 
 
+def test_depthwise_convolutions_try_integers_for_the_weights_alone_too() -> None:
+    facts = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, depthwise=True)
+    assert walk(facts, up_to(0.0))[:2] == ["static-int8", "weight-int8"]
+    tried = walk(facts, lambda method: "Lossy" if "static" in method.name else "Good")
+    assert "structured-0.5+recovered+weight-int8" in tried
+
+
 def test_zeros_that_hurt_are_trained_where_no_channels_could_be_taken_out() -> None:
     tried = walk(CONVOLUTIONS, up_to(0.0))
     assert tried[1] == "prune-0.5+static-int8"

@@ -12,7 +12,7 @@ from edgemodel_compressor.graph.quantization.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.graph.quantization.histogram import BINS, Histogram
-from edgemodel_compressor.graph.quantization.operators import ARITHMETIC, weighted
+from edgemodel_compressor.graph.quantization.operators import ARITHMETIC, channel_axis, weighted
 from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
@@ -61,7 +61,10 @@ def sensitivity(
         raise ValueError("sensitivity is of static quantization")
     prepared = prepare(source, folder)
     estimated = sorted(
-        ((_estimate(*item, recipe, calibration, cpu), item[0].name) for item in _candidates(prepared, recipe, calibration)),
+        (
+            (_estimate(*item, recipe, calibration, cpu), item[0].name)
+            for item in _candidates(prepared, recipe, calibration)
+        ),
         key=lambda pair: (-pair[0], pair[1]),
     )
     truth = _outputs(prepared, feeds)
@@ -123,21 +126,12 @@ def _estimate(
 
 def _weight_noise(node: NodeProto, weight: TensorProto, per_channel: bool, steps: int) -> float:
     values = numpy_helper.to_array(weight).astype(np.float64)
-    axis = _channel_axis(node, values.ndim) if per_channel else None
+    axis = channel_axis(node, values.ndim) if per_channel else None
     others = tuple(index for index in range(values.ndim) if index != axis)
     scales = 2 * np.abs(values).max(axis=others, keepdims=True, initial=0.0) / steps
     rounded = np.rint(np.divide(values, scales, out=np.zeros_like(values), where=scales > 0)) * scales
     power = float(np.sum(values**2))
     return float(np.sum((rounded - values) ** 2)) / power if power else 0.0
-
-
-def _channel_axis(node: NodeProto, rank: int) -> int:
-    if node.op_type == "ConvTranspose":
-        return 1
-    if node.op_type == "Conv":
-        return 0
-    transposed = any(item.name == "transB" and item.i for item in node.attribute)
-    return 0 if transposed else rank - 1
 
 
 def _activation_noise(histogram: Histogram, bounds: Range) -> float:
