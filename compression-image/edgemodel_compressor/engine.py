@@ -38,6 +38,11 @@ ROUNDS = 3
 LEAST_TO_TRAIN = 64
 """With fewer samples Auto sets none aside for training: they say more as evaluation."""
 
+CALIBRATION_WORK = 2e11
+"""Multiply-accumulates of calibration: a large model is calibrated on fewer samples, but on these at least."""
+LEAST_CALIBRATION = 32
+HOPELESS = 2.0
+"""Times the loss that is allowed: no integers bring floats back that have lost more."""
 DEPTHWISE = 0.2
 """Share of the convolutions; MobileNets, EfficientNets and ConvNeXts have a third or more."""
 
@@ -138,7 +143,7 @@ class _Bench:
             parts = split(
                 len(job.dataset),
                 job.dataset.classes,
-                job.settings.calibration_samples,
+                _calibration_samples(job, job.dataset),
                 recovery=_sets_aside(job),
                 held_out=job.dataset.held_out,
             )
@@ -193,10 +198,13 @@ class _Bench:
 
     def holds(self, path: Path) -> bool:
         """Whether the model at ``path`` loses no more than is allowed."""
+        return self._lost(path) <= self.allowed
+
+    def _lost(self, path: Path) -> float:
+        """What the model at ``path`` has lost against the original; 0 where nothing can judge it."""
         if self.judge is None:
-            return True
-        score = self.judge.score(path, self.job.threads, lambda _: None)
-        return self.damage_of(score.value) <= self.allowed
+            return 0.0
+        return self.damage_of(self.judge.score(path, self.job.threads, lambda _: None).value)
 
     def damage_of(self, accuracy: float | None) -> float:
         """What a candidate of this accuracy has lost against the original."""
@@ -216,17 +224,28 @@ class _Bench:
         Raises:
             NotApplicableError: it is not possible for this model.
         """
-        building, measuring = span.split(2, 1)
-        building.report("Compressing", f"building {method.name}")
+        training, building, measuring = span.split(3 if method.recovery else 1, 1, 2)
+        training.report("Compressing", f"building {method.name}")
+        if method.pruning and method.quantization and self.job.recipe.mode == "Auto":
+            floats = self.shop.build(method.floats, self.holds, training)
+            if self._lost(floats) > HOPELESS * self.allowed:
+                self._measure(method.floats, floats, measuring)
+                self.trials.append(Trial(method, "Lossy"))
+                return
         path = self.shop.build(method, self.holds, building)
+        measured = self._measure(method, path, measuring)
+        footprint = measured.size + (measured.layer_size or measured.size)
+        self.trials.append(Trial(method, self._verdict(measured), footprint))
+
+    def _measure(self, method: Method, path: Path, span: Span) -> Measurement:
+        """Run and measure the model at ``path``, which is what ``method`` made."""
         try:
             Session(path, self.job.threads).run(self.feed)
         except Exception as error:  # as for the original, about what a tool wrote
             raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
-        measured = self.figures(method.name, path, self.shop.float_file(method), measuring)
+        measured = self.figures(method.name, path, self.shop.float_file(method), span)
         self.files[method.name], self.measured[method.name] = path, measured
-        footprint = measured.size + (measured.layer_size or measured.size)
-        self.trials.append(Trial(method, self._verdict(measured), footprint))
+        return measured
 
     def _verdict(self, measured: Measurement) -> Verdict:
         original = self.measured[ORIGINAL]
@@ -235,6 +254,16 @@ class _Bench:
         if measured.size > original.size:
             return "Larger"
         return "Good"
+
+
+def _calibration_samples(job: Job, dataset: Dataset) -> int:
+    """At most so many samples calibrate."""
+    shapes = {name: (1, *array.shape[1:]) for name, array in dataset.inputs.items()}
+    try:
+        each = macs(read_model(job.model.path, weights=False), shapes)
+    except ValueError:
+        return job.settings.calibration_samples
+    return min(job.settings.calibration_samples, max(int(CALIBRATION_WORK / max(each, 1)), LEAST_CALIBRATION))
 
 
 def _sets_aside(job: Job) -> bool:
@@ -294,7 +323,7 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
 
 def _time(job: Job, bench: _Bench, span: Span) -> None:
     """Latency, throughput and memory of every candidate; more runs of those that may be chosen."""
-    poor = {trial.method.name for trial in bench.trials if trial.verdict != "Good"}
+    poor = bench.files.keys() - {trial.method.name for trial in bench.trials if trial.verdict == "Good"} - {ORIGINAL}
     if job.recipe.mode == "Manual":
         poor = set()
     turns = [name for index in range(ROUNDS) for name in bench.files if index == 0 or name not in poor]

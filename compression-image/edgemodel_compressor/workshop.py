@@ -18,7 +18,7 @@ from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.mixed import mixed_precision
-from edgemodel_compressor.graph.quantization.sensitivity import Sensitivity, sensitivity
+from edgemodel_compressor.graph.quantization.sensitivity import MEASURED, Sensitivity, sensitivity
 from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.structure import (
     Analysis,
@@ -33,7 +33,7 @@ from edgemodel_compressor.graph.structure import (
 from edgemodel_compressor.graph.weights import float_weights
 from edgemodel_compressor.judge import Samples
 from edgemodel_compressor.model import Model
-from edgemodel_compressor.modelfile import write_model
+from edgemodel_compressor.modelfile import model_size, read_model, write_model
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.runtime import Array, Feed
 from edgemodel_contract.task import Pruning, Recovery
@@ -42,6 +42,10 @@ GRADIENT_SAMPLES = range(16, 256)
 GRADIENT_WORK = 1e11
 """Multiply-accumulates that importance may cost, within GRADIENT_SAMPLES."""
 SENSITIVITY_SAMPLES = 16
+SENSITIVITY_BYTES = 250e6
+LEAST_MEASURED = 6
+"""Each node whose damage is measured is a model of its own, which is written and loaded: of a large one there are fewer
+than MEASURED, but these at least."""
 MIXED_TRIALS = 8
 STEP_LABELS = 512
 """A step of training has as many samples as hold these labels, within LEAST_BATCH and MOST_BATCH: a sample with a label
@@ -100,7 +104,8 @@ class Workshop:
         if recipe is None or recipe.method != "Static" or samples is None or source not in self._calibrations:
             return []
         feeds = [feed for feed, _ in zip(samples.feeds(), range(SENSITIVITY_SAMPLES), strict=False)]
-        return sensitivity(source, feeds, recipe, self._calibrations[source], self.cpu, self.folder)
+        most = int(np.clip(SENSITIVITY_BYTES / model_size(source), LEAST_MEASURED, MEASURED))
+        return sensitivity(source, feeds, recipe, self._calibrations[source], self.cpu, self.folder, most)
 
     def float_file(self, method: Method) -> Path:
         """The file that the integers of ``method`` were made of; only after ``build``."""
@@ -136,7 +141,7 @@ class Workshop:
         if self.training is None or not len(self.training):
             return 0.0
         shapes = {name: (1, *array.shape[1:]) for name, array in self.training.dataset.inputs.items()}
-        return macs(self.model.proto(), shapes) * (1.0 + BACKWARD) * len(self.training)
+        return macs(read_model(self.model.path, weights=False), shapes) * (1.0 + BACKWARD) * len(self.training)
 
     @cached_property
     def _importance(self) -> Scores:
@@ -173,6 +178,8 @@ class Workshop:
             if not self.analysis.groups:
                 raise NotApplicableError("it has no channels, heads or neurons that can be taken out on their own")
             selection = select(self.analysis, self._importance, pruning.sparsity, scope=pruning.scope)
+            if not selection.removed:
+                raise NotApplicableError("so small a share of its channels, heads and neurons is less than one step")
             return remove(proto, selection), {}, channels_left(selection)
         prune(proto, pruning)
         weights = float_weights(proto.graph)
