@@ -15,7 +15,7 @@ from edgemodel_compressor.dataset import Dataset, check_labels
 from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhausted
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
-from edgemodel_compressor.graph.weights import share_multiplied, sparsity
+from edgemodel_compressor.graph.weights import share_depthwise, share_multiplied, sparsity
 from edgemodel_compressor.judge import Judge, Samples, metric_for
 from edgemodel_compressor.layer import compressed_size
 from edgemodel_compressor.measure import arbitrary_feed, cpu_name, latency_round
@@ -24,7 +24,7 @@ from edgemodel_compressor.model import Model
 from edgemodel_compressor.modelfile import model_digest, model_files, model_size, read_model
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.runtime import Feed, Session, available_cpus, explain
-from edgemodel_compressor.search import Facts, Trial, Verdict, propose
+from edgemodel_compressor.search import FIRST_SHARE, Facts, Trial, Verdict, propose, recovery
 from edgemodel_compressor.settings import Settings
 from edgemodel_compressor.split import Split, split
 from edgemodel_compressor.tensors import require_concrete
@@ -38,6 +38,14 @@ ROUNDS = 3
 """Every good candidate is timed once per round, so that a noisy minute on the machine falls on all of them alike."""
 LEAST_TO_TRAIN = 64
 """With fewer samples Auto sets none aside for training: they say more as evaluation."""
+
+CALIBRATION_WORK = 2e11
+"""Multiply-accumulates of calibration: a large model is calibrated on fewer samples, but on these at least."""
+LEAST_CALIBRATION = 32
+HOPELESS = 2.0
+"""Times the loss that is allowed: no integers bring floats back that have lost more."""
+DEPTHWISE = 0.2
+"""Share of the convolutions; MobileNets, EfficientNets and ConvNeXts have a third or more."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +156,7 @@ class _Bench:
             parts = split(
                 len(job.dataset),
                 job.dataset.classes,
-                job.settings.calibration_samples,
+                _calibration_samples(job, job.dataset),
                 recovery=_sets_aside(job),
                 held_out=job.dataset.held_out,
             )
@@ -206,10 +214,13 @@ class _Bench:
 
     def holds(self, path: Path) -> bool:
         """Whether the model at ``path`` loses no more than is allowed."""
+        return self._lost(path) <= self.allowed
+
+    def _lost(self, path: Path) -> float:
+        """What the model at ``path`` has lost against the original; 0 where nothing can judge it."""
         if self.judge is None:
-            return True
-        score = self.judge.score(path, self.job.threads, lambda _: None)
-        return self.damage_of(score.value) <= self.allowed
+            return 0.0
+        return self.damage_of(self.judge.score(path, self.job.threads, lambda _: None).value)
 
     def damage_of(self, accuracy: float | None) -> float:
         """What a candidate of this accuracy has lost against the original."""
@@ -229,19 +240,30 @@ class _Bench:
         Raises:
             NotApplicableError: it is not possible for this model.
         """
-        building, measuring = span.split(2, 1)
-        building.report("Compressing", f"building {method.name}")
+        training, building, measuring = span.split(3 if method.recovery else 1, 1, 2)
+        training.report("Compressing", f"building {method.name}")
+        if method.pruning and method.quantization and self.job.recipe.mode == "Auto":
+            floats = self.shop.build(method.floats, self.holds, training)
+            if self._lost(floats) > HOPELESS * self.allowed:
+                self._measure(method.floats, floats, measuring)
+                self.trials.append(Trial(method, "Lossy"))
+                return
         path = self.shop.build(method, self.holds, building)
+        measured = self._measure(method, path, measuring)
+        footprint = measured.size + (measured.layer_size or measured.size)
+        self.trials.append(Trial(method, self._verdict(measured), footprint))
+
+    def _measure(self, method: Method, path: Path, span: Span) -> Measurement:
+        """Run and measure the model at ``path``, which is what ``method`` made."""
         try:
             Session(path, self.job.threads).run(self.feed)
         except Exception as error:  # as for the original, about what a tool wrote
             if is_exhausted(error):
                 raise
             raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
-        measured = self.figures(method.name, path, self.shop.float_file(method), measuring)
+        measured = self.figures(method.name, path, self.shop.float_file(method), span)
         self.files[method.name], self.measured[method.name] = path, measured
-        footprint = measured.size + (measured.layer_size or measured.size)
-        self.trials.append(Trial(method, self._verdict(measured), footprint))
+        return measured
 
     def _verdict(self, measured: Measurement) -> Verdict:
         original = self.measured[ORIGINAL]
@@ -250,6 +272,16 @@ class _Bench:
         if measured.size > original.size:
             return "Larger"
         return "Good"
+
+
+def _calibration_samples(job: Job, dataset: Dataset) -> int:
+    """At most so many samples calibrate."""
+    shapes = {name: (1, *array.shape[1:]) for name, array in dataset.inputs.items()}
+    try:
+        each = macs(read_model(job.model.path, weights=False), shapes)
+    except ValueError:
+        return job.settings.calibration_samples
+    return min(job.settings.calibration_samples, max(int(CALIBRATION_WORK / max(each, 1)), LEAST_CALIBRATION))
 
 
 def _sets_aside(job: Job) -> bool:
@@ -274,13 +306,22 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
         return
     budget, began = job.recipe.search, job.clock()
     prunable = job.dataset is not None and bool(bench.shop.analysis.groups)
+    shown = read_model(job.model.path, weights=False)
     facts = Facts(
         has_dataset=job.dataset is not None,
-        # What has nothing to take out is not looked at by torch, which takes seconds to load.
-        can_train=prunable and bench.shop.can_train,
+        can_train=prunable,
+        epoch=bench.shop.epoch,
         prunable=prunable,
-        multiplies=share_multiplied(read_model(job.model.path, weights=False)) > 0.5,
+        multiplies=share_multiplied(shown) > 0.5,
+        depthwise=share_depthwise(shown) > DEPTHWISE,
     )
+    # What is not going to be trained is not looked at by torch, which takes seconds to load.
+    affordable = recovery(facts, FIRST_SHARE) is not None
+    facts = replace(facts, can_train=affordable and bench.shop.can_train)
+    if facts.prunable and bench.shop.epoch and not affordable:
+        bench.shop.notes.append(
+            "The model is too large to be trained within a search; mode Manual with recovery trains it all the same."
+        )
     for part in span.split(*[1.0] * budget.trials):
         following = propose(facts, bench.trials)
         if following is None:
@@ -300,7 +341,7 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
 
 def _time(job: Job, bench: _Bench, span: Span) -> None:
     """Latency, throughput and memory of every candidate; more runs of those that may be chosen."""
-    poor = {trial.method.name for trial in bench.trials if trial.verdict != "Good"}
+    poor = bench.files.keys() - {trial.method.name for trial in bench.trials if trial.verdict == "Good"} - {ORIGINAL}
     if job.recipe.mode == "Manual":
         poor = set()
     turns = [name for index in range(ROUNDS) for name in bench.files if index == 0 or name not in poor]

@@ -3,7 +3,11 @@
 Cheap steps come first. Integers alone: the kinds that pay for this model, with other calibrations and with floats in
 between only where the plain ones lose too much. Then zeros, which make the layer that nodes download smaller. Then
 whole channels, heads and neurons: the share of weights taken out is searched by halving the interval between the
-largest share that was recovered and the smallest that was not, each time with the integers that did best.
+largest share that was recovered and the smallest that was not, each time with the integers that did best. Zeros are
+trained only where no channels could be taken out: those make everything smaller and faster, zeros the layer alone.
+
+A training may do so much arithmetic and no more, so that a large model is trained for fewer epochs than a small one,
+or not at all: the search takes a minute or two, whatever it is given. Arithmetic is counted, not timed.
 
 Verdicts rest on size and quality alone, which are the same on every run; what is measured with a clock decides only the
 final choice, so that a noisy machine does not lead to another model.
@@ -22,13 +26,20 @@ Verdict = Literal["Good", "Lossy", "Larger", "Impossible"]
 MAGNITUDE_SPARSITY = 0.5
 """Without retraining, half of the weights is about what magnitude pruning takes before accuracy breaks."""
 FIRST_SHARE = 0.5
+UNTRAINED_SHARE = 0.125
+"""What is taken out first where nothing can be trained; if that hurts, the search for channels is over."""
 LARGEST_SHARE = 0.96875
 FINEST_STEP = 0.0625
 """Two shares closer than this differ by less than two trainings of the same model do."""
+TRAINING_WORK = 0.5e12
+"""Multiply-accumulates of one training: about twenty seconds of two cores."""
+LEAST_EPOCHS = 2
+"""Fewer do not bring back what was taken out."""
 
 STATIC = QuantizationRecipe("Static")
 DYNAMIC = QuantizationRecipe("Dynamic")
 FUSED = QuantizationRecipe("Dynamic", fused=True, float_storage="fp16")
+WEIGHTS = QuantizationRecipe("WeightOnly")
 HALF = QuantizationRecipe("FP16")
 FALLBACKS = (
     Method(quantization=QuantizationRecipe("Static", calibration="Percentile")),
@@ -46,11 +57,15 @@ class Facts:
     """There are samples to calibrate on and to judge by."""
     can_train: bool
     """A part of the samples is set aside for recovery, and the model can be trained."""
+    epoch: float
+    """Multiply-accumulates of an epoch of training on the whole model."""
     prunable: bool
     """Structured pruning found groups to shrink."""
     multiplies: bool
     """Most weights are those of matrix products, which dynamic and weight-only quantization make smaller and faster;
     convolutions they only make slower."""
+    depthwise: bool = False
+    """Many convolutions are depthwise: integers make these no faster, so that weights alone may be worth more."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ class Trial:
 def propose(facts: Facts, trials: Sequence[Trial]) -> Method | None:
     """The next method to try; None when there is nothing left that could be better."""
     tried = {trial.method: trial for trial in trials}
-    for stage in (_integers, _zeros, _channels):
+    for stage in (_integers, _zeros, _channels, _trained_zeros):
         for method in stage(facts, tried):
             if method not in tried:
                 return method
@@ -88,46 +103,70 @@ def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     yield Method(quantization=STATIC)
     if facts.multiplies:
         yield from (Method(quantization=FUSED), Method(quantization=DYNAMIC))
+    if facts.depthwise:
+        yield Method(quantization=WEIGHTS)
     for fallback in (*FALLBACKS, Method(quantization=HALF)):
         if best_quantization(tried) != Method():
             return
         yield fallback
 
 
+def recovery(facts: Facts, share: float) -> Recovery | None:
+    """The training of a model without this share of its weights, within TRAINING_WORK; None where that is too little.
+
+    Arithmetic shrinks about as the weights do.
+    """
+    most = Recovery().epochs
+    work = facts.epoch * (1 - share)
+    epochs = most if work * most <= TRAINING_WORK else int(TRAINING_WORK / work)
+    return Recovery(epochs=epochs) if facts.can_train and epochs >= LEAST_EPOCHS else None
+
+
 def _zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
-    if not facts.has_dataset:
+    if facts.has_dataset:
+        yield _magnitude(tried, None)
+
+
+def _trained_zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
+    plain, training = _magnitude(tried, None), recovery(facts, 0.0)
+    if training is None or plain not in tried or tried[plain].verdict != "Lossy":
         return
-    best, pruning = best_quantization(tried), Pruning(sparsity=MAGNITUDE_SPARSITY)
-    plain = Method(pruning, None, best.quantization, best.mixed)
-    yield plain
-    if facts.can_train and plain in tried and tried[plain].verdict == "Lossy":
-        yield Method(pruning, Recovery(), best.quantization, best.mixed)
+    if not any(trial.verdict == "Good" and method.pruning for method, trial in tried.items()):
+        yield _magnitude(tried, training)
+
+
+def _magnitude(tried: dict[Method, Trial], training: Recovery | None) -> Method:
+    best = best_quantization(tried)
+    return Method(Pruning(sparsity=MAGNITUDE_SPARSITY), training, best.quantization, best.mixed)
 
 
 def _channels(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     if not (facts.has_dataset and facts.prunable):
         return
     best = best_quantization(tried)
-    recovery = Recovery() if facts.can_train else None
 
     def at(share: float) -> Method:
-        return Method(Pruning(sparsity=share, method="Structured"), recovery, best.quantization, best.mixed)
+        pruning = Pruning(sparsity=share, method="Structured")
+        return Method(pruning, recovery(facts, share), best.quantization, best.mixed)
 
     verdicts = {
         method.pruning.sparsity: trial.verdict
         for method, trial in tried.items()
         if method.pruning and method.pruning.method == "Structured" and method == at(method.pruning.sparsity)
     }
-    yield at(next_share(verdicts))
+    first = FIRST_SHARE if recovery(facts, FIRST_SHARE) else UNTRAINED_SHARE
+    if first == UNTRAINED_SHARE and verdicts.get(first, "Good") != "Good":
+        return
+    yield at(next_share(verdicts, first))
 
 
-def next_share(verdicts: dict[float, Verdict]) -> float:
-    """The share of weights to take out next: up by halves while all goes well, then between good and bad.
+def next_share(verdicts: dict[float, Verdict], first: float = FIRST_SHARE) -> float:
+    """The share of weights to take out next: ``first``, up by halves while all goes well, then between good and bad.
 
     The last share tried again when the interval is as fine as it gets.
     """
     if not verdicts:
-        return FIRST_SHARE
+        return first
     low = max((share for share, verdict in verdicts.items() if verdict == "Good"), default=0.0)
     high = min((share for share, verdict in verdicts.items() if verdict != "Good" and share > low), default=1.0)
     middle = (low + high) / 2

@@ -12,12 +12,13 @@ from onnx import numpy_helper
 
 from edgemodel_compressor.candidates import Method
 from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.graph.cost import macs
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.mixed import mixed_precision
-from edgemodel_compressor.graph.quantization.sensitivity import Sensitivity, sensitivity
+from edgemodel_compressor.graph.quantization.sensitivity import MEASURED, Sensitivity, sensitivity
 from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.structure import (
     Analysis,
@@ -32,14 +33,26 @@ from edgemodel_compressor.graph.structure import (
 from edgemodel_compressor.graph.weights import float_weights
 from edgemodel_compressor.judge import Samples
 from edgemodel_compressor.model import Model
-from edgemodel_compressor.modelfile import write_model
+from edgemodel_compressor.modelfile import model_size, read_model, write_model
 from edgemodel_compressor.progress import Span
-from edgemodel_compressor.runtime import Feed
+from edgemodel_compressor.runtime import Array, Feed
 from edgemodel_contract.task import Pruning, Recovery
 
-GRADIENT_SAMPLES = 256
+GRADIENT_SAMPLES = range(16, 256)
+GRADIENT_WORK = 1e11
+"""Multiply-accumulates that importance may cost, within GRADIENT_SAMPLES."""
 SENSITIVITY_SAMPLES = 16
+SENSITIVITY_BYTES = 250e6
+LEAST_MEASURED = 6
+"""Each node whose damage is measured is a model of its own, which is written and loaded: of a large one there are fewer
+than MEASURED, but these at least."""
 MIXED_TRIALS = 8
+STEP_LABELS = 512
+"""A step of training has as many samples as hold these labels, within LEAST_BATCH and MOST_BATCH: a sample with a label
+for each of its positions says as much as many that have one."""
+LEAST_BATCH, MOST_BATCH = 8, 32
+BACKWARD = 2
+"""Times the arithmetic of running a model that its gradients take."""
 PATIENCE = 4
 """Epochs without a better validation loss after which recovery stops."""
 
@@ -91,7 +104,8 @@ class Workshop:
         if recipe is None or recipe.method != "Static" or samples is None or source not in self._calibrations:
             return []
         feeds = [feed for feed, _ in zip(samples.feeds(), range(SENSITIVITY_SAMPLES), strict=False)]
-        return sensitivity(source, feeds, recipe, self._calibrations[source], self.cpu, self.folder)
+        most = int(np.clip(SENSITIVITY_BYTES / model_size(source), LEAST_MEASURED, MEASURED))
+        return sensitivity(source, feeds, recipe, self._calibrations[source], self.cpu, self.folder, most)
 
     def float_file(self, method: Method) -> Path:
         """The file that the integers of ``method`` were made of; only after ``build``."""
@@ -122,6 +136,14 @@ class Workshop:
         return True
 
     @cached_property
+    def epoch(self) -> float:
+        """Multiply-accumulates of one epoch of training on the whole model; 0 where there is nothing to train on."""
+        if self.training is None or not len(self.training):
+            return 0.0
+        shapes = {name: (1, *array.shape[1:]) for name, array in self.training.dataset.inputs.items()}
+        return macs(read_model(self.model.path, weights=False), shapes) * (1.0 + BACKWARD) * len(self.training)
+
+    @cached_property
     def _importance(self) -> Scores:
         proto = self.model.proto()
         if not self.can_train or self.training is None:
@@ -130,7 +152,9 @@ class Workshop:
         from edgemodel_compressor.train.threads import use_all_cores
 
         use_all_cores()
-        slopes = gradients(proto, self.training.inputs(), self.training.labels(), None, GRADIENT_SAMPLES, squared=True)
+        samples = GRADIENT_WORK / max(self.epoch / len(self.training), 1.0)
+        samples = int(np.clip(samples, GRADIENT_SAMPLES.start, GRADIENT_SAMPLES.stop))
+        slopes = gradients(proto, self.training.inputs(), self.training.labels(), None, samples, squared=True)
         return taylor(proto, self.analysis, {name: np.sqrt(slope) for name, slope in slopes.items()})
 
     def _float_model(self, method: Method, span: Span) -> Path:
@@ -154,6 +178,8 @@ class Workshop:
             if not self.analysis.groups:
                 raise NotApplicableError("it has no channels, heads or neurons that can be taken out on their own")
             selection = select(self.analysis, self._importance, pruning.sparsity, scope=pruning.scope)
+            if not selection.removed:
+                raise NotApplicableError("so small a share of its channels, heads and neurons is less than one step")
             return remove(proto, selection), {}, channels_left(selection)
         prune(proto, pruning)
         weights = float_weights(proto.graph)
@@ -170,17 +196,19 @@ class Workshop:
         from edgemodel_compressor.train.threads import use_all_cores
 
         use_all_cores()
+        labels = self.training.labels()
         plan = TrainingPlan(
             method=recovery.method or "Distillation",
             epochs=recovery.epochs,
             learning_rate=recovery.learning_rate,
+            batch_size=_batch_size(labels),
             patience=PATIENCE,
         )
         try:
             trained = recover(
                 proto,
                 self.training.inputs(),
-                self.training.labels(),
+                labels,
                 teacher=self.model.path,
                 plan=plan,
                 progress=lambda share, text: span.report("Compressing", f"training {method.name}: {text}", share),
@@ -212,3 +240,10 @@ class Workshop:
 
     def _example(self) -> Feed | None:
         return next(self.calibration.feeds(), None) if self.calibration is not None else None
+
+
+def _batch_size(labels: Array | None) -> int:
+    """Samples per step of training."""
+    if labels is None or labels.dtype.kind == "f":
+        return MOST_BATCH
+    return min(max(STEP_LABELS * len(labels) // max(labels.size, 1), LEAST_BATCH), MOST_BATCH)

@@ -83,6 +83,21 @@ def share_multiplied(model: onnx.ModelProto) -> float:
     return multiplied / total if total else 0.0
 
 
+def share_depthwise(model: onnx.ModelProto) -> float:
+    """The share of convolutions that have a kernel for each channel on its own; 0 where there are none."""
+    groups = [
+        next((item.i for item in node.attribute if item.name == "group"), 1)
+        for node in model.graph.node
+        if node.op_type == "Conv"
+    ]
+    known = constants(model.graph)
+    kernels = [known.get(node.input[1]) for node in model.graph.node if node.op_type == "Conv"]
+    alone = sum(
+        group > 1 and kernel is not None and kernel.dims[1] == 1 for group, kernel in zip(groups, kernels, strict=True)
+    )
+    return alone / len(groups) if groups else 0.0
+
+
 def _weight_names(node: NodeProto) -> Iterator[str]:
     for position in _WEIGHT_INPUTS.get(node.op_type, ()):
         if position < len(node.input):
@@ -94,6 +109,12 @@ def _zero_masks(graph: GraphProto) -> Iterator[tuple[str, NDArray[np.bool_]]]:
     known = constants(graph)
     dequantized = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
     widened = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Cast"}
+    # Integers that the graph widens are multiplied with their scale, too.
+    widened |= {
+        node.output[0]: widened[node.input[0]]
+        for node in graph.node
+        if node.op_type == "Mul" and widened.get(node.input[0]) in known
+    }
     seen: set[str] = set()
     for node in graph.node:
         for name in _weight_names(node):

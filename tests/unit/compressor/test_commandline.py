@@ -66,7 +66,9 @@ def test_the_folder_is_what_the_image_would_hold_and_the_result_has_all_figures(
     assert isinstance(result, Success)
     assert result.model_digest == card.files["model.onnx"]
     methods = {result.chosen.method, *(item.method for item in result.others), "original"}
-    assert methods >= {"original", "dynamic-int8", "static-int8", "prune-0.5+static-int8"}
+    assert methods >= {"original", "dynamic-int8", "static-int8"}
+    # Where the floats with their zeros have lost too much, no integers are made of them.
+    assert len(methods & {"prune-0.5", "prune-0.5+static-int8"}) == 1
     assert any(method.startswith("structured-0.5+recovered+") for method in methods)
     report = json.loads((out / "report.json").read_bytes())
     assert {item["method"] for item in report["candidates"]} == methods

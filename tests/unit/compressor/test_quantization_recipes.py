@@ -25,9 +25,10 @@ from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio
 from edgemodel_compressor.graph.quantization.weight_only import pack, quantize_blocks
-from edgemodel_compressor.graph.weights import sparsity
-from edgemodel_compressor.runtime import Array, Feed, Session
+from edgemodel_compressor.graph.weights import share_depthwise, sparsity
+from edgemodel_compressor.runtime import Array, Feed, Session, optimize
 from edgemodel_contract.task import Pruning
+from tests.architectures import export
 from tests.unit.compressor import builders, transformers
 
 IMAGES = builders.blobs(60, (1, 12, 12))[0]
@@ -246,6 +247,33 @@ def test_zeros_are_counted_however_weights_are_stored(shared: Path, tmp_path: Pa
         assert before - 0.01 < measured < before + 0.05
 
 
+def test_kernels_stored_as_integers_are_a_quarter_of_the_bytes_and_compute_as_floats(
+    tmp_path: Path,
+) -> None:
+    source = builders.save(builders.convnet(channels=96), tmp_path / "conv.onnx")
+    path = make(source, QuantizationRecipe("WeightOnly"), None, tmp_path)
+    assert path.stat().st_size < 0.4 * source.stat().st_size
+    assert noise_ratio(outputs(source, image_feeds()), outputs(path, image_feeds())) < 1e-3
+    loaded = tmp_path / "loaded.onnx"
+    optimize(path, loaded, False)
+    left = operators(loaded)
+    assert "Cast" not in left, "the runtime widens them once, as it loads"
+    assert "Mul" not in left
+    zeros, of = sparsity(onnx.load(path)), sparsity(onnx.load(source))
+    assert zeros is not None
+    assert of is not None
+    assert of <= zeros < of + 0.05
+
+
+@pytest.mark.parametrize(("model", "share"), [(builders.convnet(), 0.0), (builders.mlp(), 0.0)], ids=["convnet", "mlp"])
+def test_networks_without_depthwise_convolutions(model: onnx.ModelProto, share: float) -> None:
+    assert share_depthwise(model) == share
+
+
+def test_a_third_of_the_convolutions_of_a_mobilenet_is_depthwise() -> None:
+    assert share_depthwise(export("mobilenet_v2", "torchscript", 17)) == pytest.approx(1 / 3, abs=0.02)
+
+
 def test_half_precision_keeps_what_it_cannot_hold(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     model = builders.model(
@@ -270,7 +298,7 @@ def test_half_precision_keeps_what_it_cannot_hold(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("recipe", "sentence"),
     [
-        (QuantizationRecipe("WeightOnly"), "no MatMul, Gemm or Gather"),
+        (QuantizationRecipe("WeightOnly"), "no MatMul, Gemm, Gather or Conv"),
         (QuantizationRecipe("FP16"), "no FP32 weights"),
         (QuantizationRecipe("Static"), "no operator left"),
         (QuantizationRecipe("Dynamic"), "no operator that integers"),

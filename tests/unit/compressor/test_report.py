@@ -24,7 +24,7 @@ Run = Callable[..., tuple[Task, Outcome]]
 
 ANY_LATENCY = Objectives(max_latency=10.0)
 """With a limit that all keep, nothing that a clock says decides the choice."""
-TRIALS = 6
+TRIALS = 5
 
 
 @pytest.fixture

@@ -8,10 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_compressor.candidates import Method
-from edgemodel_compressor.search import FINEST_STEP, LARGEST_SHARE, Facts, Trial, Verdict, next_share, propose
+from edgemodel_compressor.search import (
+    FINEST_STEP,
+    LARGEST_SHARE,
+    LEAST_EPOCHS,
+    TRAINING_WORK,
+    Facts,
+    Trial,
+    Verdict,
+    next_share,
+    propose,
+    recovery,
+)
+from edgemodel_contract.task import Recovery
 
-CONVOLUTIONS = Facts(has_dataset=True, can_train=True, prunable=True, multiplies=False)
-PRODUCTS = Facts(has_dataset=True, can_train=True, prunable=True, multiplies=True)
+CONVOLUTIONS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False)
+PRODUCTS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=True)
 MOST = 40
 
 Judge = Callable[[Method], Verdict]
@@ -55,10 +67,24 @@ def test_a_network_of_products_tries_integers_without_calibration_too() -> None:
     assert any(name.startswith("structured-0.5+recovered") for name in tried)
 
 
-def test_zeros_that_hurt_are_tried_again_with_training() -> None:
+def test_depthwise_convolutions_try_integers_for_the_weights_alone_too() -> None:
+    facts = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, depthwise=True)
+    assert walk(facts, up_to(0.0))[:2] == ["static-int8", "weight-int8"]
+    tried = walk(facts, lambda method: "Lossy" if "static" in method.name else "Good")
+    assert "structured-0.5+recovered+weight-int8" in tried
+
+
+def test_zeros_that_hurt_are_trained_where_no_channels_could_be_taken_out() -> None:
+    tried = walk(CONVOLUTIONS, up_to(0.0))
+    assert tried[1] == "prune-0.5+static-int8"
+    assert tried[-1] == "prune-0.5+recovered+static-int8"
+
+
+def test_zeros_that_hurt_are_left_where_channels_were_taken_out() -> None:
     tried = walk(CONVOLUTIONS, up_to(0.3))
     assert "prune-0.5+static-int8" in tried
-    assert "prune-0.5+recovered+static-int8" in tried
+    assert "structured-0.25+recovered+static-int8" in tried
+    assert "prune-0.5+recovered+static-int8" not in tried
 
 
 def test_integers_that_hurt_are_tried_with_tighter_ranges_and_then_with_floats_between() -> None:
@@ -80,13 +106,29 @@ def test_where_no_integers_are_good_enough_half_precision_is_what_is_left() -> N
     assert "structured-0.5+recovered+fp16" in tried
 
 
-def test_without_samples_to_train_on_channels_are_taken_out_untrained() -> None:
-    facts = Facts(has_dataset=True, can_train=False, prunable=True, multiplies=False)
-    assert "structured-0.5+static-int8" in walk(facts, up_to(0.0))
+UNTRAINED = Facts(has_dataset=True, can_train=False, epoch=1e9, prunable=True, multiplies=False)
+TOO_LARGE = Facts(has_dataset=True, can_train=True, epoch=2 * TRAINING_WORK, prunable=True, multiplies=False)
+
+
+@pytest.mark.parametrize("facts", [UNTRAINED, TOO_LARGE], ids=["no samples to train on", "too large to be trained"])
+def test_what_is_not_trained_gives_a_few_channels_or_none(facts: Facts) -> None:
+    assert walk(facts, up_to(0.1))[2:] == ["structured-0.125+static-int8"]
+    assert "structured-0.5625+static-int8" in walk(facts, up_to(0.2))
+    assert not any("recovered" in name for name in walk(facts, up_to(0.2)))
+
+
+@given(st.floats(1e3, 1e14), st.floats(0, LARGEST_SHARE))
+def test_a_training_is_within_its_work_or_there_is_none(epoch: float, share: float) -> None:
+    training = recovery(Facts(has_dataset=True, can_train=True, epoch=epoch, prunable=True, multiplies=False), share)
+    if training is None:
+        assert epoch * (1 - share) * LEAST_EPOCHS > TRAINING_WORK
+    else:
+        assert LEAST_EPOCHS <= training.epochs <= Recovery().epochs
+        assert epoch * (1 - share) * training.epochs <= TRAINING_WORK * (1 + 1e-9)
 
 
 def test_without_a_dataset_nothing_is_tried_that_could_change_the_answers_unseen() -> None:
-    facts = Facts(has_dataset=False, can_train=False, prunable=False, multiplies=True)
+    facts = Facts(has_dataset=False, can_train=False, epoch=0.0, prunable=False, multiplies=True)
     assert walk(facts, lambda _: "Good") == ["dynamic-int8", "fp16"]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.fuse import fuse, keep_norms_apart
 from edgemodel_compressor.graph.quantization.calibration import Calibration
+from edgemodel_compressor.graph.quantization.convolutions import store_convolutions
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.dynamic import dynamic
 from edgemodel_compressor.graph.quantization.half import store_half
@@ -50,8 +51,12 @@ def quantize(
         model = read_model(prepared)
         if recipe.method == "WeightOnly":
             with explained():
-                weight_only(model, recipe)
-    if recipe.method != "FP16" and not any(node.op_type in INTEGER_OPERATORS for node in model.graph.node):
+                changed = weight_only(model, recipe) + store_convolutions(model, recipe)
+            if not changed:
+                raise NotApplicableError("it has no MatMul, Gemm, Gather or Conv with weights of its own")
+    if recipe.method in ("Dynamic", "Static") and not any(
+        node.op_type in INTEGER_OPERATORS for node in model.graph.node
+    ):
         raise NotApplicableError("it has no operator that integers would help")
     if recipe.method == "FP16" and not store_half(model):
         raise NotApplicableError("it has no FP32 weights that half precision could hold")

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 BINS = 8192
 """Over both signs. At least a quarter of them covers the values seen, because the limit grows by doubling."""
+FORBIDDING = 1e4
+"""Scores as large as this are not measured by anything: they are what masks of attention forbid a place with."""
 
 
 @dataclass
@@ -24,6 +26,13 @@ class Histogram:
     """Exact zeros, which every range represents; they are not in ``counts``."""
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     empty: bool = True
+    infinite: bool = False
+    """Whether one of the values was an infinity."""
+
+    @property
+    def masks(self) -> bool:
+        """Whether the tensor holds a mask: its steps would be so wide that all else is rounded to nothing."""
+        return self.infinite or max(-self.low, self.high) >= FORBIDDING
 
     def add(self, values: NDArray[np.floating]) -> None:
         """Count ``values``, of any shape; what is not finite is left out."""
@@ -32,6 +41,7 @@ class Histogram:
             return
         low, high = float(flat.min()), float(flat.max())
         if not np.isfinite(low) or not np.isfinite(high):
+            self.infinite = self.infinite or bool(np.isinf(flat).any())
             self.add(flat[np.isfinite(flat)])
             return
         self.low, self.high = (low, high) if self.empty else (min(self.low, low), max(self.high, high))

@@ -61,6 +61,16 @@ def weighted(node: NodeProto, constants: Container[str]) -> bool:
     return node.input[1] in constants or (node.op_type in ("Gemm", "MatMul") and node.input[0] in constants)
 
 
+def channel_axis(node: NodeProto, rank: int) -> int:
+    """The axis of output channels in the weight of ``node``, which has ``rank`` axes."""
+    if node.op_type == "ConvTranspose":
+        return 1
+    if node.op_type == "Conv":
+        return 0
+    transposed = any(item.name == "transB" and item.i for item in node.attribute)
+    return 0 if transposed else rank - 1
+
+
 def idle_carriers(nodes: Sequence[NodeProto], quantized: Collection[str]) -> list[str]:
     """The names of carriers from which no path over other carriers leads to one of the nodes named in ``quantized``.
 

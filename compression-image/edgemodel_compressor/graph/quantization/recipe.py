@@ -13,7 +13,8 @@ class QuantizationRecipe:
 
     - ``Dynamic``: weights INT8, activations quantized while running; no data needed.
     - ``Static``: weights and activations INT8 in QDQ form, with ranges by ``calibration``.
-    - ``WeightOnly``: weights of matrix products in blocks of ``bits``, arithmetic on them in INT8.
+    - ``WeightOnly``: weights of matrix products in blocks of ``bits``, arithmetic on them in INT8; kernels of
+      convolutions in INT8, widened when the model is loaded, arithmetic on them in FP32.
     - ``FP16``: weights stored in half precision and widened when the model is loaded; arithmetic stays FP32.
     """
 

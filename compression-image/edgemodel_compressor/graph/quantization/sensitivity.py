@@ -12,11 +12,11 @@ from edgemodel_compressor.graph.quantization.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.graph.quantization.histogram import BINS, Histogram
-from edgemodel_compressor.graph.quantization.operators import ARITHMETIC, weighted
+from edgemodel_compressor.graph.quantization.operators import ARITHMETIC, channel_axis, weighted
 from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.graph.quantization.static import static
+from edgemodel_compressor.graph.quantization.static import left_in_float, static
 from edgemodel_compressor.modelfile import read_model, write_model
 from edgemodel_compressor.runtime import Array, Feed, Session
 
@@ -61,21 +61,23 @@ def sensitivity(
         raise ValueError("sensitivity is of static quantization")
     prepared = prepare(source, folder)
     estimated = sorted(
-        ((_estimate(*item, recipe, calibration, cpu), item[0].name) for item in _candidates(prepared)),
+        (
+            (_estimate(*item, recipe, calibration, cpu), item[0].name)
+            for item in _candidates(prepared, recipe, calibration)
+        ),
         key=lambda pair: (-pair[0], pair[1]),
     )
-    candidates = [(damage, name) for damage, name in estimated if name not in recipe.excluded]
     truth = _outputs(prepared, feeds)
     target = scratch(folder, "sensitivity", prepared)
 
     measured = []
-    for _, name in candidates[:most]:
+    for _, name in estimated[:most]:
         write_model(static(prepared, recipe, calibration, cpu, only=(name,)), target)
         measured.append(Sensitivity(name, noise_ratio(truth, _outputs(target, feeds)), measured=True))
         advance()
     remove(target)
     measured.sort(key=lambda item: (-item.damage, item.node))
-    return [*measured, *(Sensitivity(name, damage, measured=False) for damage, name in candidates[most:])]
+    return [*measured, *(Sensitivity(name, damage, measured=False) for damage, name in estimated[most:])]
 
 
 def noise_ratio(truth: Sequence[Array], answer: Sequence[Array]) -> float:
@@ -90,11 +92,16 @@ def _outputs(path: Path, feeds: Sequence[Feed]) -> list[Array]:
     return [output for feed in feeds for output in session.run(feed) if output.dtype.kind == "f"]
 
 
-def _candidates(prepared: Path) -> Iterator[tuple[NodeProto, TensorProto | None]]:
-    """Nodes that do damage of their own, with their weight if they have one."""
+def _candidates(
+    prepared: Path, recipe: QuantizationRecipe, calibration: Calibration
+) -> Iterator[tuple[NodeProto, TensorProto | None]]:
+    """Nodes that are quantized and do damage of their own, with their weight if they have one."""
     model = read_model(prepared)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    spared = left_in_float(model, recipe, calibration)
     for node in model.graph.node:
+        if node.name in spared:
+            continue
         if weighted(node, constants):
             yield node, constants[node.input[1] if node.input[1] in constants else node.input[0]]
         elif node.op_type in ARITHMETIC:
@@ -119,21 +126,12 @@ def _estimate(
 
 def _weight_noise(node: NodeProto, weight: TensorProto, per_channel: bool, steps: int) -> float:
     values = numpy_helper.to_array(weight).astype(np.float64)
-    axis = _channel_axis(node, values.ndim) if per_channel else None
+    axis = channel_axis(node, values.ndim) if per_channel else None
     others = tuple(index for index in range(values.ndim) if index != axis)
     scales = 2 * np.abs(values).max(axis=others, keepdims=True, initial=0.0) / steps
     rounded = np.rint(np.divide(values, scales, out=np.zeros_like(values), where=scales > 0)) * scales
     power = float(np.sum(values**2))
     return float(np.sum((rounded - values) ** 2)) / power if power else 0.0
-
-
-def _channel_axis(node: NodeProto, rank: int) -> int:
-    if node.op_type == "ConvTranspose":
-        return 1
-    if node.op_type == "Conv":
-        return 0
-    transposed = any(item.name == "transB" and item.i for item in node.attribute)
-    return 0 if transposed else rank - 1
 
 
 def _activation_noise(histogram: Histogram, bounds: Range) -> float:

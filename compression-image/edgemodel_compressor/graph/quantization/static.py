@@ -14,7 +14,8 @@ from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.quantization.bias import correct_biases
 from edgemodel_compressor.graph.quantization.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.operators import CARRIERS, WEIGHTED, idle_carriers, weighted
+from edgemodel_compressor.graph.quantization.histogram import FORBIDDING
+from edgemodel_compressor.graph.quantization.operators import ARITHMETIC, CARRIERS, WEIGHTED, idle_carriers, weighted
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
@@ -34,7 +35,7 @@ def static(
     """
     with explained(), quiet():
         model = read_model(prepared)
-        excluded = _excluded(model, recipe)
+        excluded = left_in_float(model, recipe, calibration)
         quantizer = QDQQuantizer(
             model,
             recipe.per_channel,
@@ -59,16 +60,36 @@ def static(
     return quantized
 
 
-def _excluded(model: onnx.ModelProto, recipe: QuantizationRecipe) -> set[str]:
-    """What the recipe names, products of two activations, and what would carry integers between float operators."""
-    constants = {tensor.name for tensor in model.graph.initializer}
+def left_in_float(model: onnx.ModelProto, recipe: QuantizationRecipe, calibration: Calibration) -> set[str]:
+    """The nodes of the prepared ``model`` that are not quantized.
+
+    What the recipe names, products of two activations, carriers of masks, and what would carry integers between float
+    operators.
+
+    Raises:
+        NotApplicableError: nothing is left to quantize.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
     products = {node.name for node in model.graph.node if node.op_type in WEIGHTED and not weighted(node, constants)}
-    excluded = products | set(recipe.excluded)
+    masking = {node.name for node in model.graph.node if _masks(node, constants, calibration)}
+    excluded = products | masking | set(recipe.excluded)
     others = [node for node in model.graph.node if node.name not in excluded]
     quantized = {node.name for node in others if node.op_type in WEIGHTED}
     if not quantized:
         raise NotApplicableError("it has no operator left that integers would help")
     return excluded | set(idle_carriers(others, quantized))
+
+
+def _masks(node: onnx.NodeProto, constants: Mapping[str, TensorProto], calibration: Calibration) -> bool:
+    """Whether a carrier reads or writes what forbids places. A constant is a mask only where it is calculated with:
+    bounds of a Clip are as large, and are no mask."""
+    if node.op_type not in CARRIERS:
+        return False
+    seen = (calibration.histograms.get(name) for name in (*node.input, *node.output))
+    if any(histogram.masks for histogram in seen if histogram is not None):
+        return True
+    fixed = [constants[name] for name in node.input if name in constants] if node.op_type in ARITHMETIC else []
+    return any(np.abs(numpy_helper.to_array(tensor)).max(initial=0) >= FORBIDDING for tensor in fixed)
 
 
 def _tensors(ranges: Mapping[str, Range]) -> TensorsData:

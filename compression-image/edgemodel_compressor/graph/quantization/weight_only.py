@@ -11,7 +11,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.quantization.operators import DOMAIN
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.tidy import drop_unused
@@ -24,11 +23,10 @@ _INTEGER_ARITHMETIC = 4
 Floats = NDArray[np.float32]
 
 
-def weight_only(model: onnx.ModelProto, recipe: QuantizationRecipe) -> None:
+def weight_only(model: onnx.ModelProto, recipe: QuantizationRecipe) -> int:
     """Quantize the constant factors of MatMul and Gemm and the tables of Gather in ``model``, in place.
 
-    Raises:
-        NotApplicableError: there are none.
+    Returns how many nodes have one.
     """
     graph = model.graph
     known = {tensor.name: tensor for tensor in graph.initializer}
@@ -40,12 +38,13 @@ def weight_only(model: onnx.ModelProto, recipe: QuantizationRecipe) -> None:
         packed += replacement is not None
         nodes += replacement or [node]
     if not packed:
-        raise NotApplicableError("it has no MatMul, Gemm or Gather with weights of its own")
+        return 0
     del graph.node[:]
     graph.node.extend(nodes)
     if all(item.domain != DOMAIN for item in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     drop_unused(model)
+    return packed
 
 
 def _replace(

@@ -22,9 +22,17 @@ def _convolution(node: Node) -> Run:
         begins, ends = padding.sides(x.shape[2:], kernel, strides, dilations)
         if begins != ends:
             x, begins = pad_sides(x, begins, ends, 0.0), [0] * len(kernel)
+        if group > 1 and len(kernel) == 2:
+            x = _channels_last(x)
         return _CONVOLUTIONS[len(kernel)](x, weight, bias, strides, begins, dilations, group)
 
     return run
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    """``x`` (N, C, H, W) with its channels side by side in memory: gradients of depthwise convolutions over small maps
+    are several times faster so. By permutation, because ``torch.func.vmap`` knows no memory formats."""
+    return x.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
 
 
 def _transposed(node: Node) -> Run:

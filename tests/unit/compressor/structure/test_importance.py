@@ -6,6 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from edgemodel_compressor.graph.structure import activation, analyse, magnitude, taylor
+from edgemodel_compressor.graph.structure.importance import NARROW, NARROWED
 from tests.architectures import Exporter, example, export
 from tests.unit.compressor import builders
 from tests.unit.compressor.structure.running import outputs
@@ -71,11 +72,15 @@ def test_activation_rates_every_unit_of_a_transformer(exporter: Exporter, opset:
         assert scores[group.name].mean() == pytest.approx(1)
 
 
-def test_scores_of_every_group_average_one() -> None:
+def test_scores_of_every_group_average_one_or_more_where_convolutions_have_few_channels() -> None:
     model = export("mobilenet_v2", "torchscript", 17)
     analysis = analyse(model)
     scores = magnitude(model, analysis)
     assert {name: len(values) for name, values in scores.items()} == {
         group.name: group.units for group in analysis.groups
     }
-    assert all(values.mean() == pytest.approx(1) and values.min() >= 0 for values in scores.values())
+    few = [group.name for group in analysis.groups if group.units <= NARROW]
+    assert few
+    assert [scores[name].mean() for name in few] == pytest.approx([NARROWED] * len(few))
+    assert all(values.mean() == pytest.approx(1) for name, values in scores.items() if name not in few)
+    assert all(values.min() >= 0 for values in scores.values())
