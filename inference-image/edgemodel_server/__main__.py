@@ -17,11 +17,12 @@ def main() -> None:
     from edgemodel_server.errors import ModelError
     from edgemodel_server.logs import configure_logging
     from edgemodel_server.settings import SettingsError, describe_settings, read_settings
+    from edgemodel_server.tracing import DESCRIPTION
 
     argparse.ArgumentParser(
         prog="edgemodel-serve",
         description="Serve the ONNX model of a folder over HTTP (Open Inference Protocol v2, and POST /predict).",
-        epilog=f"settings, as environment variables:\n{describe_settings()}",
+        epilog=f"settings, as environment variables:\n{describe_settings()}\n{DESCRIPTION}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     try:

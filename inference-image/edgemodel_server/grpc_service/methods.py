@@ -4,8 +4,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import grpc.aio
@@ -30,6 +31,10 @@ from edgemodel_server.errors import (
 from edgemodel_server.grpc_service import messages
 from edgemodel_server.grpc_service import open_inference_pb2 as pb
 from edgemodel_server.service import Model, Service, State
+from edgemodel_server.tracing import record_phases
+
+if TYPE_CHECKING:
+    from edgemodel_server.spans import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +66,7 @@ def status_of(error: RequestError) -> grpc.StatusCode:
 def handlers(service: Service) -> grpc.GenericRpcHandler:
     """The service's calls, for ``grpc.aio.Server.add_generic_rpc_handlers``."""
     methods = Methods(service)
+    infer = partial(methods.traced_infer, service.tracing) if service.tracing else methods.model_infer
     calls: dict[str, tuple[Method, Any]] = {
         "ServerLive": (methods.server_live, pb.ServerLiveRequest),
         "ServerReady": (methods.server_ready, pb.ServerReadyRequest),
@@ -68,7 +74,7 @@ def handlers(service: Service) -> grpc.GenericRpcHandler:
         "ServerMetadata": (methods.server_metadata, pb.ServerMetadataRequest),
         "ModelMetadata": (methods.model_metadata, pb.ModelMetadataRequest),
         "ModelConfig": (methods.model_config, pb.ModelConfigRequest),
-        "ModelInfer": (methods.model_infer, pb.ModelInferRequest),
+        "ModelInfer": (infer, pb.ModelInferRequest),
     }
     return grpc.method_handlers_generic_handler(
         SERVICE,
@@ -158,6 +164,22 @@ class Methods:
             if self._logs:
                 log_line("gRPC", f"/{SERVICE}/ModelInfer", code, seconds, size, address(context.peer()), client)
 
+    async def traced_infer(
+        self, tracing: "Tracing", request: pb.ModelInferRequest, context: Context
+    ) -> pb.ModelInferResponse:
+        """As ``model_infer``, with a span."""
+        sent, code = headers(context.invocation_metadata()), grpc.StatusCode.CANCELLED
+        with tracing.over_grpc(f"{SERVICE}/ModelInfer", sent, address(context.peer()), self._service) as span:
+            try:
+                response = await self.model_infer(request, context)
+                code = grpc.StatusCode.OK
+                return response
+            except grpc.aio.AbortError:
+                code = context.code()
+                raise
+            finally:
+                span.answered_grpc(code.name)
+
     async def _infer(self, request: pb.ModelInferRequest, context: Context, started: float) -> pb.ModelInferResponse:
         service = self._service
         model = self._model(request.model_name, request.model_version)
@@ -166,17 +188,21 @@ class Methods:
         service.scheduler.check(deadline)
         try:
             service.bodies.hold(size)
+            received = time.perf_counter()
             if size <= INLINE_BYTES or request.raw_input_contents:
                 decoded = messages.decode_request(request, model.signature)
             else:
                 decoded = await service.scheduler.offload_json(messages.decode_request, request, model.signature)
             if decoded.timeout is not None:
                 deadline = min(deadline, started + decoded.timeout)
+            decode = time.perf_counter() - received
             result = await service.submit(
                 decoded.inputs, decoded.outputs, deadline, headers(context.invocation_metadata())
             )
         finally:
             service.bodies.release(size)
+        if service.tracing:
+            record_phases([("decode", decode), ("queue", result.waited), ("compute", result.computed)])
         return messages.encode_response(model.signature, decoded, result.arrays)
 
     def _model(self, name: str, number: str) -> Model:
