@@ -48,7 +48,7 @@ def main() -> None:
         _fail(f"cannot listen on {address[0]}:{address[1]}: {error.strerror}", EXIT_FAILED)
     try:
         uvloop.run(serve(settings, listener, admin, started))
-    except (ModelError, CertificateError) as error:
+    except (ModelError, CertificateError, SettingsError) as error:
         _fail(str(error), EXIT_BAD_INPUT)
     except OSError as error:
         _fail(f"{error} ({error.filename})" if error.filename else str(error), EXIT_FAILED)

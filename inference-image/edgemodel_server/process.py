@@ -63,6 +63,7 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
     Raises:
         ModelError: the model cannot be served.
         CertificateError: TLS is asked for and its certificate cannot be used.
+        SettingsError: traces are asked for and what says how cannot be read.
         OSError: the folder of keys cannot be read, or gRPC's address cannot be used.
     """
     sys.setswitchinterval(SWITCH_SECONDS)

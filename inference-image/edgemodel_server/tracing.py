@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Protocol
 
+from edgemodel_server.settings import SettingsError
+
 if TYPE_CHECKING:
     from edgemodel_server.spans import Tracing
 
@@ -36,7 +38,11 @@ current: ContextVar[TracedRequest | None] = ContextVar("traced_request", default
 
 
 def start_tracing(environment: Mapping[str, str]) -> "Tracing | None":
-    """Ready to trace; None where ``environment``, which is this process's, does not ask for it."""
+    """Ready to trace; None where ``environment``, which is this process's, does not ask for it.
+
+    Raises:
+        SettingsError: one of OpenTelemetry's variables cannot be read.
+    """
     if not is_wanted(environment):
         return None
     for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
@@ -44,7 +50,10 @@ def start_tracing(environment: Mapping[str, str]) -> "Tracing | None":
             logger.warning("%s is %r; traces are sent by %s all the same", name, environment[name], PROTOCOL)
     from edgemodel_server.spans import Tracing
 
-    return Tracing()
+    try:
+        return Tracing()
+    except ValueError as error:
+        raise SettingsError(f"one of the OTEL_… variables cannot be used: {error}") from error
 
 
 def is_wanted(environment: Mapping[str, str]) -> bool:

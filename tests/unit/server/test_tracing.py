@@ -1,5 +1,6 @@
 """Traces as a collector receives them, by OTLP over HTTP."""
 
+import asyncio
 import http.server
 import os
 import socket
@@ -32,6 +33,7 @@ from edgemodel_server.spans import LONGEST
 from edgemodel_server.tracing import is_wanted, start_tracing
 from tests.unit.server.builders import brighter_side, mlp, write_folder
 from tests.unit.server.test_infer import INFER
+from tests.unit.server.test_limits import HeldEngine
 from tests.unit.server.test_predict import picture
 from tests.unit.server.test_process import running
 
@@ -378,6 +380,29 @@ async def test_calls_over_grpc_are_traced_likewise(
     assert (span.status.code == Status.STATUS_CODE_ERROR) is is_error
     expected = ["decode", "queue", "compute"] if code == "OK" else []
     assert [phase.name for phase in collector.children(span)] == expected
+
+
+async def test_a_call_that_is_given_up_ends_its_span(
+    ready: NewService, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = ready(mlp())
+    engine = HeldEngine(monkeypatch)
+    message = pb.ModelInferRequest(model_name="digits", raw_input_contents=[bytes(16)])
+    message.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    with traced(service):
+        server = GrpcServer(service, None)
+        port = await server.start(("127.0.0.1", 0))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            infer: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+            call = infer(message.SerializeToString(), timeout=30)
+            assert await asyncio.to_thread(engine.begun.wait, 30)
+            call.cancel()
+            await call.code()
+        await server.stop(30.0)
+        engine.release.set()
+    [span] = collector.spans
+    assert values(span.attributes)["rpc.response.status_code"] == "CANCELLED"
+    assert span.status.code == Status.STATUS_CODE_UNSET
 
 
 def test_a_process_sends_what_it_has_before_it_ends(tmp_path: Path, collector: Collector) -> None:
