@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TypeVar, get_args
 
+from edgemodel_contract.quality import Metric
 from edgemodel_contract.quantity import parse_duration, parse_percent, parse_size
 from edgemodel_contract.result import EXIT_BAD_INPUT
 from edgemodel_contract.task import (
@@ -150,6 +151,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     limits.add_argument("--max-size", type=_quantity(parse_size), metavar="SIZE", help="of the model file, as in 8Mi")
     limits.add_argument("--max-latency", type=_quantity(parse_duration), metavar="TIME", help="p95, as in 10ms")
     limits.add_argument("--max-accuracy-drop", type=_quantity(parse_percent), metavar="PERCENT", help="as in 1%%")
+    limits.add_argument(
+        "--metric",
+        choices=get_args(Metric),
+        help="what accuracy is (default: what the labels allow, or how close answers are to the original's)",
+    )
 
     push = parser.add_argument_group("push as an image")
     push.add_argument("--push", metavar="REPOSITORY", help="registry/path to push to")

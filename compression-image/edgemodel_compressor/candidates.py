@@ -106,6 +106,10 @@ def _lacks(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
         ),
         (recipe.recovery is not None, f"Recovery trains on samples; {advice}, or remove compression.recovery."),
         (
+            recipe.metric is not None,
+            f"compression.metric is {recipe.metric}, which cannot be measured without samples; {advice}, or remove it.",
+        ),
+        (
             recipe.objectives.max_accuracy_drop is not None,
             f"compression.objectives.maxAccuracyDrop cannot be measured without samples; {advice}, or remove the "
             "objective.",

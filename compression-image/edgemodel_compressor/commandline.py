@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from edgemodel_compressor.arguments import CALIBRATIONS, QUANTIZERS
 from edgemodel_compressor.card import model_folder, reports
-from edgemodel_compressor.engine import Outcome
+from edgemodel_compressor.engine import Outcome, measure_throughput
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.fetch.fetcher import Fetcher
 from edgemodel_compressor.job import failure_code, success
@@ -120,6 +120,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         ),
         search=Search(trials=options.trials, time=options.time),
         target=options.target,
+        metric=options.metric,
     )
 
 
@@ -148,7 +149,7 @@ def _work(task: Task, options: argparse.Namespace, settings: Settings, folder: P
             registry = stack.enter_context(fetcher.registry())
             base = find_base(registry, task)
         running, pushing = Span(estimating(emit, time.monotonic)).split(9, 1)
-        outcome = run(task, fetcher, folder, running)
+        outcome = measure_throughput(run(task, fetcher, folder, running), 2 * settings.measure_time)
         result = None
         if outcome.choice.chosen is not None:
             # The digest names the image's tag: by content, since a local path says nothing about what it holds.

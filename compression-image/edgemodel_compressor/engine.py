@@ -12,7 +12,7 @@ import numpy as np
 from edgemodel_compressor.candidates import ORIGINAL, Method, check_recipe, named_method
 from edgemodel_compressor.choose import Choice, allowed_drop, choose
 from edgemodel_compressor.dataset import Dataset, check_labels
-from edgemodel_compressor.errors import NotApplicableError, TaskError
+from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhausted
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
 from edgemodel_compressor.graph.weights import share_multiplied, sparsity
@@ -23,11 +23,12 @@ from edgemodel_compressor.memory import peak_memory, save_feed
 from edgemodel_compressor.model import Model
 from edgemodel_compressor.modelfile import model_digest, model_files, model_size, read_model
 from edgemodel_compressor.progress import Span
-from edgemodel_compressor.runtime import Feed, Session, explain
+from edgemodel_compressor.runtime import Feed, Session, available_cpus, explain
 from edgemodel_compressor.search import Facts, Trial, Verdict, propose
 from edgemodel_compressor.settings import Settings
 from edgemodel_compressor.split import Split, split
 from edgemodel_compressor.tensors import require_concrete
+from edgemodel_compressor.throughput import Throughput, by_threads
 from edgemodel_compressor.workshop import Workshop
 from edgemodel_contract.quality import lost
 from edgemodel_contract.result import Candidate, Measurement
@@ -67,8 +68,12 @@ class Outcome:
     cpu: str
     parts: Split | None = None
     """How the dataset was split."""
+    feed: Feed = field(default_factory=dict)
+    """What the models were timed on: one sample."""
     damage: dict[str, float] = field(default_factory=dict)
     """Of each node of the chosen model that was measured: noise over signal of the output, when it is quantized."""
+    throughput: tuple[Throughput, ...] = ()
+    """By threads, where that was measured too."""
 
     @property
     def chosen_file(self) -> Path:
@@ -108,8 +113,16 @@ def compress(job: Job, span: Span) -> Outcome:
         notes=tuple(bench.shop.notes),
         cpu=cpu_name(),
         parts=bench.parts,
+        feed=bench.feed,
         damage=_damage(bench, choice),
     )
+
+
+def measure_throughput(outcome: Outcome, seconds: float) -> Outcome:
+    """``outcome`` with the throughput of the original and of the chosen or closest model, on up to all CPUs."""
+    shown = outcome.choice.chosen or outcome.choice.closest or outcome.original
+    files = outcome.files[ORIGINAL], outcome.files[shown.method]
+    return replace(outcome, throughput=by_threads(*files, outcome.feed, available_cpus(), seconds))
 
 
 @dataclass
@@ -141,7 +154,7 @@ class _Bench:
             )
             calibration, training = Samples(job.dataset, parts.calibration), Samples(job.dataset, parts.recovery)
             samples = Samples(job.dataset, parts.evaluation)
-            judge = Judge(samples, metric_for(job.model.outputs, job.dataset.labels))
+            judge = Judge(samples, metric_for(job.model.outputs, job.dataset.labels, job.recipe.metric))
             feed = next(samples.feeds())
         shop = Workshop(job.model, job.folder, target_cpu(job.recipe.target or "any"), calibration, training)
         return cls(job, shop, parts, judge, feed)
@@ -186,6 +199,9 @@ class _Bench:
             accuracy_high=score.high,
             metric=self.judge.metric,
             samples=score.samples,
+            top5=score.top5.value if score.top5 else None,
+            top5_low=score.top5.low if score.top5 else None,
+            top5_high=score.top5.high if score.top5 else None,
         )
 
     def holds(self, path: Path) -> bool:
@@ -219,6 +235,8 @@ class _Bench:
         try:
             Session(path, self.job.threads).run(self.feed)
         except Exception as error:  # as for the original, about what a tool wrote
+            if is_exhausted(error):
+                raise
             raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
         measured = self.figures(method.name, path, self.shop.float_file(method), measuring)
         self.files[method.name], self.measured[method.name] = path, measured

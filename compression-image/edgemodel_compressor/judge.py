@@ -1,7 +1,7 @@
 """How good a model answers, on samples that nothing else has seen."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,20 @@ from numpy.typing import NDArray
 
 from edgemodel_compressor.confidence import mean_interval, wilson
 from edgemodel_compressor.dataset import Dataset
+from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.runtime import Array, Feed, Session
 from edgemodel_compressor.split import Indices
 from edgemodel_contract.quality import SHARES, Metric
 from edgemodel_contract.task import TensorSpec
 
+TOP = 5
+_LABELLED: frozenset[Metric] = frozenset({"top1", "top5", "perplexity", "mse"})
+_NEEDS: dict[Metric, str] = {
+    "top1": "one integer class per sample as labels",
+    "top5": f"one integer class per sample as labels, and a model of more than {TOP} classes",
+    "perplexity": "one token per position as labels",
+    "mse": "float targets as labels",
+}
 REFERENCE_BYTES = 256 * 2**20
 """Memory for the original's outputs, where the metric compares whole outputs."""
 
@@ -44,12 +53,16 @@ class Samples:
 
 @dataclass(frozen=True)
 class Score:
-    """A metric's value over so many samples, and the bounds of its 95 % confidence interval."""
+    """A metric's value over so many samples, and the bounds of its 95 % confidence interval.
+
+    ``top5`` is the same of a ``top1`` among more than five classes.
+    """
 
     value: float
     samples: int
     low: float
     high: float
+    top5: "Score | None" = None
 
 
 def classes_of(outputs: Sequence[TensorSpec]) -> int | None:
@@ -65,8 +78,26 @@ def classes_of(outputs: Sequence[TensorSpec]) -> int | None:
     return first.shape[1] if first.shape[1] > 1 else None
 
 
-def metric_for(outputs: Sequence[TensorSpec], labels: Array | None) -> Metric:
-    """What tells most about this model on these labels; without labels, how well it agrees with the original."""
+def metric_for(outputs: Sequence[TensorSpec], labels: Array | None, named: Metric | None = None) -> Metric:
+    """What is ``named``, or what tells most about this model on these labels; without labels, how well it agrees with
+    the original.
+
+    Raises:
+        TaskError: InvalidTask where labels or outputs are not such that the named metric could be measured.
+    """
+    usual = _usual_metric(outputs, labels)
+    if named is None or named == usual or named in ("agreement", "cosine"):
+        return named or usual
+    if named == "top5" and usual == "top1" and (outputs[0].shape[-1] > TOP or outputs[0].shape[-1] == -1):
+        return named
+    raise TaskError(
+        "InvalidTask",
+        f"compression.metric is {named}, which needs {_NEEDS[named]}; leave it out to have {usual} measured, or give "
+        "such a dataset.",
+    )
+
+
+def _usual_metric(outputs: Sequence[TensorSpec], labels: Array | None) -> Metric:
     if labels is None:
         return "cosine" if classes_of(outputs) is None else "agreement"
     if labels.dtype.kind == "f":
@@ -91,14 +122,17 @@ class Judge:
         Runs one sample at a time: dynamic quantization takes its ranges from the whole batch.
         """
         session = Session(model, threads)
-        labels = self.samples.labels() if self.metric in ("top1", "perplexity", "mse") else None
+        labels = self.samples.labels() if self.metric in _LABELLED else None
         is_original = not self._reference
         scores: list[float] = []
+        among: list[float] = []
         spent = 0
         for index, feed in enumerate(self.samples.feeds()):
             output = session.run(feed)[0]
             if labels is not None:
                 scores.append(_against_label(self.metric, output, labels[index]))
+                if self.metric == "top1" and output.shape[-1] > TOP:
+                    among.append(_against_label("top5", output, labels[index]))
             else:
                 answer = output if self.metric == "cosine" else output.argmax(axis=-1)
                 if is_original:
@@ -111,12 +145,19 @@ class Judge:
                 advance((index + 1) / len(self.samples))
             if spent > REFERENCE_BYTES:
                 break
-        return _summarize(self.metric, np.array(scores))
+        return replace(
+            _summarize(self.metric, np.array(scores)),
+            top5=_summarize("top5", np.array(among)) if among else None,
+        )
 
 
 def _against_label(metric: Metric, output: Array, label: Array) -> float:
     if metric == "top1":
         return float(output.argmax(axis=-1).ravel()[0] == label)
+    if metric == "top5":
+        # Of equal scores the first counts as best, as in argmax; what is no number comes last.
+        best = np.argsort(-output.astype(np.float64).reshape(-1), kind="stable")[:TOP]
+        return float(label in best)
     if metric == "mse":
         return float(np.mean((output.astype(np.float64).ravel() - label.astype(np.float64).ravel()) ** 2))
     return _negative_log_likelihood(output, label)

@@ -12,6 +12,7 @@ import yaml
 
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_contract import task as contract
+from edgemodel_contract.quality import Metric
 from edgemodel_contract.quantity import parse_cpu, parse_duration, parse_percent, parse_size
 
 LARGEST = 1 << 20
@@ -53,6 +54,7 @@ class _Compression(_Part, frozen=True, kw_only=True):
     objectives: _Objectives = _Objectives()
     search: _Search = _Search()
     target: contract.Target | None = None
+    metric: Metric | None = None
 
 
 class _Resources(_Part, frozen=True, kw_only=True):
@@ -120,6 +122,7 @@ def _task(model: _EdgeModel, engine: str) -> contract.Task:
             ),
             search=contract.Search(trials=compression.search.trials, time=parse_duration(compression.search.time)),
             target=compression.target,
+            metric=compression.metric,
         ),
         serving=contract.Serving(
             threads=_threads(spec.serving.resources),

@@ -17,14 +17,14 @@ MAX_RUNS = 400
 """Per round; a p95 of some hundred runs is steady, more only takes time."""
 
 
-def latency_round(model: Path, threads: int, feed: Feed, seconds: float) -> list[float]:
-    """Seconds of single runs: as many as ``seconds`` allow, between MIN_RUNS and MAX_RUNS."""
+def latency_round(model: Path, threads: int, feed: Feed, seconds: float, least: int = MIN_RUNS) -> list[float]:
+    """Seconds of single runs: as many as ``seconds`` allow, between ``least`` and MAX_RUNS."""
     session = Session(model, threads)
-    for _ in range(WARM_UP_RUNS):
+    for _ in range(min(WARM_UP_RUNS, least)):
         session.run(feed)
     runs: list[float] = []
     end = time.perf_counter() + seconds
-    while len(runs) < MIN_RUNS or (len(runs) < MAX_RUNS and time.perf_counter() < end):
+    while len(runs) < least or (len(runs) < MAX_RUNS and time.perf_counter() < end):
         start = time.perf_counter()
         session.run(feed)
         runs.append(time.perf_counter() - start)

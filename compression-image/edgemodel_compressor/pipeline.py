@@ -6,7 +6,7 @@ from edgemodel_compressor.candidates import check_recipe
 from edgemodel_compressor.choose import Choice
 from edgemodel_compressor.dataset import open_dataset, read_dataset, show_arrays
 from edgemodel_compressor.engine import Job, Outcome, compress
-from edgemodel_compressor.errors import TaskError, is_exhausted
+from edgemodel_compressor.errors import TaskError, limits_explained
 from edgemodel_compressor.fetch.fetcher import Fetcher
 from edgemodel_compressor.formats.source import load_source
 from edgemodel_compressor.progress import Span
@@ -25,6 +25,7 @@ def check_task(task: Task) -> None:
         raise TaskError("InvalidTask", f"serving.threads is {task.serving.threads}; give at least 1.")
 
 
+@limits_explained()
 def run(task: Task, fetcher: Fetcher, folder: Path, span: Span) -> Outcome:
     """Fetch what ``task`` names into ``folder``, check it, and compress it.
 
@@ -32,19 +33,6 @@ def run(task: Task, fetcher: Fetcher, folder: Path, span: Span) -> Outcome:
         TaskError: any reason but ObjectivesNotMet, which is ``require_chosen``'s.
     """
     check_task(task)
-    try:
-        return _run(task, fetcher, folder, span)
-    except (MemoryError, OSError) as error:
-        if not is_exhausted(error):
-            raise
-        place = "memory" if isinstance(error, MemoryError) else "disk space"
-        raise TaskError(
-            "SourceTooLarge",
-            f"There is not enough {place} for this model and dataset; give the Job more of it, or a smaller model.",
-        ) from error
-
-
-def _run(task: Task, fetcher: Fetcher, folder: Path, span: Span) -> Outcome:
     fetching, loading, working = span.split(2, 1, 17)
     parts = fetching.split(2, 1)
     limit = fetcher.settings.max_download

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgemodel_compressor.errors import TaskError
+from edgemodel_compressor.errors import TaskError, limits_explained
 from edgemodel_compressor.image import BaseImage, ImageError, check_base, choose_platform, compose, descriptor, is_index
 from edgemodel_compressor.layer import build_layer
 from edgemodel_compressor.progress import Span
@@ -94,6 +94,7 @@ def find_base(registry: Registry, task: Task) -> tuple[Repository, BaseImage]:
         return reference.repository, check_base(manifest, data, task.platform)
 
 
+@limits_explained()
 def publish_image(
     registry: Registry,
     task: Task,
@@ -105,7 +106,7 @@ def publish_image(
     """Push ``base_image`` plus ``files`` as ``repository:tag``; ``folder`` takes the layer while it is built.
 
     Raises:
-        TaskError: RegistryUnavailable, RegistryUnauthorized.
+        TaskError: RegistryUnavailable, RegistryUnauthorized; SourceTooLarge where the layer finds no room.
     """
     span.report("Pushing", "building the model layer")
     target = Places.of(task).repository

@@ -20,6 +20,11 @@ Array = NDArray[Any]
 Feed = Mapping[str, Array]
 
 
+def available_cpus() -> int:
+    """The CPUs that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Session:
     """One model loaded for inference on ``threads`` threads of the CPU."""
 
@@ -28,8 +33,7 @@ class Session:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         # As the server does it: idle threads wait actively only on CPUs of their own.
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        spinning = 1 < threads <= cpus
+        spinning = 1 < threads <= available_cpus()
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
         options.log_severity_level = 4
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])

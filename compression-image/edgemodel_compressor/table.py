@@ -1,10 +1,10 @@
 """The before/after table for people. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from edgemodel_compressor.engine import Outcome
 from edgemodel_contract.quality import MEANING, format_quality
-from edgemodel_contract.quantity import format_duration, format_size
+from edgemodel_contract.quantity import format_duration, format_number, format_size
 from edgemodel_contract.result import Candidate
 
 _HEADERS = ("", "method", "size", "as layer", "p50", "p95", "accuracy", "zeros", "verdict")
@@ -22,7 +22,7 @@ def render(outcome: Outcome) -> str:
         _row(item, reasons[item.method], outcome.original, item.method == (chosen.method if chosen else None))
         for item in (outcome.original, *outcome.tried)
     ]
-    lines = [*_align([_HEADERS, *rows]), "", _basis(outcome), *outcome.notes]
+    lines = [*_align([_HEADERS, *rows]), "", _basis(outcome), *_throughput(outcome), *outcome.notes]
     return "\n".join(lines)
 
 
@@ -48,6 +48,22 @@ def _basis(outcome: Outcome) -> str:
     if measured.metric is None:
         return f"{times}; accuracy: not measured, no dataset"
     return f"{times}; accuracy: {MEANING[measured.metric]}, {measured.samples} samples"
+
+
+def _throughput(outcome: Outcome) -> list[str]:
+    if not outcome.throughput:
+        return []
+    shown = outcome.choice.chosen or outcome.choice.closest or outcome.original
+    threads = ", ".join(str(item.threads) for item in outcome.throughput)
+    text = (
+        f"inferences per second on {threads} thread(s): original {_rates(item.original for item in outcome.throughput)}"
+    )
+    made = [item.chosen for item in outcome.throughput if item.chosen is not None]
+    return [f"{text}; {shown.method} {_rates(made)}" if made else text]
+
+
+def _rates(values: Iterable[float]) -> str:
+    return ", ".join(format_number(value) for value in values)
 
 
 def _time(seconds: float | None) -> str:

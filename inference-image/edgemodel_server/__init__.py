@@ -24,6 +24,7 @@ What clients say:
 * ``raw``           raw bytes ↔ numpy arrays
 * ``jsons``         JSON, strictly
 * ``protocol``      Open Inference Protocol v2: request bytes → tensors, tensors → response bytes
+* ``classification`` an output as its largest values, with index and label
 * ``configuration`` how the model is served, as Triton's clients ask for it
 * ``forms``         multipart form → uploaded images
 * ``images``        image bytes → input tensor

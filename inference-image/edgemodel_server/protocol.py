@@ -2,18 +2,20 @@
 
 With the binary tensor extension: after the JSON, whose length a header gives, come the raw bytes of the inputs that
 have the parameter ``binary_data_size``, in their order; outputs for which ``binary_data`` or ``binary_data_output`` is
-true are answered likewise. Of the other parameters ``timeout`` (microseconds) has an effect; the rest is accepted and
-has none, as the protocol leaves them to each server.
+true are answered likewise. An output with the parameter ``classification`` is answered as its largest values. Of the
+other parameters ``timeout`` (microseconds) has an effect; the rest is accepted and has none, as the protocol leaves
+them to each server.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
 from edgemodel_contract.card import ModelCard
-from edgemodel_contract.task import TensorSpec
+from edgemodel_contract.task import Datatype, TensorSpec
+from edgemodel_server.classification import classify, decode_count
 from edgemodel_server.datatypes import Array
 from edgemodel_server.errors import BadRequestError, shown
 from edgemodel_server.jsons import loads
@@ -23,37 +25,59 @@ from edgemodel_server.tensors import decode_tensor, json_elements
 
 MODEL_VERSION = "1"
 PLATFORM = "onnxruntime_onnx"
-EXTENSIONS = ("binary_tensor_data", "model_configuration", "parameters")
+EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "parameters")
 MICROSECONDS = 1_000_000
 MAX_TIMEOUT = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Signature:
-    """The names a request may use. Both mappings keep the card's order."""
+    """The names a request may use; inputs and outputs keep the card's order. ``labels`` are those of an output's
+    classes."""
 
     model: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, card: ModelCard) -> "Signature":
-        """The card's."""
-        return cls(card.name, {spec.name: spec for spec in card.inputs}, {spec.name: spec for spec in card.outputs})
+        """The card's, whose labels are those of the first output."""
+        return cls(
+            card.name,
+            {spec.name: spec for spec in card.inputs},
+            {spec.name: spec for spec in card.outputs},
+            {spec.name: card.labels for spec in card.outputs[:1]},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How outputs are answered: those in ``raw`` as raw bytes, the others element by element; of those in ``classes``
+    that many of the largest values. True if any is raw."""
+
+    raw: frozenset[str] = frozenset()
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.raw)
+
+
+PLAIN = Form()
 
 
 @dataclass(frozen=True, slots=True)
 class InferRequest:
     """``inputs`` has every input of the model; ``outputs`` the names wanted, in the order of the answer.
 
-    ``timeout`` is in seconds. ``binary`` are the outputs to answer as raw bytes.
+    ``timeout`` is in seconds. ``binary`` says which outputs to answer as raw bytes, and which as classes.
     """
 
     id: str | None
     inputs: dict[str, Array]
     outputs: tuple[str, ...]
     timeout: float | None = None
-    binary: frozenset[str] = frozenset()
+    binary: Form = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +119,14 @@ def encode_response(
     identifier: str | None,
     names: Sequence[str],
     arrays: Sequence[Array],
-    binary: frozenset[str] = frozenset(),
+    binary: Form = PLAIN,
 ) -> InferResponse:
     """An inference response; elements flat, in row-major order."""
     outputs: list[dict[str, Any]] = []
     raw: list[bytes | memoryview] = []
-    for name, array in zip(names, arrays, strict=True):
-        output = {"name": name, "datatype": signature.outputs[name].datatype, "shape": array.shape}
-        if name in binary:
+    for name, datatype, array in answers(signature, names, arrays, binary):
+        output = {"name": name, "datatype": datatype, "shape": array.shape}
+        if name in binary.raw:
             content = encode_raw(array)
             output["parameters"] = {"binary_data_size": len(content)}
             raw.append(content)
@@ -114,6 +138,20 @@ def encode_response(
         response["id"] = identifier
     header = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
     return InferResponse([header, *raw], len(header) if raw else None)
+
+
+def answers(
+    signature: Signature, names: Sequence[str], arrays: Sequence[Array], form: Form
+) -> list[tuple[str, Datatype, Array]]:
+    """Name, datatype and elements of each output as ``form`` wants it."""
+    found: list[tuple[str, Datatype, Array]] = []
+    for name, array in zip(names, arrays, strict=True):
+        count = form.classes.get(name)
+        if count is None:
+            found.append((name, signature.outputs[name].datatype, array))
+        else:
+            found.append((name, "BYTES", classify(array, count, signature.labels.get(name, ()))))
+    return found
 
 
 def decode_timeout(value: Any) -> float | None:
@@ -229,23 +267,28 @@ def _decode_binary(spec: TensorSpec, entry: dict[str, Any], size: Any, raw: Raw 
 
 def _decode_outputs(
     outputs: Any, specs: Mapping[str, TensorSpec], parameters: Mapping[str, Any]
-) -> tuple[tuple[str, ...], frozenset[str]]:
-    """The names wanted, and those of them wanted as raw bytes."""
+) -> tuple[tuple[str, ...], Form]:
+    """The names wanted, and the form of each."""
     everything = _flag(parameters, "binary_data_output", "parameters", default=False)
     if outputs is None or outputs == []:
         names = tuple(specs)
-        return names, frozenset(names if everything else ())
+        return names, Form(frozenset(names)) if everything else PLAIN
     if not isinstance(outputs, list):
         raise BadRequestError(f"outputs is {shown(outputs)}; give a list of objects with a name")
     wanted: list[str] = []
     binary: set[str] = set()
+    classes: dict[str, int] = {}
     for index, entry in enumerate(outputs):
         field = f"outputs[{index}]"
         name = output_name(_name(entry, field), specs, wanted, field)
         wanted.append(name)
-        if _flag(_parameters(entry, f"{field}.parameters"), "binary_data", f"{field}.parameters", default=everything):
+        options = _parameters(entry, f"{field}.parameters")
+        if _flag(options, "binary_data", f"{field}.parameters", default=everything):
             binary.add(name)
-    return tuple(wanted), frozenset(binary)
+        if "classification" in options:
+            where = f"{field}.parameters.classification"
+            classes[name] = decode_count(options["classification"], specs[name], where)
+    return tuple(wanted), Form(frozenset(binary), classes)
 
 
 def _flag(parameters: Mapping[str, Any], name: str, field: str, *, default: bool) -> bool:

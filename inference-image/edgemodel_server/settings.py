@@ -11,7 +11,7 @@ from typing import Any
 
 from edgemodel_contract.card import MODEL_DIR
 from edgemodel_contract.quantity import parse_size
-from edgemodel_contract.serving import ADMIN_PORT, GRPC_PORT, HTTP_PORT
+from edgemodel_contract.serving import ADMIN_PORT, GRPC_PORT, HTTP_PORT, TIMINGS_VARIABLE
 
 
 class SettingsError(Exception):
@@ -105,6 +105,8 @@ class Settings:
     """Requests per second and key."""
     peers: str
     """Host name; empty: none."""
+    timings: str
+    """JSON; empty: none."""
     access_log: bool
 
 
@@ -234,6 +236,13 @@ VARIABLES = (
         str,
         "host name with the addresses of replicas that serve the same model on the same port with the same certificate "
         "and keys; they share large batches, and what one of them fails at is computed here",
+    ),
+    Variable(
+        TIMINGS_VARIABLE,
+        "timings",
+        "",
+        str,
+        "latencies before and after compression as JSON, shown on the model's page; the operator sets it",
     ),
     Variable("EDGEMODEL_ACCESS_LOG", "access_log", "false", _boolean, "log every request, one JSON object per line"),
 )

@@ -4,18 +4,15 @@ import logging
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgemodel_server.watching import Watched
-
-if TYPE_CHECKING:
-    import grpc
 
 logger = logging.getLogger(__name__)
 
 CERTIFICATE = "tls.crt"
 KEY = "tls.key"
 CLIENT_AUTHORITY = "ca.crt"
+HTTP_1, HTTP_2 = "http/1.1", "h2"
 
 
 class CertificateError(Exception):
@@ -42,42 +39,42 @@ class Certificates:
         """
         self._folder = Watched(folder)
         self._material = read_material(folder)
-        self._context = new_context(folder)
-        self._entry = new_context(folder)
-        self._entry.sni_callback = self._use_current
+        self._current = {name: new_context(folder, name) for name in (HTTP_1, HTTP_2)}
+        self._entries = {name: self._entry(folder, name) for name in self._current}
 
     @property
     def context(self) -> ssl.SSLContext:
         """For a listener: each handshake uses the certificate that is current then."""
-        return self._entry
+        return self._entries[HTTP_1]
 
-    def grpc_credentials(self) -> "grpc.ServerCredentials":
-        """For a port of gRPC: likewise."""
-        import grpc
-
-        return grpc.dynamic_ssl_server_credentials(
-            _configuration(self._material),
-            lambda: _configuration(self._material),
-            require_client_authentication=self._material.authority is not None,
-        )
+    @property
+    def grpc_context(self) -> ssl.SSLContext:
+        """For a listener of gRPC: likewise."""
+        return self._entries[HTTP_2]
 
     def refresh(self, now: float) -> bool:
         """Read the folder again if it changed, and say whether a new certificate is in use; an unusable one is not."""
         if not self._folder.changed(now):
             return False
         try:
-            material, context = read_material(self._folder.path), new_context(self._folder.path)
+            material = read_material(self._folder.path)
+            current = {name: new_context(self._folder.path, name) for name in self._current}
         except CertificateError as error:
             logger.error("%s; the certificate read before stays in use", error)
             return False
         if (material.authority is None) != (self._material.authority is None):
             logger.error("%s came or went in %s; restart the server", CLIENT_AUTHORITY, self._folder.path)
             return False
-        self._material, self._context = material, context
+        self._material, self._current = material, current
         return True
 
-    def _use_current(self, connection: ssl.SSLSocket | ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
-        connection.context = self._context
+    def _entry(self, folder: Path, name: str) -> ssl.SSLContext:
+        def use_current(connection: ssl.SSLSocket | ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+            connection.context = self._current[name]
+
+        entry = new_context(folder, name)
+        entry.sni_callback = use_current
+        return entry
 
 
 class PeerTls:
@@ -121,11 +118,12 @@ def read_material(folder: Path) -> Material:
         ) from error
 
 
-def new_context(folder: Path) -> ssl.SSLContext:
-    """TLS 1.2 or later with the folder's certificate. Raises CertificateError if it cannot be used."""
+def new_context(folder: Path, protocol: str) -> ssl.SSLContext:
+    """TLS 1.2 or later with the folder's certificate, for what ALPN calls ``protocol``. Raises CertificateError if it
+    cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     try:
         context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
         if (folder / CLIENT_AUTHORITY).exists():
@@ -159,9 +157,3 @@ def leaf(chain: str) -> str:
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     start = chain.index(begin)
     return chain[start : chain.index(end, start) + len(end)] + "\n"
-
-
-def _configuration(material: Material) -> "grpc.ServerCertificateConfiguration":
-    import grpc
-
-    return grpc.ssl_server_certificate_configuration([(material.key, material.certificate)], material.authority)

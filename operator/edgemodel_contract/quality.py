@@ -2,19 +2,20 @@
 
 from typing import Literal
 
-Metric = Literal["top1", "agreement", "cosine", "perplexity", "mse"]
-"""``top1``: share of right labels. ``agreement``: share of answers equal to the original's. ``cosine``: mean cosine of
-the outputs to the original's. ``perplexity``: e to the mean negative log-likelihood of the next token. ``mse``: mean
-squared error against the targets."""
+Metric = Literal["top1", "top5", "agreement", "cosine", "perplexity", "mse"]
+"""``top1``: share of right labels. ``top5``: share of samples whose label is among the five best scores. ``agreement``:
+share of answers equal to the original's. ``cosine``: mean cosine of the outputs to the original's. ``perplexity``: e to
+the mean negative log-likelihood of the next token. ``mse``: mean squared error against the targets."""
 
 ERRORS: frozenset[str] = frozenset({"perplexity", "mse"})
 """Metrics of which less is better."""
 
-SHARES: frozenset[str] = frozenset({"top1", "agreement"})
+SHARES: frozenset[str] = frozenset({"top1", "top5", "agreement"})
 """Metrics that are shares of samples."""
 
 MEANING: dict[str, str] = {
     "top1": "share of correct labels",
+    "top5": "share of labels among the five best scores",
     "agreement": "share of answers equal to the original's",
     "cosine": "mean cosine to the original's outputs",
     "perplexity": "perplexity of the next token, less is better",

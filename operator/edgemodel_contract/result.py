@@ -66,6 +66,11 @@ class Measurement(Struct, frozen=True, kw_only=True):
     """Bounds of the 95 % confidence interval."""
     samples: int = 0
     """How many evaluation samples ``accuracy`` rests on."""
+    top5: float | None = None
+    """Beside a ``top1`` among more than five classes: the share of labels among the five best scores."""
+    top5_low: float | None = None
+    top5_high: float | None = None
+    """Bounds of its 95 % confidence interval."""
     sparsity: float | None = None
     """Share of the weights that are zero."""
     parameters: int | None = None

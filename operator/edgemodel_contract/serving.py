@@ -1,4 +1,6 @@
-"""What the operator and the inference server agree on: ports, paths and metric names."""
+"""What the operator and the inference server agree on: ports, paths, metric names, and the Job's timings."""
+
+from edgemodel_contract.task import Struct
 
 HTTP_PORT = 8080
 """REST; over TLS where it is configured. Health and metrics are here too."""
@@ -42,5 +44,26 @@ REQUEST_DURATION_BUCKETS = (
     10.0,
 )
 """Upper bounds in seconds: dense where a 5G edge promises latencies, a factor of at most 2 below one second."""
+TIMINGS_VARIABLE = "EDGEMODEL_TIMINGS"
+"""The server's environment variable with ``Timings`` as JSON."""
 IN_FLIGHT_METRIC = "edgemodel_requests_in_flight"
 """Gauge: inference requests accepted and not yet answered."""
+
+
+class Timing(Struct, frozen=True, kw_only=True):
+    """Seconds of one inference, batch of one."""
+
+    latency_p50: float
+    latency_p95: float
+
+
+class Timings(Struct, frozen=True, kw_only=True):
+    """What the compression Job's clock said of the model before and after.
+
+    It differs from run to run, so it is not in the image, whose digest would too; the server is told of it beside.
+    """
+
+    original: Timing
+    chosen: Timing
+    threads: int
+    cpu: str = ""

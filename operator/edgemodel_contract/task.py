@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from edgemodel_contract.encoding import digest
+from edgemodel_contract.quality import Metric
 
 TASK_FILE = "task.json"
 
@@ -115,7 +116,8 @@ class Objectives(Struct, frozen=True, kw_only=True):
 
 class Recipe(Struct, frozen=True, kw_only=True):
     """How to compress. ``pruning``, ``quantization`` and ``recovery`` bind in ``Manual``; ``Auto`` chooses by
-    ``objectives``. Without a ``target``, the integers are such that every CPU computes them right.
+    ``objectives``. Without a ``target``, the integers are such that every CPU computes them right; without a
+    ``metric``, labels and outputs tell what quality is.
     """
 
     mode: Mode = "Auto"
@@ -124,6 +126,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     recovery: Recovery | None = None
     search: Search = Search()
     target: Target | None = None
+    metric: Metric | None = None
     objectives: Objectives = Objectives()
 
 

@@ -193,7 +193,7 @@ def _plan_sites(
         )
         desired = None
         if isinstance(version, ModelStatus):
-            serving = site_serving(spec, site.name, site.labelled, version.image)
+            serving = site_serving(spec, site.name, site.labelled, version.image, version.timings)
             desired = build_deployment(model, spec, serving, scaling.replicas, settings)
         plans.append(SitePlan(health, scaling, desired))
     admission = admit(

@@ -20,6 +20,8 @@ from edgemodel_operator.api import (
     ProgressStatus,
     SiteStatus,
     Status,
+    TimingsStatus,
+    TimingStatus,
 )
 from edgemodel_operator.observed import SiteLatency
 from edgemodel_operator.policy.compression import Compression, Done, Failed, Running
@@ -34,16 +36,40 @@ MOST_SITES = 500
 
 
 def model_status(before: ModelStatus | UnsetType, result: Success) -> ModelStatus:
-    """The version that ``result`` made. The image before it is remembered for people who roll back."""
+    """The version that ``result`` made. The image before it is remembered for people who roll back.
+
+    The same image keeps its timings: servers are told of them, and would restart for others.
+    """
     previous: str | UnsetType = UNSET
-    if before is not UNSET:
-        previous = before.image if before.image != result.image else before.previous_image
+    timings = _timings(result)
+    if before is not UNSET and before.image == result.image:
+        previous, timings = before.previous_image, before.timings
+    elif before is not UNSET:
+        previous = before.image
     return ModelStatus(
         image=result.image,
         task=result.task,
         source_digest=result.source_digest,
         model_digest=result.model_digest,
         previous_image=previous,
+        timings=timings,
+    )
+
+
+def _timings(result: Success) -> TimingsStatus | UnsetType:
+    before, after = _timing(result.original), _timing(result.chosen.measured)
+    if before is None or after is None:
+        return UNSET
+    return TimingsStatus(
+        original=before, chosen=after, threads=result.chosen.measured.threads, cpu=result.cpu[:256] or UNSET
+    )
+
+
+def _timing(measured: Measurement) -> TimingStatus | None:
+    if measured.latency_p50 is None or measured.latency_p95 is None:
+        return None
+    return TimingStatus(
+        latency_p50=format_duration(measured.latency_p50), latency_p95=format_duration(measured.latency_p95)
     )
 
 
@@ -95,8 +121,10 @@ def _measurement(measured: Measurement) -> MeasurementStatus:
         latency_p95=_duration(measured.latency_p95),
         threads=measured.threads,
         accuracy=UNSET if measured.accuracy is None else format_quality(measured.metric, measured.accuracy),
-        interval=_interval(measured),
+        interval=_interval(measured.metric, measured.accuracy_low, measured.accuracy_high),
         metric=_or_unset(measured.metric),
+        top5=UNSET if measured.top5 is None else format_quality("top5", measured.top5),
+        top5_interval=_interval("top5", measured.top5_low, measured.top5_high),
         samples=measured.samples or UNSET,
         sparsity=_percent(measured.sparsity),
     )
@@ -143,11 +171,10 @@ def _change(metric: str | None, before: float, after: float) -> str:
     return f"{format_quality(metric, before)}→{format_quality(metric, after)}"
 
 
-def _interval(measured: Measurement) -> str | UnsetType:
-    if measured.accuracy_low is None or measured.accuracy_high is None:
+def _interval(metric: str | None, low: float | None, high: float | None) -> str | UnsetType:
+    if low is None or high is None:
         return UNSET
-    low, high = (format_quality(measured.metric, bound) for bound in (measured.accuracy_low, measured.accuracy_high))
-    return f"{low} to {high}"
+    return f"{format_quality(metric, low)} to {format_quality(metric, high)}"
 
 
 def describe_result(status: CompressionStatus) -> str:

@@ -3,7 +3,7 @@
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 from onnx import ModelProto
 
 from edgemodel_compressor.errors import TaskError, first_line
+from edgemodel_compressor.formats.verify import verify
 from edgemodel_compressor.graph.walk import graphs
 from edgemodel_compressor.modelfile import read_model, write_model
 from edgemodel_compressor.runtime import Array, Feed
@@ -23,6 +24,48 @@ if TYPE_CHECKING:
 
 SAMPLES = 3
 """Random inputs on which an export is compared with its original."""
+
+
+@contextmanager
+def torch_at_work(threads: int) -> Iterator[None]:
+    """What every export happens in: so many ``threads``, no gradients, and no word on stdout."""
+    import torch
+
+    torch.set_num_threads(threads)
+    with quiet(), torch.no_grad():
+        yield
+
+
+def export_program(what: str, target: Path, *arguments: Any, **options: Any) -> None:
+    """Write to ``target`` what torch's current exporter makes of ``arguments`` and ``options``.
+
+    Raises:
+        TaskError: UnsupportedModel.
+    """
+    import torch
+
+    with explained(what):
+        program = torch.onnx.export(*arguments, **options, dynamo=True, verbose=False)
+        if program is None:
+            raise ValueError("the exporter returned nothing")
+        program.save(target)
+
+
+def checked(
+    target: Path, original: Callable[[Feed], Sequence[Array]], feeds: Iterable[Feed], threads: int
+) -> tuple[Path, float]:
+    """``target``, and its largest relative difference to ``original`` on ``feeds``.
+
+    It is rewritten without paths, stack traces and versions: the same bytes on every machine.
+
+    Raises:
+        TaskError: UnsupportedModel where they differ too much, or either cannot be run.
+    """
+    proto = read_model(target)
+    _strip(proto)
+    write_model(proto, target)
+    del proto
+    return target, verify(target, original, feeds, threads)
 
 
 @contextmanager
@@ -56,13 +99,6 @@ def explained(what: str) -> Iterator[None]:
         raise TaskError(
             "UnsupportedModel", f"{what} cannot be exported to ONNX: {first_line(cause)}; export it to ONNX yourself."
         ) from error
-
-
-def strip(path: Path) -> None:
-    """Rewrite the model at ``path`` without paths, stack traces and versions: the same bytes on every machine."""
-    proto = read_model(path)
-    _strip(proto)
-    write_model(proto, path)
 
 
 def _strip(proto: ModelProto) -> None:

@@ -5,16 +5,15 @@ from typing import TYPE_CHECKING
 
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.formats.export import (
-    explained,
+    checked,
+    export_program,
     output_names,
-    quiet,
     random_feeds,
     require_single_precision,
-    strip,
     to_arrays,
+    torch_at_work,
 )
 from edgemodel_compressor.formats.pt2_archive import rewrite
-from edgemodel_compressor.formats.verify import verify
 from edgemodel_compressor.runtime import Array, Feed
 from edgemodel_contract.task import Datatype, TensorSpec
 
@@ -34,37 +33,23 @@ def convert(path: Path, threads: int, folder: Path, limit: int) -> tuple[Path, f
     import torch
     from torch.utils import _pytree
 
-    torch.set_num_threads(threads)
-    checked = folder / "checked.pt2"
-    rewrite(path, checked, limit)
-    target = folder / "exported.onnx"
-    with quiet():
-        program = _load(checked)
-        checked.unlink()
+    safe, target = folder / "checked.pt2", folder / "exported.onnx"
+    rewrite(path, safe, limit)
+    with torch_at_work(threads):
+        program = _load(safe)
+        safe.unlink()
         require_single_precision(program.state_dict, _WHAT)
         specs = _inputs(program)
-        with explained(_WHAT), torch.no_grad():
-            exported = torch.onnx.export(
-                program,
-                (),
-                output_names=output_names(len(program.graph_signature.user_outputs)),
-                dynamo=True,
-                verbose=False,
-            )
-            if exported is None:
-                raise TaskError("UnsupportedModel", f"{_WHAT} cannot be exported to ONNX; export it yourself.")
-            exported.save(target)
-            del exported
-        strip(target)
+        names = output_names(len(program.graph_signature.user_outputs))
+        export_program(_WHAT, target, program, (), output_names=names)
         module = program.module()
 
         def original(feed: Feed) -> list[Array]:
             tensors = [torch.from_numpy(array) for array in feed.values()]
             positional, named = _pytree.tree_unflatten(tensors, program.call_spec.in_spec)
-            with torch.no_grad():
-                return to_arrays(module(*positional, **named))
+            return to_arrays(module(*positional, **named))
 
-        return target, verify(target, original, random_feeds(specs), threads)
+        return checked(target, original, random_feeds(specs), threads)
 
 
 def _load(path: Path) -> "ExportedProgram":

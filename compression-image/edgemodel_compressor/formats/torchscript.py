@@ -23,15 +23,14 @@ from typing import TYPE_CHECKING
 
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.formats.export import (
+    checked,
     explained,
     output_names,
-    quiet,
     random_feeds,
     require_single_precision,
-    strip,
     to_arrays,
+    torch_at_work,
 )
-from edgemodel_compressor.formats.verify import verify
 from edgemodel_compressor.runtime import Array, Feed
 from edgemodel_contract.task import TensorSpec
 
@@ -59,19 +58,16 @@ def convert(
     """
     import torch
 
-    torch.set_num_threads(threads)
-    checked = folder / "checked.pt"
-    _rewrite(path, checked, limit)
-    target = folder / "exported.onnx"
-    with quiet():
-        module = _load(checked)
-        checked.unlink()
+    safe, target = folder / "checked.pt", folder / "exported.onnx"
+    _rewrite(path, safe, limit)
+    with torch_at_work(threads):
+        module = _load(safe)
+        safe.unlink()
         require_single_precision(dict(module.state_dict()), _WHAT)
         specs = _inputs(module, hints, shown)
 
         def original(feed: Feed) -> list[Array]:
-            with torch.no_grad():
-                return to_arrays(module(*(torch.from_numpy(array) for array in feed.values())))
+            return to_arrays(module(*(torch.from_numpy(array) for array in feed.values())))
 
         # Run once before the exporter, so that wrong shapes are said to be that.
         feed = next(iter(random_feeds(specs)))
@@ -82,7 +78,7 @@ def convert(
             raise TaskError(
                 "InvalidModel", f"{_WHAT} cannot run on its inputs ({shapes}): {_reason(error)}; mend inputs."
             ) from error
-        with explained(_WHAT), torch.no_grad():
+        with explained(_WHAT):
             torch.onnx.export(
                 module,
                 tuple(torch.from_numpy(array) for array in feed.values()),
@@ -93,8 +89,7 @@ def convert(
                 opset_version=_OPSET,
                 dynamo=False,
             )
-        strip(target)
-        return target, verify(target, original, random_feeds(specs), threads)
+        return checked(target, original, random_feeds(specs), threads)
 
 
 def _rewrite(path: Path, target: Path, limit: int) -> None:

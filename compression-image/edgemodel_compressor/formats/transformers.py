@@ -20,8 +20,7 @@ import numpy as np
 
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.formats.detect import CONFIG
-from edgemodel_compressor.formats.export import SAMPLES, explained, quiet, strip
-from edgemodel_compressor.formats.verify import verify
+from edgemodel_compressor.formats.export import SAMPLES, checked, export_program, torch_at_work
 from edgemodel_compressor.runtime import Array, Feed
 from edgemodel_contract.task import TensorSpec
 
@@ -49,35 +48,27 @@ def convert(
     """
     import torch
 
-    torch.set_num_threads(threads)
     target = work / "exported.onnx"
-    with quiet():
+    with torch_at_work(threads):
         model = _load(folder)
         stated = {spec.name: spec.shape[1:] for spec in (*shown, *hints)}
         sizes = _sizes(model, stated)
         wrapper = _wrap(model)
         example = {name: torch.from_numpy(array) for name, array in _feed(model, sizes, 2, _EXAMPLE_LENGTH, 0).items()}
-        with explained(_WHAT), torch.no_grad():
-            exported = torch.onnx.export(
-                wrapper,
-                kwargs={"inputs": example},
-                dynamic_shapes={"inputs": {name: _dynamic(shape) for name, shape in sizes.items()}},
-                input_names=list(sizes),
-                output_names=["logits"],
-                dynamo=True,
-                verbose=False,
-            )
-            if exported is None:
-                raise TaskError("UnsupportedModel", f"{_WHAT} cannot be exported to ONNX; export it yourself.")
-            exported.save(target)
-            del exported
-        strip(target)
+        export_program(
+            _WHAT,
+            target,
+            wrapper,
+            kwargs={"inputs": example},
+            dynamic_shapes={"inputs": {name: _dynamic(shape) for name, shape in sizes.items()}},
+            input_names=list(sizes),
+            output_names=["logits"],
+        )
 
         def original(feed: Feed) -> list[Array]:
-            with torch.no_grad():
-                return [wrapper({name: torch.from_numpy(array) for name, array in feed.items()}).numpy()]
+            return [wrapper({name: torch.from_numpy(array) for name, array in feed.items()}).numpy()]
 
-        return target, verify(target, original, _feeds(model, sizes), threads)
+        return checked(target, original, _feeds(model, sizes), threads)
 
 
 def _load(folder: Path) -> "PreTrainedModel":

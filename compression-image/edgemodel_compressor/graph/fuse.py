@@ -15,6 +15,7 @@ from onnxruntime.transformers.onnx_model_bert import BertOnnxModel
 
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.quantization.files import scratch
+from edgemodel_compressor.graph.quantization.operators import DOMAIN
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.tidy import drop_unused
 from edgemodel_compressor.modelfile import is_large, read_model, write_model
@@ -51,7 +52,7 @@ def fuse(prepared: Path, folder: Path, example: Feed | None = None) -> Path:
         transformer.topological_sort()
         fused = transformer.model
         drop_unused(fused)
-        if not any(node.op_type in FUSED for node in fused.graph.node):
+        if not any(node.op_type in FUSED and node.domain == DOMAIN for node in fused.graph.node):
             raise NotApplicableError("it has no attention that could be fused")
         del fused.metadata_props[:]
         fused.metadata_props.extend(marks)

@@ -10,6 +10,7 @@ from edgemodel_compressor.graph.weights import weights_of
 from edgemodel_compressor.libraries import library_versions
 from edgemodel_compressor.modelfile import read_model
 from edgemodel_compressor.pareto import pareto
+from edgemodel_compressor.throughput import Throughput
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Objectives, Recipe, Struct, Task
 
@@ -68,6 +69,8 @@ class Report(Struct, frozen=True, kw_only=True):
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
     cpu: str | None = None
+    throughput: tuple[Throughput, ...] = ()
+    """Of the original and the chosen or closest model, by threads."""
 
 
 def make_report(task: Task, outcome: Outcome, *, clocked: bool) -> Report:
@@ -94,6 +97,7 @@ def make_report(task: Task, outcome: Outcome, *, clocked: bool) -> Report:
         layers=_layers(outcome),
         notes=outcome.notes,
         cpu=outcome.cpu if clocked else None,
+        throughput=outcome.throughput if clocked else (),
     )
 
 

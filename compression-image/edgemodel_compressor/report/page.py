@@ -7,7 +7,7 @@ from typing import TypeVar
 from edgemodel_compressor.report.document import Entry, Report
 from edgemodel_compressor.report.plot import Axis, Point, plot
 from edgemodel_contract.quality import ERRORS, MEANING, SHARES, format_quality
-from edgemodel_contract.quantity import format_duration, format_size
+from edgemodel_contract.quantity import format_duration, format_number, format_size
 from edgemodel_contract.result import Measurement
 
 T = TypeVar("T")
@@ -52,6 +52,7 @@ def render_page(report: Report) -> str:
             _plots(report),
             "<h2>Everything that was tried</h2>",
             _candidates(report),
+            _throughput(report, chosen.method),
             _layers(report),
             _notes(report),
             _origins(report),
@@ -78,7 +79,7 @@ def _sentence(report: Report, original: Entry, chosen: Entry) -> str:
     text = f"Compressed by {chosen.method}: {factor:.1f} times smaller"
     before, after = original.measured.latency_p50, chosen.measured.latency_p50
     if before and after:
-        text += f", {before / after:.1f} times faster"
+        text += f", {before / after:.1f} times faster" if after <= before else f", {after / before:.1f} times slower"
     return f"{text}, the best of {len(report.candidates)} candidates that were built and measured."
 
 
@@ -96,6 +97,8 @@ def _tiles(before: Measurement, after: Measurement) -> str:
     if before.accuracy is not None and after.accuracy is not None:
         name = f"{after.metric} on {after.samples} samples"
         rows.append((name, format_quality(after.metric, before.accuracy), format_quality(after.metric, after.accuracy)))
+    if before.top5 is not None and after.top5 is not None:
+        rows.append(("top5", format_quality("top5", before.top5), format_quality("top5", after.top5)))
     tiles = "".join(
         f'<div class="tile"><span>{escape(name)}</span><b>{escape(new)}</b><span>was {escape(old)}</span></div>'
         for name, old, new in rows
@@ -142,7 +145,10 @@ def _candidates(report: Report) -> str:
     timed = any(entry.measured.latency_p50 for entry in report.candidates)
     head = ["method", "file", "as layer", "parameters", "mult.", "zeros"]
     head += ["p50", "p95", "per second", "memory"] if timed else []
-    head += [report.candidates[0].measured.metric or "quality", "95 % interval", "verdict"]
+    ranked = any(entry.measured.top5 is not None for entry in report.candidates)
+    head += [report.candidates[0].measured.metric or "quality", "95 % interval"]
+    head += ["top5", "95 % interval"] if ranked else []
+    head.append("verdict")
     rows = []
     for entry in report.candidates:
         measured = entry.measured
@@ -158,19 +164,48 @@ def _candidates(report: Report) -> str:
             cells += [
                 _or_dash(measured.latency_p50, format_duration),
                 _or_dash(measured.latency_p95, format_duration),
-                _or_dash(measured.throughput, lambda rate: f"{rate:.3g}"),
+                _or_dash(measured.throughput, format_number),
                 _or_dash(measured.peak_memory, format_size),
             ]
         cells += [
             _or_dash(measured.accuracy, lambda value, m=measured: format_quality(m.metric, value)),  # type: ignore[misc]
-            _interval(measured),
+            _interval(measured.metric, measured.accuracy_low, measured.accuracy_high),
         ]
+        if ranked:
+            cells += [
+                _or_dash(measured.top5, lambda value: format_quality("top5", value)),
+                _interval("top5", measured.top5_low, measured.top5_high),
+            ]
         chosen = entry.method == report.chosen
         verdict = "chosen" if chosen else entry.rejected or ("nothing beats it in all" if entry.best else "")
         body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         mark = ' class="chosen"' if chosen else ""
         rows.append(f'<tr{mark}>{body}<td class="words">{escape(verdict)}</td></tr>')
     return _table(head, rows)
+
+
+def _throughput(report: Report, method: str) -> str:
+    if not report.throughput:
+        return ""
+    most = max(max(item.original, item.chosen or 0.0) for item in report.throughput)
+    compared = any(item.chosen is not None for item in report.throughput)
+    rows = []
+    for item in report.throughput:
+        cells = [f"<td>{item.threads}</td>", _bar(item.original, most)]
+        if item.chosen is not None:
+            cells += [_bar(item.chosen, most), f"<td>{item.chosen / item.original:.2f}×</td>"]
+        rows.append(f"<tr>{''.join(cells)}</tr>")
+    return (
+        "<h2>Throughput by threads</h2>"
+        '<p class="soft">Inferences per second, one after the other, with so many threads for each model; at the pace '
+        "of the median one.</p>"
+        + _table(["threads", "original", *([method, "times as fast"] if compared else [])], rows)
+    )
+
+
+def _bar(value: float, most: float) -> str:
+    bar = f'<span class="bar" style="width:{8 * value / most:.2f}rem"></span>'
+    return f'<td class="words">{bar} {format_number(value)}</td>'
 
 
 def _layers(report: Report) -> str:
@@ -206,6 +241,8 @@ def _origins(report: Report) -> str:
     facts: list[tuple[str, str]] = []
     if measured.metric:
         facts.append((measured.metric, MEANING[measured.metric]))
+    if measured.top5 is not None:
+        facts.append(("top5", MEANING["top5"]))
     if report.parts:
         parts = report.parts
         facts.append(
@@ -216,6 +253,8 @@ def _origins(report: Report) -> str:
         )
     if report.cpu:
         facts.append(("Measured on", f"{report.cpu}, batch 1, {measured.threads} thread(s)"))
+    else:
+        facts.append(("Latency", "measured too; as it differs from run to run, it is on the page of each site instead"))
     facts += [
         ("Source", report.source_uri),
         ("Source digest", report.source_digest),
@@ -233,11 +272,10 @@ def _table(head: Sequence[str], rows: Iterable[str]) -> str:
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def _interval(measured: Measurement) -> str:
-    if measured.accuracy_low is None or measured.accuracy_high is None:
+def _interval(metric: str | None, low: float | None, high: float | None) -> str:
+    if low is None or high is None:
         return "–"
-    low, high = (format_quality(measured.metric, value) for value in (measured.accuracy_low, measured.accuracy_high))
-    return f"{low} – {high}"
+    return f"{format_quality(metric, low)} – {format_quality(metric, high)}"
 
 
 def _or_dash(value: T | None, write: Callable[[T], str]) -> str:

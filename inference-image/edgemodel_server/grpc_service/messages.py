@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgemodel_server.classification import decode_count
 from edgemodel_server.configuration import Configuration
 from edgemodel_server.datatypes import Array
 from edgemodel_server.errors import BadRequestError
@@ -10,8 +11,10 @@ from edgemodel_server.grpc_service import open_inference_pb2 as pb
 from edgemodel_server.grpc_service.contents import decode_contents, encode_contents
 from edgemodel_server.protocol import (
     MODEL_VERSION,
+    Form,
     InferRequest,
     Signature,
+    answers,
     check_complete,
     decode_timeout,
     input_spec,
@@ -43,27 +46,29 @@ def decode_request(message: pb.ModelInferRequest, signature: Signature) -> Infer
             arrays[tensor.name] = decode_raw(spec, shape, memoryview(raw[index]), f"raw_input_contents[{index}]")
     check_complete(signature.inputs, arrays)
     wanted: list[str] = []
+    classes: dict[str, int] = {}
     for index, output in enumerate(message.outputs):
-        wanted.append(output_name(output.name, signature.outputs, wanted, f"outputs[{index}]"))
+        name = output_name(output.name, signature.outputs, wanted, f"outputs[{index}]")
+        wanted.append(name)
+        if "classification" in output.parameters:
+            count = _parameter(output.parameters, "classification")
+            classes[name] = decode_count(count, signature.outputs[name], f"outputs[{index}].parameters.classification")
     names = tuple(wanted or signature.outputs)
     timeout = decode_timeout(_parameter(message.parameters, "timeout"))
-    return InferRequest(message.id, arrays, names, timeout, frozenset(names if raw else ()))
+    return InferRequest(message.id, arrays, names, timeout, Form(frozenset(names if raw else ()), classes))
 
 
 def encode_response(signature: Signature, request: InferRequest, arrays: Sequence[Array]) -> pb.ModelInferResponse:
     """An inference response: raw where the request was, or where a datatype has no typed contents."""
     response = pb.ModelInferResponse(model_name=signature.model, model_version=MODEL_VERSION, id=request.id or "")
+    outputs = answers(signature, request.outputs, arrays, request.binary)
     contents: list[pb.InferTensorContents | None] = []
     if not request.binary:
-        for name, array in zip(request.outputs, arrays, strict=True):
-            contents.append(encode_contents(signature.outputs[name].datatype, array))
+        contents = [encode_contents(datatype, array) for _, datatype, array in outputs]
     is_typed = bool(contents) and None not in contents
-    for index, (name, array) in enumerate(zip(request.outputs, arrays, strict=True)):
+    for index, (name, datatype, array) in enumerate(outputs):
         response.outputs.add(
-            name=name,
-            datatype=signature.outputs[name].datatype,
-            shape=array.shape,
-            contents=contents[index] if is_typed else None,
+            name=name, datatype=datatype, shape=array.shape, contents=contents[index] if is_typed else None
         )
         if not is_typed:
             response.raw_output_contents.append(bytes(encode_raw(array)))

@@ -1,16 +1,21 @@
-"""The gRPC server: its port, limits, credentials and drain."""
+"""The gRPC server: its port, credentials and drain."""
 
-import grpc
-import grpc.aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+import asyncio
+import contextlib
+import socket
 
-from edgemodel_server.grpc_service.methods import SERVICE, handlers
+from edgemodel_server.grpc_service.call import Call, Methods
+from edgemodel_server.grpc_service.connection import START_SECONDS, Connection
+from edgemodel_server.grpc_service.headers import Headers
+from edgemodel_server.grpc_service.methods import SERVICE, inference_methods
+from edgemodel_server.grpc_service.standard import HEALTH, REFLECTION, Health, reflection_methods
+from edgemodel_server.grpc_service.stream import Stream
+from edgemodel_server.http_service.server import listen
 from edgemodel_server.service import Service
 from edgemodel_server.tls import Certificates
 
-MAX_CONCURRENT_STREAMS = 256
-"""Calls at a time in one connection: what a client sends beyond it waits at the client."""
+KEEP_ALIVE_SECONDS = 300
+"""A connection that was silent for so long is asked whether its other end is still there."""
 
 
 class GrpcServer:
@@ -18,20 +23,17 @@ class GrpcServer:
 
     def __init__(self, service: Service, certificates: Certificates | None) -> None:
         """Not listening yet. ``certificates`` None: plain text."""
-        limit = service.settings.max_body
+        self._service = service
         self._certificates = certificates
-        self._server = grpc.aio.server(
-            options=[
-                ("grpc.max_receive_message_length", limit),
-                ("grpc.max_send_message_length", -1),
-                ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
-                ("grpc.so_reuseport", 0),
-            ]
+        self._health = Health((SERVICE,))
+        reflected = reflection_methods((SERVICE, HEALTH, REFLECTION))
+        self._methods = Methods(
+            unary={**inference_methods(service), **self._health.unary()},
+            streaming={**self._health.streaming(), **reflected},
         )
-        self._server.add_generic_rpc_handlers((handlers(service),))
-        self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._connections: set[Connection] = set()
+        self._closed = asyncio.Event()
+        self._server: asyncio.Server | None = None
 
     async def start(self, address: tuple[str, int]) -> int:
         """Listen; the port.
@@ -39,25 +41,54 @@ class GrpcServer:
         Raises:
             OSError: the address is taken or not of this machine.
         """
-        host, port = address
-        where = f"[{host}]:{port}" if ":" in host else f"{host or '[::]'}:{port}"
         try:
-            if self._certificates is None:
-                bound = self._server.add_insecure_port(where)
-            else:
-                bound = self._server.add_secure_port(where, self._certificates.grpc_credentials())
-        except RuntimeError as error:
-            raise OSError(f"cannot listen on {where} for gRPC") from error
-        await self.set_ready(ready=False)
-        await self._server.start()
-        return bound
+            listener = listen(address)
+        except OSError as error:
+            host, port = address
+            raise OSError(f"cannot listen on {host}:{port} for gRPC: {error.strerror or error}") from error
+        # Connections inherit it: a client that vanished without a word is noticed.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_SECONDS)
+        context = self._certificates.grpc_context if self._certificates else None
+        self._server = await asyncio.get_running_loop().create_server(
+            self._connection,
+            sock=listener,
+            ssl=context,
+            ssl_handshake_timeout=START_SECONDS if context else None,
+        )
+        port_bound: int = listener.getsockname()[1]
+        return port_bound
 
     async def set_ready(self, *, ready: bool) -> None:
         """What the health service says, of the server and of the inference service."""
-        status = health_pb2.HealthCheckResponse.SERVING if ready else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", SERVICE):
-            await self._health.set(name, status)
+        self._health.set_ready(ready=ready)
 
     async def stop(self, grace: float) -> None:
-        """Refuse new calls; those begun have ``grace`` seconds to finish."""
-        await self._server.stop(grace)
+        """Refuse new connections, and new calls in those there are; calls begun have ``grace`` seconds to finish."""
+        if self._server is None:
+            return
+        self._server.close()
+        for connection in list(self._connections):
+            connection.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                while self._connections:
+                    self._closed.clear()
+                    await self._closed.wait()
+        for connection in list(self._connections):
+            connection.abort()
+        self._server = None
+
+    def _connection(self) -> Connection:
+        return Connection(self._accept, self._service.settings.body_timeout, self._opened, self._lost)
+
+    def _accept(self, connection: Connection, stream: Stream, headers: Headers) -> None:
+        Call(self._service, self._methods, connection, stream, headers)
+
+    def _opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def _lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._closed.set()

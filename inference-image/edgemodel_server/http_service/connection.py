@@ -264,8 +264,8 @@ class Connection(asyncio.BufferedProtocol):
             self._close()
 
     def expire(self) -> None:
-        """The client owes something for too long."""
-        if self._transport is not None:
+        """The client owes something for too long; while it waits for an answer itself, it may."""
+        if self._transport is not None and self._current is None:
             self._transport.close()
 
     # Inside
@@ -381,6 +381,13 @@ class Connection(asyncio.BufferedProtocol):
             % (status, len(body), body)
         )
         self._in_body = self._in_headers = False
+        broken, self._arriving = self._arriving, None
+        if broken is not None:
+            # Its body will never be complete.
+            broken.disconnect()
+            self._next = deque(stream for stream in self._next if stream is not broken)
+            if self._current is broken:
+                self._current = None
         if self._current is None:
             self._advance()
 

@@ -176,11 +176,12 @@ class Stream:
 
     async def _wait(self) -> None:
         self._connection.regulate()
-        self._waiting = asyncio.get_running_loop().create_future()
+        self._waiting = waiting = asyncio.get_running_loop().create_future()
         try:
-            await self._waiting
+            await waiting
         finally:
-            self._waiting = None
+            if self._waiting is waiting:
+                self._waiting = None
 
     def _wake(self) -> None:
         if self._waiting is not None and not self._waiting.done():

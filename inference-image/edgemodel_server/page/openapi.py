@@ -120,7 +120,9 @@ def _infer(card: ModelCard) -> Json:
         "description": "`data` holds the elements in row-major order, flat or nested as `shape`. Without `outputs` the "
         "answer has all of them. With the binary tensor extension the body is the JSON, whose length a header gives, "
         "and after it the bytes of the inputs that have the parameter `binary_data_size`; outputs with the parameter "
-        "`binary_data` are answered likewise. Bodies may be compressed with gzip or deflate, and so may answers.",
+        "`binary_data` are answered likewise. An output with the parameter `classification` is answered as so many of "
+        "its largest values, each as `value:index:label`. Bodies may be compressed with gzip or deflate, and so may "
+        "answers.",
         "parameters": [_HEADER_LENGTH, _TIMEOUT],
         "requestBody": {
             "required": True,

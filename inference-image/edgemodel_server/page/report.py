@@ -4,10 +4,13 @@ What is missing or of another shape is left out, never guessed.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import orjson
+
+from edgemodel_contract.serving import Timings
 
 REPORT_FILE = "report.json"
 MAX_ENTRIES = 200
@@ -29,11 +32,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Report:
-    """All that was tried, in the report's order; ``chosen`` is the method of the model served."""
+    """All that was tried, in the report's order; ``chosen`` is the method of the model served. ``cpu`` and ``threads``
+    are what latencies were measured on.
+    """
 
     entries: tuple[Entry, ...]
     chosen: str | None = None
     cpu: str | None = None
+    threads: int | None = None
     notes: tuple[str, ...] = ()
 
     def find(self, method: str | None) -> Entry | None:
@@ -60,6 +66,34 @@ def read_report(content: bytes) -> Report | None:
         chosen=_text(document.get("chosen")),
         cpu=_text(document.get("cpu")),
         notes=tuple(note for note in notes if isinstance(note, str)) if isinstance(notes, list) else (),
+    )
+
+
+def read_timings(text: str) -> Timings | None:
+    """The timings in ``text``; None if they are none that can be shown."""
+    try:
+        return msgspec.json.decode(text, type=Timings)
+    except msgspec.MsgspecError:
+        return None
+
+
+def timed(report: Report, timings: Timings, served: str) -> Report:
+    """``report`` with the latencies of the original and of the chosen method, ``served`` where it names none.
+
+    One that has latencies of its own stays as it is.
+    """
+    if any(entry.latency_p50 is not None for entry in report.entries):
+        return report
+    known = {ORIGINAL: timings.original, report.chosen or served: timings.chosen}
+
+    def clocked(entry: Entry) -> Entry:
+        timing = known.get(entry.method)
+        if timing is None:
+            return entry
+        return replace(entry, latency_p50=timing.latency_p50, latency_p95=timing.latency_p95)
+
+    return replace(
+        report, entries=tuple(map(clocked, report.entries)), cpu=timings.cpu or None, threads=timings.threads
     )
 
 

@@ -15,7 +15,7 @@ from edgemodel_contract.card import ModelCard
 from edgemodel_server.errors import NotFoundError
 from edgemodel_server.page.openapi import document, operations
 from edgemodel_server.page.render import COMMON_HEADERS, FOREIGN_POLICY, Document, render
-from edgemodel_server.page.report import REPORT_FILE, Report, read_report
+from edgemodel_server.page.report import REPORT_FILE, Report, read_report, read_timings, timed
 from edgemodel_server.page.view import model_view
 from edgemodel_server.service import Model, Service, State
 
@@ -81,11 +81,17 @@ class Page:
         view = model_view(
             card,
             model.digest,
-            _report(self._folder, card),
+            self._report(card),
             predicts=model.classifier is not None,
             has_report_page=REPORT_PAGE in card.files,
         )
         return render("model.html", script="model.js", view=view)
+
+    def _report(self, card: ModelCard) -> Report | None:
+        content = listed_file(self._folder, card, REPORT_FILE)
+        report = None if content is None else read_report(content)
+        timings = read_timings(self._service.settings.timings)
+        return report if report is None or timings is None else timed(report, timings, card.provenance.method)
 
 
 def listed_file(folder: Path, card: ModelCard, name: str) -> bytes | None:
@@ -100,11 +106,6 @@ def listed_file(folder: Path, card: ModelCard, name: str) -> bytes | None:
         return None
     actual = "sha256:" + hashlib.sha256(content).hexdigest()
     return content if hmac.compare_digest(actual.encode(), expected.encode()) else None
-
-
-def _report(folder: Path, card: ModelCard) -> Report | None:
-    content = listed_file(folder, card, REPORT_FILE)
-    return None if content is None else read_report(content)
 
 
 def _html(document: Document, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -205,7 +205,8 @@ def _basis(card: ModelCard, report: Report) -> str:
         meaning = MEANING.get(comparison.metric, comparison.metric)
         said.append(f"Accuracy: {meaning}, on {comparison.samples:,} held-out samples.")
     if report.cpu and any(entry.latency_p50 is not None for entry in report.entries):
-        said.append(f"Latency: batch of one, on {report.cpu}.")
+        threads = "" if report.threads is None else f" on {report.threads} thread{'s' if report.threads > 1 else ''},"
+        said.append(f"Latency: batch of one,{threads} on {report.cpu}.")
     return " ".join(said)
 
 

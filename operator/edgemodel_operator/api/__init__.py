@@ -19,6 +19,8 @@ from edgemodel_operator.api.status import (
     SiteState,
     SiteStatus,
     Status,
+    TimingsStatus,
+    TimingStatus,
 )
 
 __all__ = [
@@ -47,5 +49,7 @@ __all__ = [
     "SiteStatus",
     "Spec",
     "Status",
+    "TimingStatus",
+    "TimingsStatus",
     "parse",
 ]

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from edgemodel_contract.quality import Metric
 from edgemodel_contract.quantity import DURATION_PATTERN, PERCENT_PATTERN, QUANTITY_PATTERN, SIZE_PATTERN
 from edgemodel_contract.task import (
     CalibrationMethod,
@@ -182,6 +183,10 @@ class Compression(Struct, frozen=True, kw_only=True):
             "static quantization is calibrated on data: add dataset, or use quantization.method Dynamic",
         ),
         (
+            "has(self.dataset) || !has(self.metric)",
+            "metric is measured on data: add dataset",
+        ),
+        (
             "has(self.dataset) || !(has(self.objectives) && has(self.objectives.maxAccuracyDrop))",
             "objectives.maxAccuracyDrop is measured on data: add dataset",
         ),
@@ -198,6 +203,9 @@ class Compression(Struct, frozen=True, kw_only=True):
     target: Target | UnsetType = UNSET
     """The CPU that will serve: host, like the one that compresses, or a named level. Absent: integers that every CPU
     computes right, at a bit of their range."""
+    metric: Metric | UnsetType = UNSET
+    """What quality is judged by. Absent: top1, perplexity or mse, as the labels are; without labels, how close answers
+    are to the original's."""
     job: CompressionJob = CompressionJob()
 
 

@@ -4,8 +4,10 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from edgemodel_contract.quantity import DURATION_PATTERN
 from edgemodel_operator.api.base import Struct
 
+Duration = Annotated[str, Meta(max_length=32, pattern=DURATION_PATTERN)]
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 
@@ -20,6 +22,23 @@ class Condition(Struct, frozen=True, kw_only=True, omit_defaults=False):
     last_transition_time: str
 
 
+class TimingStatus(Struct, frozen=True, kw_only=True):
+    """Of one inference, batch of one."""
+
+    latency_p50: Duration = field(name="latencyP50")
+    latency_p95: Duration = field(name="latencyP95")
+
+
+class TimingsStatus(Struct, frozen=True, kw_only=True):
+    """What the compression Job's clock said when the image was first made; a Job that makes it again changes nothing
+    here, and so restarts no server."""
+
+    original: TimingStatus
+    chosen: TimingStatus
+    threads: int
+    cpu: str | UnsetType = UNSET
+
+
 class ModelStatus(Struct, frozen=True, kw_only=True):
     """The version that compression made last; the chain from source to image."""
 
@@ -30,6 +49,7 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     source_digest: str
     model_digest: str
     previous_image: str | UnsetType = UNSET
+    timings: TimingsStatus | UnsetType = UNSET
 
 
 class MeasurementStatus(Struct, frozen=True, kw_only=True):
@@ -46,6 +66,9 @@ class MeasurementStatus(Struct, frozen=True, kw_only=True):
     interval: str | UnsetType = UNSET
     """95 % confidence interval of the accuracy."""
     metric: str | UnsetType = UNSET
+    top5: str | UnsetType = UNSET
+    """Beside top1: the share of labels among the five best scores."""
+    top5_interval: str | UnsetType = UNSET
     samples: int | UnsetType = UNSET
     sparsity: str | UnsetType = UNSET
 

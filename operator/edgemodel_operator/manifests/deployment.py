@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from edgemodel_contract.encoding import digest
 from edgemodel_contract.serving import LIVE_PATH, READY_PATH
-from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, EnvVar, Resources, Spec
+from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, EnvVar, Resources, Spec, TimingsStatus
 from edgemodel_operator.manifests.names import (
     REVISION_ANNOTATION,
     SITE_LABEL,
@@ -38,6 +38,8 @@ class SiteServing:
     image: str
     resources: Resources
     env: tuple[EnvVar, ...] = ()
+    timings: TimingsStatus | UnsetType = UNSET
+    """Of the image."""
 
 
 def deployment_name(model: EdgeModel, site: str) -> str:
@@ -100,7 +102,9 @@ def _pod(model: EdgeModel, spec: Spec, serving: SiteServing, settings: Settings)
         "image": serving.image,
         "imagePullPolicy": "IfNotPresent",
         "ports": ports(),
-        "env": environment(spec.serving, serving.resources, _peers(model, spec, serving.site), serving.env),
+        "env": environment(
+            spec.serving, serving.resources, _peers(model, spec, serving.site), serving.timings, serving.env
+        ),
         "startupProbe": _probe(READY_PATH, period=1, failures=300),
         "readinessProbe": _probe(READY_PATH, period=2, failures=1),
         "livenessProbe": _probe(LIVE_PATH, period=10, failures=6),
@@ -164,8 +168,10 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
     }
 
 
-def site_serving(spec: Spec, site: str, labelled: bool, image: str) -> SiteServing:
-    """``spec.serving`` with the overrides of ``site``."""
+def site_serving(
+    spec: Spec, site: str, labelled: bool, image: str, timings: TimingsStatus | UnsetType = UNSET
+) -> SiteServing:
+    """``spec.serving`` with the overrides of ``site``, for an image and its ``timings``."""
     resources = spec.serving.resources
     env = {item.name: item for item in (spec.serving.env if spec.serving.env is not UNSET else [])}
     for override in spec.placement.overrides if spec.placement.overrides is not UNSET else []:
@@ -174,4 +180,6 @@ def site_serving(spec: Spec, site: str, labelled: bool, image: str) -> SiteServi
                 resources = override.serving.resources
             if override.serving.env is not UNSET:
                 env |= {item.name: item for item in override.serving.env}
-    return SiteServing(site=site, labelled=labelled, image=image, resources=resources, env=tuple(env.values()))
+    return SiteServing(
+        site=site, labelled=labelled, image=image, resources=resources, env=tuple(env.values()), timings=timings
+    )

@@ -2,11 +2,21 @@
 
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
+from edgemodel_contract.encoding import encode
 from edgemodel_contract.quantity import parse_duration
-from edgemodel_contract.serving import ADMIN_PORT, AUTH_DIR, GRPC_PORT, HTTP_PORT, TLS_DIR
-from edgemodel_operator.api import EnvVar, Resources, Serving
+from edgemodel_contract.serving import (
+    ADMIN_PORT,
+    AUTH_DIR,
+    GRPC_PORT,
+    HTTP_PORT,
+    TIMINGS_VARIABLE,
+    TLS_DIR,
+    Timing,
+    Timings,
+)
+from edgemodel_operator.api import EnvVar, Resources, Serving, TimingsStatus, TimingStatus
 from edgemodel_operator.manifests.resources import threads
 
 DRAIN_SECONDS = 5
@@ -19,10 +29,14 @@ def ports() -> list[dict[str, Any]]:
 
 
 def environment(
-    serving: Serving, resources: Resources, peers: str | None, own: tuple[EnvVar, ...]
+    serving: Serving,
+    resources: Resources,
+    peers: str | None,
+    timings: TimingsStatus | UnsetType,
+    own: tuple[EnvVar, ...],
 ) -> list[dict[str, str]]:
-    """``peers`` is the DNS name of the site's replicas, None where they do not help each other. What the user's
-    ``own`` variables set is theirs.
+    """``peers`` is the DNS name of the site's replicas, None where they do not help each other; ``timings`` are those
+    of the image. What the user's ``own`` variables set is theirs.
     """
     values = {"EDGEMODEL_THREADS": str(threads(resources)), "EDGEMODEL_DRAIN_SECONDS": str(DRAIN_SECONDS)}
     if serving.batching is not UNSET:
@@ -36,8 +50,22 @@ def environment(
             values["EDGEMODEL_RATE_LIMIT"] = f"{serving.auth.rate_limit:g}"
     if peers is not None:
         values["EDGEMODEL_PEERS"] = peers
+    if timings is not UNSET:
+        values[TIMINGS_VARIABLE] = encode(_in_seconds(timings)).decode()
     values |= {item.name: item.value for item in own}
     return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def _in_seconds(timings: TimingsStatus) -> Timings:
+    def timing(status: TimingStatus) -> Timing:
+        return Timing(latency_p50=parse_duration(status.latency_p50), latency_p95=parse_duration(status.latency_p95))
+
+    return Timings(
+        original=timing(timings.original),
+        chosen=timing(timings.chosen),
+        threads=timings.threads,
+        cpu="" if timings.cpu is UNSET else timings.cpu,
+    )
 
 
 def volumes(serving: Serving) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -75,6 +75,7 @@ def _recipe(spec: Spec) -> contract.Recipe:
         recovery=recovery,
         search=contract.Search(trials=compression.search.trials, time=parse_duration(compression.search.time)),
         target=None if compression.target is UNSET else compression.target,
+        metric=None if compression.metric is UNSET else compression.metric,
         objectives=contract.Objectives(
             max_size=None if wanted.max_size is UNSET else parse_size(wanted.max_size),
             max_latency=None if wanted.max_latency is UNSET else parse_duration(wanted.max_latency),

@@ -66,6 +66,10 @@ _INVALID: tuple[tuple[Callable[[Spec], bool], str], ...] = (
         "spec.compression: static quantization is calibrated on data: add dataset, or use quantization.method Dynamic",
     ),
     (
+        lambda s: s.compression.metric is not UNSET and s.compression.dataset is UNSET,
+        "spec.compression: metric is measured on data: add dataset",
+    ),
+    (
         lambda s: s.compression.objectives.max_accuracy_drop is not UNSET and s.compression.dataset is UNSET,
         "spec.compression: objectives.maxAccuracyDrop is measured on data: add dataset",
     ),

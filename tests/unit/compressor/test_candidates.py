@@ -51,6 +51,7 @@ def test_mixed_precision_shows_in_the_name() -> None:
         (Recipe(mode="Manual", quantization=Quantization(method="Dynamic", bits=4)), "only method WeightOnly has"),
         (Recipe(quantization=STATIC), "only read in mode Manual"),
         (Recipe(mode="None", pruning=HALF), "only read in mode Manual"),
+        (Recipe(metric="top5"), "compression.metric is top5, which cannot be measured without samples"),
         (Recipe(objectives=Objectives(max_accuracy_drop=0.01)), "maxAccuracyDrop cannot be measured"),
         (Recipe(mode="Manual", pruning=Pruning(sparsity=0.0)), "sparsity is 0"),
         (Recipe(mode="Manual", pruning=Pruning(sparsity=1.0)), "sparsity is 1"),

@@ -54,7 +54,7 @@ def test_it_prints_a_table_and_writes_a_folder(
 
 
 def test_the_folder_is_what_the_image_would_hold_and_the_result_has_all_figures(
-    settings: Settings, shared: Path, out: Path
+    settings: Settings, shared: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--dataset", shared / "mlp.npz", "-o", out, "--labels", "a,b,c,d", "--name", "net")
     assert run(settings, shared / "mlp.onnx", *words) == 0
@@ -71,6 +71,10 @@ def test_the_folder_is_what_the_image_would_hold_and_the_result_has_all_figures(
     report = json.loads((out / "report.json").read_bytes())
     assert {item["method"] for item in report["candidates"]} == methods
     assert all(item["measured"]["latencyP50"] > 0 for item in report["candidates"])
+    assert report["throughput"][0]["threads"] == 1
+    assert all(item["original"] > 0 for item in report["throughput"])
+    assert "Throughput by threads" in (out / "report.html").read_text()
+    assert "inferences per second on 1" in capsys.readouterr().out
     assert sum(report["parts"].values()) == 300
     assert all(report["parts"].values())
 

@@ -1,5 +1,6 @@
 """Job mode, end to end against a real registry: what lands there, what is answered, and what failures look like."""
 
+import errno
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -427,3 +428,15 @@ def test_a_model_of_several_inputs_without_classes_is_judged_by_its_outputs(desk
 def test_a_download_limit_holds_for_claims_too(desk: Desk) -> None:
     desk.settings = replace(desk.settings, max_download=1000)
     assert desk.fail(desk.task()).reason == "SourceTooLarge"
+
+
+def test_a_layer_that_finds_no_room_on_the_disk_is_no_internal_error(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("edgemodel_compressor.publish.build_layer", full)
+    failure = desk.fail(desk.task())
+    assert failure.reason == "SourceTooLarge"
+    assert "not enough disk space" in failure.message

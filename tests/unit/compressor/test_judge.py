@@ -8,7 +8,10 @@ from onnx import TensorProto, helper
 
 from edgemodel_compressor.confidence import wilson
 from edgemodel_compressor.dataset import Dataset
+from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.judge import Judge, Samples, classes_of, metric_for
+from edgemodel_compressor.runtime import Array
+from edgemodel_contract.quality import Metric
 from edgemodel_contract.task import TensorSpec
 from tests.unit.compressor import builders
 
@@ -34,6 +37,47 @@ def test_top1_is_the_share_of_right_labels(tmp_path: Path) -> None:
     judge = Judge(samples([0, 1, 0, 0]), "top1")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 0.75
     assert judge.score(scaler(tmp_path / "b.onnx", 1, offset=100), 1, lambda _: None).value == 0.0
+
+
+def ranker(path: Path, classes: int) -> Path:
+    """Passes the scores on."""
+    model = builders.model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", classes])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", classes])],
+    )
+    return builders.save(model, path)
+
+
+def ranked(labels: list[int], scores: list[float]) -> Samples:
+    """Every sample has the same scores."""
+    return Samples(
+        Dataset({"x": np.array([scores] * len(labels), np.float32)}, np.array(labels)), np.arange(len(labels))
+    )
+
+
+def test_top5_is_the_share_of_labels_among_the_five_best_scores(tmp_path: Path) -> None:
+    model = ranker(tmp_path / "a.onnx", 7)
+    part = ranked([0, 1, 2, 3, 4, 5, 6, 6], [7, 6, 1, 5, 4, 2, 3])
+    named = Judge(part, "top5").score(model, 1, lambda _: None)
+    assert (named.value, named.samples, named.top5) == (0.75, 8, None)
+    assert (named.low, named.high) == tuple(round(bound, 6) for bound in wilson(6, 8))
+    usual = Judge(part, "top1").score(model, 1, lambda _: None)
+    assert usual.value == 0.125
+    assert usual.top5 == named
+
+
+def test_among_equal_scores_the_first_are_the_best(tmp_path: Path) -> None:
+    part = ranked([0, 4, 5, 6], [1.0] * 7)
+    score = Judge(part, "top1").score(ranker(tmp_path / "a.onnx", 7), 1, lambda _: None)
+    assert score.value == 0.25
+    assert score.top5 is not None
+    assert score.top5.value == 0.5
+
+
+def test_of_five_classes_or_less_there_is_no_top5(tmp_path: Path) -> None:
+    part = ranked([0, 1], [3, 2, 1, 0, 4])
+    assert Judge(part, "top1").score(ranker(tmp_path / "a.onnx", 5), 1, lambda _: None).top5 is None
 
 
 def test_agreement_is_with_the_original_which_agrees_with_itself(tmp_path: Path) -> None:
@@ -123,3 +167,41 @@ def test_perplexity_of_a_model_that_knows_nothing_is_the_number_of_words(tmp_pat
 def test_the_metric_follows_outputs_and_labels(shape: tuple[int, ...], labels: object, metric: str) -> None:
     spec = TensorSpec(name="y", datatype="FP32", shape=shape)
     assert metric_for([spec], labels) == metric  # type: ignore[arg-type]
+
+
+CLASSES, TOKENS, TARGETS = np.zeros(3, np.int64), np.zeros((3, 5), np.int64), np.zeros((3, 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "named"),
+    [
+        ((-1, 10), CLASSES, "top5"),
+        ((-1, -1), CLASSES, "top5"),
+        ((-1, 10), CLASSES, "top1"),
+        ((-1, 10), CLASSES, "agreement"),
+        ((-1, 10), None, "cosine"),
+        ((-1, 5, 8), TOKENS, "perplexity"),
+        ((-1, 4), TARGETS, "mse"),
+    ],
+)
+def test_a_metric_can_be_named(shape: tuple[int, ...], labels: Array | None, named: Metric) -> None:
+    assert metric_for([TensorSpec(name="y", datatype="FP32", shape=shape)], labels, named) == named
+
+
+@pytest.mark.parametrize(
+    ("shape", "labels", "named", "words"),
+    [
+        ((-1, 5), CLASSES, "top5", "a model of more than 5 classes; leave it out to have top1 measured"),
+        ((-1, 10), None, "top5", "one integer class per sample"),
+        ((-1, 10), None, "top1", "one integer class per sample"),
+        ((-1, 10), CLASSES, "perplexity", "one token per position"),
+        ((-1, 5, 8), TOKENS, "top5", "one integer class per sample"),
+        ((-1, 10), CLASSES, "mse", "float targets"),
+    ],
+)
+def test_a_metric_that_the_dataset_cannot_tell_is_refused(
+    shape: tuple[int, ...], labels: Array | None, named: Metric, words: str
+) -> None:
+    with pytest.raises(TaskError, match=words) as caught:
+        metric_for([TensorSpec(name="y", datatype="FP32", shape=shape)], labels, named)
+    assert caught.value.reason == "InvalidTask"

@@ -30,6 +30,7 @@ spec:
     objectives: {maxSize: 8Mi, maxLatency: 10ms, maxAccuracyDrop: "1%"}
     search: {trials: 5, time: 2m}
     target: avx512-vnni
+    metric: top5
     job: {activeDeadlineSeconds: 60}
   serving:
     labels: ["0", "1"]
@@ -58,6 +59,7 @@ def test_what_compression_depends_on_is_taken_over(tmp_path: Path) -> None:
         objectives=Objectives(max_size=8 * 2**20, max_latency=0.01, max_accuracy_drop=0.01),
         search=Search(trials=5, time=120.0),
         target="avx512-vnni",
+        metric="top5",
     )
 
 

@@ -316,3 +316,29 @@ def test_a_model_too_large_for_one_file_keeps_its_weights_beside_it(
         path = make(encoder, recipe, calibration, tmp_path)
         assert noise_ratio(truth, outputs(path, token_feeds())) < 2e-3
     assert (tmp_path / "fp16.onnx.data").exists()
+
+
+def test_dynamic_quantization_leaves_the_attention_of_onnx_as_it_is(tmp_path: Path) -> None:
+    """It has the name of onnxruntime's, which QAttention replaces, but takes query, key and value."""
+    rng = np.random.default_rng(0)
+    width = 32
+    proto = builders.model(
+        [
+            *(helper.make_node("MatMul", ["x", f"w{name}"], [name], name=f"project_{name}") for name in "qkv"),
+            helper.make_node("Attention", ["q", "k", "v"], ["mixed"], name="mix", q_num_heads=4, kv_num_heads=4),
+            helper.make_node("MatMul", ["mixed", "wo"], ["y"], name="out"),
+        ],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8, width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 8, width])],
+        {f"w{name}": (rng.normal(size=(width, width)) / 6).astype(np.float32) for name in "qkvo"},
+        opsets=[helper.make_opsetid("", 23)],
+    )
+    proto.ir_version = 11
+    source = builders.save(proto, tmp_path / "attention.onnx")
+    feed = {"x": rng.normal(size=(2, 8, width)).astype(np.float32)}
+    path = make(source, QuantizationRecipe("Dynamic"), None, tmp_path)
+    assert operators(path).count("Attention") == 1
+    assert operators(path).count("MatMulInteger") == 4
+    assert noise_ratio(outputs(source, iter([feed])), outputs(path, iter([feed]))) < 2e-2
+    with pytest.raises(NotApplicableError, match="no attention that could be fused"):
+        make(source, QuantizationRecipe("Dynamic", fused=True), None, tmp_path)

@@ -15,7 +15,9 @@ from edgemodel_compressor.progress import Span
 from edgemodel_compressor.report.document import CLOCKED, make_report
 from edgemodel_compressor.report.page import render_page
 from edgemodel_compressor.settings import Settings
-from edgemodel_contract.task import Objectives, Recipe, Search, Source, Task
+from edgemodel_contract.quality import format_quality
+from edgemodel_contract.task import Objectives, Quantization, Recipe, Search, Source, Task
+from tests.unit.compressor import builders
 
 Run = Callable[..., tuple[Task, Outcome]]
 
@@ -138,3 +140,27 @@ def test_where_nothing_met_the_objectives_the_page_is_about_what_came_closest(ru
     page = Page(render_page(report))
     assert f"None of {1 + TRIALS} candidates meets the objectives" in page.words
     assert f"{report.closest} came closest: size" in page.words
+
+
+def test_among_more_than_five_classes_top5_stands_beside_top1(tmp_path: Path, settings: Settings) -> None:
+    values, labels = builders.blobs(300, (48,), classes=8)
+    model = load_model(builders.save(builders.mlp(classes=8), tmp_path / "m.onnx"), "0" * 64, (), 1)
+    dataset = read_dataset(builders.save_dataset(tmp_path / "d.npz", x=values, y=labels), model.inputs, 10**8)
+    recipe = Recipe(mode="Manual", quantization=Quantization(method="Dynamic"))
+    outcome = compress(Job(model, dataset, recipe, 1, tmp_path, settings), Span(lambda _: None))
+    task = Task(
+        name="m", model=Source(uri="m"), recipe=recipe, base_image="server", repository="registry.example/m", engine="e"
+    )
+    report = make_report(task, outcome, clocked=False)
+    for entry in report.candidates:
+        measured = entry.measured
+        assert measured.metric == "top1"
+        assert measured.accuracy is not None
+        assert measured.top5 is not None
+        assert measured.top5_low is not None
+        assert measured.top5_high is not None
+        assert measured.accuracy < measured.top5
+        assert measured.top5_low <= measured.top5 <= measured.top5_high
+    words = Page(render_page(report)).words
+    assert format_quality("top5", report.candidates[1].measured.top5 or 0.0) in words
+    assert "share of labels among the five best scores" in words

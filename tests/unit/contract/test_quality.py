@@ -1,14 +1,17 @@
 """What counts as lost, and how people read it."""
 
+from typing import get_args
+
 import pytest
 
-from edgemodel_contract.quality import ERRORS, MEANING, SHARES, format_quality, lost
+from edgemodel_contract.quality import ERRORS, MEANING, SHARES, Metric, format_quality, lost
 
 
 @pytest.mark.parametrize(
     ("metric", "before", "after", "expected"),
     [
         ("top1", 0.98, 0.97, 0.01),
+        ("top5", 0.99, 0.97, 0.02),
         ("agreement", 1.0, 0.995, 0.005),
         ("cosine", 1.0, 0.999, 0.001),
         ("top1", 0.97, 0.98, -0.01),
@@ -34,4 +37,4 @@ def test_each_metric_is_written_as_people_write_it(metric: str, value: float, te
 
 
 def test_every_metric_has_a_meaning() -> None:
-    assert set(MEANING) >= ERRORS | SHARES
+    assert set(MEANING) == set(get_args(Metric)) >= ERRORS | SHARES

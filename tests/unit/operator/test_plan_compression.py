@@ -1,10 +1,17 @@
 """The plan while a model is compressed: bad input ends in a reason and a sentence, and what serves keeps serving."""
 
-import pytest
+import copy
 
+import msgspec
+import pytest
+from msgspec import UNSET
+
+from edgemodel_contract.encoding import decode
 from edgemodel_contract.progress import Progress
 from edgemodel_contract.result import Candidate, FailureReason
+from edgemodel_contract.serving import TIMINGS_VARIABLE, Timing, Timings
 from edgemodel_operator.api import CompressionStatus
+from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.observed import Refusal
 from tests.unit.operator.builders import SMALL, after, edge_model, failure, image, success
 from tests.unit.operator.world import World, nothing_to_do
@@ -144,6 +151,72 @@ def test_the_same_image_from_another_task_keeps_the_one_before() -> None:
     world.edit("model.uri", "https://mirror.example/better.onnx").serve(version=2)
     status = world.model.status.model
     assert (status.image, status.previous_image) == (image(2), image(1))  # type: ignore[union-attr]
+
+
+def timings(world: World, site: str = "site-a") -> Timings:
+    deployment = world.objects["Deployment"][deployment_name(world.model, site)]
+    env = deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+    (text,) = [item["value"] for item in env if item["name"] == TIMINGS_VARIABLE]
+    return decode(text.encode(), Timings)
+
+
+def test_servers_are_told_what_the_jobs_clock_said() -> None:
+    assert timings(serving()) == Timings(
+        original=Timing(latency_p50=0.030, latency_p95=0.0342),
+        chosen=Timing(latency_p50=0.0100, latency_p95=0.0114),
+        threads=1,
+        cpu="Example CPU",
+    )
+
+
+def test_a_new_version_brings_its_own_timings() -> None:
+    world = serving().edit("model.uri", "https://models.example/better.onnx")
+    world.settle()
+    slow = msgspec.structs.replace(SMALL, latency_p95=0.9)
+    result = success(world.task.digest, 2)
+    world.finish(msgspec.structs.replace(result, chosen=Candidate(method="static-int8", measured=slow)))
+    world.settle()
+    assert world.images()["site-a"] == image(2)
+    assert timings(world).chosen.latency_p95 == 0.9
+
+
+def test_a_job_that_makes_the_same_image_again_restarts_no_server() -> None:
+    """Its clock says something else, as it does on every run."""
+    world = serving()
+    told, deployments = timings(world), copy.deepcopy(world.objects["Deployment"])
+    world.edit("model.uri", "https://mirror.example/digits.onnx")
+    world.settle()
+    noisy = msgspec.structs.replace(SMALL, latency_p50=0.5, latency_p95=0.9)
+    result = success(world.task.digest, 1)
+    world.finish(msgspec.structs.replace(result, chosen=Candidate(method="static-int8", measured=noisy)))
+    world.settle()
+    assert world.condition("Ready").status == "True"
+    assert timings(world) == told
+    assert world.objects["Deployment"] == deployments
+
+
+def test_top5_stands_beside_top1() -> None:
+    world = World()
+    world.settle()
+    measured = msgspec.structs.replace(SMALL, top5=0.9972, top5_low=0.984, top5_high=0.9995)
+    result = success(world.task.digest)
+    world.finish(msgspec.structs.replace(result, chosen=Candidate(method="static-int8", measured=measured)))
+    world.settle()
+    chosen = compression(world).chosen
+    assert chosen is not UNSET
+    assert (chosen.measured.metric, chosen.measured.accuracy) == ("top1", "98.90%")
+    assert (chosen.measured.top5, chosen.measured.top5_interval) == ("99.72%", "98.40% to 99.95%")
+
+
+def test_where_nothing_was_clocked_nothing_is_told() -> None:
+    world = World()
+    world.settle()
+    unclocked = msgspec.structs.replace(SMALL, latency_p50=None, latency_p95=None)
+    result = success(world.task.digest)
+    world.finish(msgspec.structs.replace(result, original=unclocked))
+    world.settle()
+    with pytest.raises(ValueError, match="not enough values"):
+        timings(world)
 
 
 def test_out_of_memory_waits_for_more_memory_and_then_goes_on() -> None:

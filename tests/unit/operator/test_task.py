@@ -28,6 +28,7 @@ def task(builder: ModelBuilder, **settings: Any) -> Task:
         ("compression.mode", "None"),
         ("compression.dataset", {"uri": "https://models.example/other.npz"}),
         ("compression.dataset", {"uri": "https://models.example/digits.npz", "sha256": "0" * 64}),
+        ("compression.metric", "top5"),
         ("compression.objectives", {"maxSize": "8Mi"}),
         ("compression.objectives", {"maxLatency": "10ms"}),
         ("compression.objectives", {"maxAccuracyDrop": "1%"}),

@@ -41,6 +41,7 @@ def changed(*changes: tuple[str, Any]) -> ModelBuilder:
             ("compression.dataset", DATASET),
         ],
         [("compression.objectives", {"maxAccuracyDrop": "1%", "maxSize": "8Mi"}), ("compression.dataset", DATASET)],
+        [("compression.metric", "top5"), ("compression.dataset", DATASET)],
         [("scaling.minReplicas", 2), ("scaling.maxReplicas", 2)],
         [("rollout.waves", [1, "100%"])],
         [("model.uri", "pvc://models/digits.onnx"), ("model.format", "onnx")],
@@ -66,6 +67,7 @@ def test_what_can_be_carried_out(changes: list[tuple[str, Any]]) -> None:
             "add dataset, or use quantization.method Dynamic",
         ),
         ([("compression.objectives", {"maxAccuracyDrop": "1%"})], "maxAccuracyDrop is measured on data: add dataset"),
+        ([("compression.metric", "top5")], "metric is measured on data: add dataset"),
         ([("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)], "maxReplicas must not be below minReplicas"),
         ([("serving.resources", {"limits": {"cpu": "1Gi"}})], "spec.serving.resources: '1Gi' is not a number of CPUs"),
         (
@@ -166,6 +168,7 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
         "objectives.maxAccuracyDrop is measured on data: add dataset": [
             ("compression.objectives", {"maxAccuracyDrop": "1%"})
         ],
+        "metric is measured on data: add dataset": [("compression.metric", "top5")],
         "maxReplicas must not be below minReplicas": [("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)],
     }
     rules = [

@@ -9,9 +9,11 @@ import pytest
 
 from edgemodel_server.app import create_app
 from edgemodel_server.cpus import Parallelism
+from edgemodel_server.grpc_service.server import GrpcServer
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import read_settings
-from tests.unit.server.builders import write_folder
+from tests.unit.server.builders import mlp, write_folder
+from tests.unit.server.http2 import Serving
 
 
 class Serve(Protocol):
@@ -59,3 +61,22 @@ async def serve(new_service: Callable[..., Service]) -> AsyncIterator[Serve]:
             return await stack.enter_async_context(client_of(service))
 
         yield start
+
+
+@pytest.fixture
+async def served(new_service: Callable[..., Service]) -> AsyncIterator[Callable[..., Any]]:
+    """Serve a model; at the end nothing of any request is held any more."""
+    started: list[Serving] = []
+
+    async def start(model: Any = None, **env: str) -> Serving:
+        service = new_service(model or mlp(), env)
+        service.serve(load_model(service.settings, Parallelism(threads=1, workers=1, spinning=False)))
+        server = GrpcServer(service, None)
+        started.append(Serving(service, server, await server.start(("127.0.0.1", 0))))
+        return started[-1]
+
+    yield start
+    for item in started:
+        await item.server.stop(0)
+        item.service.close()
+        assert item.service.bodies._held == 0

@@ -5,17 +5,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.unit.server.builders import brighter_side, identity, write_folder
 from tests.unit.server.test_predict import picture
 from tests.unit.server.test_process import running
 
 
-def test_tritons_clients(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path, identity(["FP32", "INT64", "BYTES"], ["N"]))
+@pytest.mark.parametrize("clients", ["triton_clients", "kserve_client"])
+def test_a_client_of_others(tmp_path: Path, clients: str) -> None:
+    model = identity(["INT64", "FP32", "BYTES"], ["N"])
+    folder = write_folder(tmp_path, model, labels=["zero", "one", "two"])
     with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
         ports = [str(server.ready[port]) for port in ("port", "grpc_port")]
         done = subprocess.run(
-            [sys.executable, "-m", "tests.unit.server.triton_clients", *ports],
+            [sys.executable, "-m", f"tests.unit.server.{clients}", *ports],
             capture_output=True,
             text=True,
             timeout=120,

@@ -12,8 +12,6 @@ import numpy as np
 import onnx
 import pytest
 from google.protobuf.json_format import MessageToDict
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -186,6 +184,32 @@ async def test_a_request_that_does_not_fit_is_refused_by_the_field(
     assert message in str(error.details())
 
 
+def classes(*, raw: bool, **parameter: Any) -> pb.ModelInferRequest:
+    output = pb.ModelInferRequest.InferRequestedOutputTensor(
+        name="out_FP32", parameters={"classification": pb.InferParameter(**parameter)}
+    )
+    values = [1, 3, 2, 6, 4, 5]
+    if raw:
+        inputs = [tensor("in_FP32", "FP32", [2, 3])]
+        contents = [np.array(values, dtype=np.float32).tobytes()]
+    else:
+        inputs, contents = [tensor("in_FP32", "FP32", [2, 3], fp32_contents=values)], []
+    return pb.ModelInferRequest(model_name="digits", inputs=inputs, raw_input_contents=contents, outputs=[output])
+
+
+async def test_over_grpc_an_output_is_answered_as_classes(client: Open) -> None:
+    async with client(identity(["FP32"], ["N", 3])) as server:
+        typed = await server.infer(classes(raw=False, int64_param=1))
+        raw = await server.infer(classes(raw=True, int64_param=1))
+        assert (typed.outputs[0].datatype, list(typed.outputs[0].shape)) == ("BYTES", [2, 1])
+        assert list(typed.outputs[0].contents.bytes_contents) == [b"3.000000:1", b"6.000000:0"]
+        assert raw.raw_output_contents[0] == b"\n\0\0\x003.000000:1\n\0\0\x006.000000:0"
+        for value in ({"int64_param": 0}, {"string_param": "1"}, {"bool_param": True}, {}):
+            error = await server.refusal(classes(raw=True, **value))
+            assert error.code().name == "INVALID_ARGUMENT"
+            assert "outputs[0].parameters.classification is " in str(error.details())
+
+
 async def test_metadata_and_configuration(client: Open) -> None:
     async with client(mlp(), EDGEMODEL_MAX_BATCH_SIZE="1") as server:
         assert (await server.call("ServerLive", pb.ServerLiveRequest())).live
@@ -207,25 +231,6 @@ async def test_metadata_and_configuration(client: Open) -> None:
         for name in ("ModelReady", "ModelMetadata", "ModelConfig"):
             with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):
                 await server.call(name, getattr(pb, f"{name}Request")(name="other"))
-
-
-async def test_health_and_reflection_are_the_standard_ones(client: Open) -> None:
-    async with client(mlp()) as server:
-        health: Any = health_pb2_grpc.HealthStub(server.channel)
-        for name in ("", SERVICE):
-            status = await health.Check(health_pb2.HealthCheckRequest(service=name))
-            assert status.status == health_pb2.HealthCheckResponse.SERVING
-        await server.server.set_ready(ready=False)
-        status = await health.Check(health_pb2.HealthCheckRequest(service=SERVICE))
-        assert status.status == health_pb2.HealthCheckResponse.NOT_SERVING
-
-        async def ask() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
-            yield reflection_pb2.ServerReflectionRequest(list_services="")
-
-        stub: Any = reflection_pb2_grpc.ServerReflectionStub(server.channel)
-        answers = [answer async for answer in stub.ServerReflectionInfo(ask())]
-        names = {service.name for service in answers[0].list_services_response.service}
-        assert {SERVICE, "grpc.health.v1.Health"} <= names
 
 
 async def test_the_access_log_has_calls_with_their_client(

@@ -66,7 +66,7 @@ async def test_metadata_of_server_and_model(serve: Serve) -> None:
     client = await serve(mlp())
     server = (await client.get("/v2")).json()
     assert server["name"] == "edgemodel"
-    assert server["extensions"] == ["binary_tensor_data", "model_configuration", "parameters"]
+    assert server["extensions"] == ["binary_tensor_data", "classification", "model_configuration", "parameters"]
     for path in ("/v2/models/digits", "/v2/models/digits/versions/1"):
         assert (await client.get(path)).json() == {
             "name": "digits",

@@ -261,6 +261,26 @@ def test_what_is_no_http_is_refused_after_what_was_asked_before(run: Run) -> Non
     run(work)
 
 
+@pytest.mark.parametrize("path", ["/pieces", "/unread", "/quick"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\nnonsense\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\nabc",
+        b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
+        b"Content-Length: -1\r\n\r\n",
+    ],
+)
+def test_a_body_that_has_no_clear_end_is_refused(run: Run, path: str, rest: bytes) -> None:
+    async def work() -> None:
+        async with connected() as client:
+            client.writer.write(f"POST {path} HTTP/1.1\r\nHost: server\r\n".encode() + rest)
+            assert (await client.answer())[0] == 400
+            assert await client.is_closed()
+
+    run(work)
+
+
 def test_other_protocols_are_not_changed_to(run: Run) -> None:
     async def work() -> None:
         async with connected() as client:

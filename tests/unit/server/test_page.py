@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_contract.card import CARD_FILE, Comparison
+from edgemodel_contract.encoding import encode
+from edgemodel_contract.serving import TIMINGS_VARIABLE, Timing, Timings
 from edgemodel_contract.task import Objectives, Pruning, Quantization, Recipe
 from edgemodel_server.page.example import example_request
 from edgemodel_server.page.plot import Best, Point, nice_ticks, pareto_front, scatter
@@ -66,8 +68,8 @@ def serve_beside(
 ) -> Callable[..., Service]:
     """A ready service whose model has the given files beside it."""
 
-    def build(files: dict[str, bytes], **card: Any) -> Service:
-        service = new_service(brighter_side(), **card)
+    def build(files: dict[str, bytes], env: dict[str, str] | None = None, **card: Any) -> Service:
+        service = new_service(brighter_side(), env, **card)
         put_beside(tmp_path / "model", **files)
         load(service)
         return service
@@ -114,6 +116,43 @@ async def test_it_shows_what_was_tried(serve_beside: Callable[..., Service]) -> 
     assert "a note" in text
     assert html.count("<figure>") == 2
     assert ("a", {"href": "/report.html"}) in Elements(html).found
+
+
+TIMINGS = Timings(
+    original=Timing(latency_p50=0.0342, latency_p95=0.05),
+    chosen=Timing(latency_p50=0.0057, latency_p95=0.01),
+    threads=2,
+    cpu="Example CPU",
+)
+UNCLOCKED = [{key: value for key, value in item.items() if "latency" not in key} for item in CANDIDATES]
+
+
+async def test_latencies_come_from_beside_the_image(serve_beside: Callable[..., Service]) -> None:
+    report = {"chosen": "static-int8", "candidates": UNCLOCKED}
+    env = {TIMINGS_VARIABLE: encode(TIMINGS).decode()}
+    async with client_of(serve_beside({"report_json": json.dumps(report).encode()}, env)) as client:
+        text = words((await client.get("/")).text)
+    assert "34.2 ms → 5.7 ms 6.00× faster" in text
+    assert "50 ms → 10 ms 5.00× faster" in text
+    assert "Latency: batch of one, on 2 threads, on Example CPU." in text
+    assert "2 static-int8 11.3 MB 5.7 ms 10 ms 99.13 % chosen" in text
+
+
+@pytest.mark.parametrize("timings", ["", "{", "[]", '{"original": 3}', '{"original": {"latencyP50": "x"}}'])
+async def test_timings_that_say_nothing_are_not_shown(serve_beside: Callable[..., Service], timings: str) -> None:
+    report = {"chosen": "static-int8", "candidates": UNCLOCKED}
+    service = serve_beside({"report_json": json.dumps(report).encode()}, {TIMINGS_VARIABLE: timings})
+    async with client_of(service) as client:
+        text = words((await client.get("/")).text)
+    assert "static-int8 11.3 MB" in text
+    assert "faster" not in text
+
+
+async def test_a_report_with_latencies_of_its_own_keeps_them(serve_beside: Callable[..., Service]) -> None:
+    report = {"chosen": "static-int8", "candidates": CANDIDATES}
+    env = {TIMINGS_VARIABLE: encode(TIMINGS).decode()}
+    async with client_of(serve_beside({"report_json": json.dumps(report).encode()}, env)) as client:
+        assert "1.64 ms → 511 µs" in words((await client.get("/")).text)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"candidates": 3}', b'{"candidates": [1, {"method": ""}]}'])

@@ -30,6 +30,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         auth_dir=None,
         rate_limit=0,
         peers="",
+        timings="",
         access_log=False,
     )
     for variable in VARIABLES:

@@ -2,7 +2,7 @@
 the server's, and one process can hold only one of them.
 
 ``python -m tests.unit.server.triton_clients HTTP_PORT GRPC_PORT``, of a server whose model ``digits`` is the identity
-of three inputs ``in_FP32``, ``in_INT64`` and ``in_BYTES`` of shape (N).
+of three inputs ``in_INT64``, ``in_FP32`` and ``in_BYTES`` of shape (N), with the labels ``zero``, ``one`` and ``two``.
 """
 
 import asyncio
@@ -44,18 +44,29 @@ def check(result: Any, kinds: Sequence[str] = tuple(ARRAYS)) -> None:
         assert kind in kinds or result.as_numpy(f"out_{kind}") is None
 
 
+def check_classes(module: Any, client: Any, **options: bool) -> None:
+    """The two largest of an output, as the client asks for them."""
+    outputs = [module.InferRequestedOutput("out_INT64", class_count=2, **options)]
+    found = client.infer("digits", inputs(module), outputs=outputs).as_numpy("out_INT64")
+    assert [item.decode() if isinstance(item, bytes) else item for item in found] == [
+        "9007199254740993:0:zero",
+        "0:2:two",
+    ]
+
+
 def check_http(url: str) -> None:
     with http_client.InferenceServerClient(url) as client:
         assert client.is_server_live()
         assert client.is_server_ready()
         assert client.is_model_ready("digits", "1")
         assert client.get_server_metadata()["name"] == "edgemodel"
-        assert client.get_model_metadata("digits")["inputs"][0]["datatype"] == "FP32"
+        assert client.get_model_metadata("digits")["inputs"][1]["datatype"] == "FP32"
         assert client.get_model_config("digits")["input"][2]["data_type"] == "TYPE_STRING"
         for binary in (True, False):
             check(client.infer("digits", inputs(http_client, binary_data=binary)))
             outputs = [http_client.InferRequestedOutput("out_INT64", binary_data=binary)]
             check(client.infer("digits", inputs(http_client, binary_data=not binary), outputs=outputs), ["INT64"])
+            check_classes(http_client, client, binary_data=binary)
         for coding in ("gzip", "deflate"):
             tensors = inputs(http_client)
             check(
@@ -85,6 +96,7 @@ def check_grpc(url: str) -> None:
         check(client.infer("digits", inputs(grpc_client), request_id="7", timeout=5_000_000))
         outputs = [grpc_client.InferRequestedOutput("out_BYTES")]
         check(client.infer("digits", inputs(grpc_client), outputs=outputs, compression_algorithm="gzip"), ["BYTES"])
+        check_classes(grpc_client, client)
         with pytest.raises(InferenceServerException, match="there is no model 'other'") as refusal:
             client.infer("other", inputs(grpc_client))
         assert refusal.value.status() == "StatusCode.NOT_FOUND"

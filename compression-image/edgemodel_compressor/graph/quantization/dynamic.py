@@ -8,6 +8,7 @@ from onnxruntime import quantization as ortq
 
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.files import remove, scratch
+from edgemodel_compressor.graph.quantization.operators import DOMAIN
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.modelfile import is_large, read_model
@@ -25,7 +26,9 @@ def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: 
     """
     with explained(), quiet():
         model = read_model(prepared)
-        present = {node.op_type for node in model.graph.node}
+        # The tool takes ONNX's own Attention for onnxruntime's of the same name, and writes what no runtime loads.
+        foreign = {node.name for node in model.graph.node if node.op_type == "Attention" and node.domain != DOMAIN}
+        present = {node.op_type for node in model.graph.node if node.name not in foreign}
         large = is_large(model)
         del model
         source = prepared
@@ -40,7 +43,7 @@ def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: 
                 op_types_to_quantize=list(operators),
                 weight_type=weights,
                 reduce_range=cpu.reduce_range,
-                nodes_to_exclude=sorted(recipe.excluded),
+                nodes_to_exclude=sorted(foreign | set(recipe.excluded)),
                 use_external_data_format=large,
                 # Behind a fused operator no shape or type is inferred, and everything here is FP32.
                 extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},

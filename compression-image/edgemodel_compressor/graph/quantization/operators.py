@@ -4,6 +4,9 @@ from collections.abc import Collection, Container, Sequence
 
 from onnx import NodeProto
 
+DOMAIN = "com.microsoft"
+"""Of the operators that are ONNX Runtime's own, some of them named like ONNX's."""
+
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 """They multiply with weights: size and speed are won here."""
 

@@ -6,9 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx import version_converter
 
-from edgemodel_compressor.errors import NotApplicableError, first_line
+from edgemodel_compressor.errors import CutShortError, NotApplicableError, first_line, is_exhausted
 from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.modelfile import is_large, read_model, write_model
 from edgemodel_compressor.runtime import optimize
@@ -74,12 +75,19 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Whatever a tool raises becomes a NotApplicableError with its first line."""
+    """Whatever a tool raises becomes a NotApplicableError with its first line; but lack of memory or disk space stays
+    what it is.
+    """
     try:
         yield
     except NotApplicableError:
         raise
+    except DecodeError as error:
+        # Of a file that a tool wrote: shape inference does not look whether the disk took all of it.
+        raise CutShortError(first_line(error)) from error
     except Exception as error:  # the tools raise whatever their passes stumble on
+        if is_exhausted(error):
+            raise
         raise NotApplicableError(first_line(error)) from error
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.graph.quantization.operators import DOMAIN
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.tidy import drop_unused
 
@@ -19,7 +20,6 @@ BLOCK = {4: 32, 8: 128}
 """Weights per scale: small where a step is coarse."""
 _SMALLEST_BLOCK = 16
 _INTEGER_ARITHMETIC = 4
-_DOMAIN = "com.microsoft"
 
 Floats = NDArray[np.float32]
 
@@ -43,8 +43,8 @@ def weight_only(model: onnx.ModelProto, recipe: QuantizationRecipe) -> None:
         raise NotApplicableError("it has no MatMul, Gemm or Gather with weights of its own")
     del graph.node[:]
     graph.node.extend(nodes)
-    if all(item.domain != _DOMAIN for item in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    if all(item.domain != DOMAIN for item in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     drop_unused(model)
 
 
@@ -84,7 +84,7 @@ def _replace(
             [node.input[0], *names],
             [product],
             name=node.name,
-            domain=_DOMAIN,
+            domain=DOMAIN,
             K=rows,
             N=columns,
             bits=bits,
@@ -121,7 +121,7 @@ def _gather(
             [names[0], node.input[1], names[1]],
             [node.output[0]],
             name=node.name,
-            domain=_DOMAIN,
+            domain=DOMAIN,
             gather_axis=0,
             quantize_axis=1,
             block_size=block,
