@@ -382,6 +382,27 @@ async def test_calls_over_grpc_are_traced_likewise(
     assert [phase.name for phase in collector.children(span)] == expected
 
 
+async def test_requests_at_a_time_keep_their_traces_apart(ready: NewService, collector: Collector) -> None:
+    parents = [f"{number:016x}" for number in range(1, 17)]
+    message = pb.ModelInferRequest(model_name="digits", raw_input_contents=[bytes(16)])
+    message.inputs.add(name="x", datatype="FP32", shape=[1, 4])
+    service = ready(mlp())
+    with traced(service) as client:
+        server = GrpcServer(service, None)
+        port = await server.start(("127.0.0.1", 0))
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            infer: Any = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+            traceparents = [f"00-{TRACE}-{parent}-01" for parent in parents]
+            await asyncio.gather(
+                *(client.post(INFER, json=BODY, headers={"traceparent": each}) for each in traceparents[::2]),
+                *(infer(message.SerializeToString(), metadata=(("traceparent", each),)) for each in traceparents[1::2]),
+            )
+        await server.stop(0.0)
+    assert sorted(span.parent_span_id.hex() for span in collector.requests) == parents
+    for span in collector.requests:
+        assert [phase.name for phase in collector.children(span)] == ["decode", "queue", "compute"]
+
+
 async def test_a_call_that_is_given_up_ends_its_span(
     ready: NewService, collector: Collector, monkeypatch: pytest.MonkeyPatch
 ) -> None:
