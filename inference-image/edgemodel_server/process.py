@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 LINGER_SECONDS = 2.0
 """After the listener is closed, idle connections stay open this long: a request may be on its way in them."""
+FLUSH_SECONDS = 3.0
+"""The end of the process waits no longer for the collector of traces."""
 SWITCH_SECONDS = 0.0005
 """A worker whose inference is done waits at most this long for Python's lock, not the usual 5 ms."""
 
@@ -124,7 +126,7 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
         await admin_server.close(0.0)
         service.close()
         if tracing:
-            await asyncio.to_thread(tracing.close, *((0.0,) if signals.hurry.is_set() else ()))
+            await asyncio.to_thread(tracing.close, 0.0 if signals.hurry.is_set() else FLUSH_SECONDS)
 
 
 def _settle() -> None:

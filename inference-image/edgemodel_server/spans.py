@@ -28,8 +28,6 @@ from edgemodel_server.tracing import current
 if TYPE_CHECKING:
     from edgemodel_server.service import Service
 
-FLUSH_SECONDS = 3.0
-"""Longest that the end of the process waits for the collector."""
 LONGEST = 1024
 """Characters of what a client sent in one attribute: many spans may wait for a collector that is away."""
 
@@ -137,7 +135,7 @@ class Tracing:
         with self._request(method, attributes | _model_attributes(service), headers.items()) as request:
             yield request
 
-    def close(self, seconds: float = FLUSH_SECONDS) -> None:
+    def close(self, seconds: float) -> None:
         """Send what there is; whether it arrived or not, return after so many seconds. Not for the event loop."""
         # The SDK itself would wait for up to half a minute.
         closing = threading.Thread(target=self._provider.shutdown, name="traces-end", daemon=True)

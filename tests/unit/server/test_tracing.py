@@ -118,7 +118,7 @@ def traced(service: Service) -> Iterator[httpx.AsyncClient]:
         yield httpx.AsyncClient(transport=transport, base_url="http://models.example:8080")
     finally:
         service.close()
-        tracing.close()
+        tracing.close(30.0)
 
 
 NewService = Callable[..., Service]
@@ -334,7 +334,7 @@ def test_a_protocol_that_is_not_spoken_is_told(environ: pytest.MonkeyPatch, capl
     environ.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")
     tracing = start_tracing(os.environ)
     assert tracing
-    tracing.close()
+    tracing.close(30.0)
     assert "OTEL_EXPORTER_OTLP_PROTOCOL is 'grpc'; traces are sent by http/protobuf all the same" in caplog.messages
 
 
