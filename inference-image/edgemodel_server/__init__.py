@@ -47,6 +47,8 @@ HTTP, gRPC, and the process:
 * ``tls``           certificates, read again when they change
 * ``watching``      notices when the files of a folder change
 * ``metrics``       Prometheus
+* ``tracing``       OpenTelemetry, where the environment asks for it
+* ``spans``         the only import of its SDK
 * ``histograms``    that cost next to nothing to observe
 * ``service``       what is served and in which state: starting, ready, draining
 * ``settings``      environment variables → Settings

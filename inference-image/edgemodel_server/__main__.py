@@ -17,11 +17,12 @@ def main() -> None:
     from edgemodel_server.errors import ModelError
     from edgemodel_server.logs import configure_logging
     from edgemodel_server.settings import SettingsError, describe_settings, read_settings
+    from edgemodel_server.tracing import DESCRIPTION
 
     argparse.ArgumentParser(
         prog="edgemodel-serve",
         description="Serve the ONNX model of a folder over HTTP (Open Inference Protocol v2, and POST /predict).",
-        epilog=f"settings, as environment variables:\n{describe_settings()}",
+        epilog=f"settings, as environment variables:\n{describe_settings()}\n{DESCRIPTION}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     ).parse_args()
     try:
@@ -47,7 +48,7 @@ def main() -> None:
         _fail(f"cannot listen on {address[0]}:{address[1]}: {error.strerror}", EXIT_FAILED)
     try:
         uvloop.run(serve(settings, listener, admin, started))
-    except (ModelError, CertificateError) as error:
+    except (ModelError, CertificateError, SettingsError) as error:
         _fail(str(error), EXIT_BAD_INPUT)
     except OSError as error:
         _fail(f"{error} ({error.filename})" if error.filename else str(error), EXIT_FAILED)

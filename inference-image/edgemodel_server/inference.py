@@ -10,6 +10,7 @@ from edgemodel_server.errors import UnsupportedContentError, shown
 from edgemodel_server.parts import check_part
 from edgemodel_server.protocol import MODEL_VERSION, InferResponse, decode_request, encode_response
 from edgemodel_server.service import Model, Service
+from edgemodel_server.tracing import record_phases
 from edgemodel_server.waiting import result_of
 
 COMPRESSED_BYTES = 1024
@@ -49,6 +50,7 @@ async def infer(service: Service, call: Call) -> Answer:
         decoded = time.perf_counter()
         result = await result_of(service.submit(request.inputs, request.outputs, deadline, call.headers), call.receive)
     call.timings = [("decode", decoded - received), ("queue", result.waited), ("compute", result.computed)]
+    record_phases(call.timings)
     answered = partial(encode_response, signature, request.id, request.outputs, result.arrays, request.binary)
     if not request.binary and sum(array.nbytes for array in result.arrays) > INLINE_BYTES:
         response = await scheduler.offload_json(answered)

@@ -13,6 +13,7 @@ from edgemodel_server.errors import BadRequestError, NotFoundError, shown
 from edgemodel_server.forms import read_images
 from edgemodel_server.images import ImageInput, decode_image, to_tensor
 from edgemodel_server.service import Service
+from edgemodel_server.tracing import record_phases
 from edgemodel_server.waiting import result_of
 
 MOST_CLASSES = 1000
@@ -38,6 +39,7 @@ async def predict(service: Service, call: Call) -> Answer:
             _image_tensors, call.header(b"content-type"), body, classifier.image, service.settings.max_pixels
         )
     outputs = await _outputs(service, call, classifier, tensors, deadline)
+    record_phases(call.timings)
     predictions = [_prediction(classifier.predict(output, top_k or 1), top_k) for output in outputs]
     if len(predictions) == 1:
         return json_answer({**predictions[0], "model": card.name})

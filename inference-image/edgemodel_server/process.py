@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -17,6 +18,7 @@ from edgemodel_server.http_service.server import Server
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import Settings
 from edgemodel_server.tls import Certificates
+from edgemodel_server.tracing import start_tracing
 from edgemodel_server.watching import INTERVAL
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ logger = logging.getLogger(__name__)
 
 LINGER_SECONDS = 2.0
 """After the listener is closed, idle connections stay open this long: a request may be on its way in them."""
+FLUSH_SECONDS = 3.0
+"""The end of the process waits no longer for the collector of traces."""
 SWITCH_SECONDS = 0.0005
 """A worker whose inference is done waits at most this long for Python's lock, not the usual 5 ms."""
 
@@ -61,15 +65,19 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
     Raises:
         ModelError: the model cannot be served.
         CertificateError: TLS is asked for and its certificate cannot be used.
+        SettingsError: traces are asked for and what says how cannot be read.
         OSError: the folder of keys cannot be read, or gRPC's address cannot be used.
     """
     sys.setswitchinterval(SWITCH_SECONDS)
     certificates = Certificates(settings.tls_dir) if settings.tls_dir else None
     parallelism = divide(available_cpus(), settings.threads or None)
-    service = Service(settings, parallelism)
+    tracing = start_tracing(os.environ)
+    service = Service(settings, parallelism, tracing=tracing)
     signals = Signals(settings.drain)
     app = create_app(service)
-    server = Server(app, certificates.context if certificates else None, app.at_once)
+    context = certificates.context if certificates else None
+    # Where requests are traced none is answered at once: a span takes longer than what that saves.
+    server = Server(tracing.over_http(app, service), context) if tracing else Server(app, context, app.at_once)
     admin_server = Server(create_admin_app(service))
     await server.start(listener)
     if admin:
@@ -117,6 +125,8 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
         await _close(server, signals, settings.shutdown)
         await admin_server.close(0.0)
         service.close()
+        if tracing:
+            await asyncio.to_thread(tracing.close, 0.0 if signals.hurry.is_set() else FLUSH_SECONDS)
 
 
 def _settle() -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from edgemodel_server.bodies import BodyReader
 from edgemodel_server.classifier import Classifier, classifier
@@ -23,6 +24,9 @@ from edgemodel_server.settings import Settings
 from edgemodel_server.site import Question, Site
 from edgemodel_server.tls import PeerTls
 from edgemodel_server.warm_up import Profile, warm_up
+
+if TYPE_CHECKING:
+    from edgemodel_server.spans import Tracing
 
 
 class State(Enum):
@@ -61,9 +65,17 @@ def load_model(settings: Settings, parallelism: Parallelism) -> Model:
 class Service:
     """The state that the routes share. Only the event loop's thread changes it."""
 
-    def __init__(self, settings: Settings, parallelism: Parallelism, lookup: Lookup | None = None) -> None:
-        """Starting, with no model yet. ``lookup`` finds the site's other replicas; None: as the settings say."""
+    def __init__(
+        self,
+        settings: Settings,
+        parallelism: Parallelism,
+        lookup: Lookup | None = None,
+        tracing: "Tracing | None" = None,
+    ) -> None:
+        """Starting, with no model yet. ``lookup`` finds the site's other replicas; None: as the settings say.
+        Without ``tracing`` there are no traces."""
         self.settings = settings
+        self.tracing = tracing
         self.state = State.STARTING
         self.metrics = Metrics()
         batching = Batching(settings.max_batch_size, settings.max_batch_delay)

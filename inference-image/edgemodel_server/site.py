@@ -25,6 +25,7 @@ from edgemodel_server.peers import Peer, Peers
 from edgemodel_server.protocol import Signature
 from edgemodel_server.scheduler import MARGIN, Scheduler
 from edgemodel_server.tls import PeerTls
+from edgemodel_server.tracing import trace_headers
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -176,6 +177,7 @@ class Site:
             (PART, question.digest.encode()),
             # As a password, which may be any bytes: where no key is needed, nobody has looked at this one yet.
             *([(b"authorization", b"Basic " + base64.b64encode(b":" + question.key))] if question.key else []),
+            *trace_headers(),
         ]
         context = self._tls.context(time.monotonic()) if self._tls else None
         path = f"/v2/models/{quote(signature.model)}/infer"

@@ -151,6 +151,14 @@ class Buildah:
         """Push `image` to the plain-HTTP registry reference `target`."""
         self._stream(step, "push", "--tls-verify=false", "--format", "oci", image, f"docker://{target}")
 
+    def unpacked_bytes(self, image: str) -> int:
+        """Bytes of the files of `image`."""
+        container = self._output("from", "--pull-never", image)
+        try:
+            return int(run("du", "--summarize", "--bytes", self._output("mount", container)).stdout.split()[0])
+        finally:
+            self._buildah("rm", container, check=False)
+
     def _command(self, *args: str) -> list[str]:
         return [
             "buildah",

@@ -50,6 +50,10 @@ class DockerEngine:
         run("docker", "tag", image, target)
         self._stream(step, "push", target)
 
+    def unpacked_bytes(self, image: str) -> int:
+        """Bytes of the layers of `image`, unpacked."""
+        return int(run("docker", "image", "inspect", "--format", "{{.Size}}", image).stdout)
+
     def _stream(self, step: Step, *args: str) -> None:
         environment = {"DOCKER_BUILDKIT": "1", "BUILDKIT_PROGRESS": "plain"}
         stream(["docker", *args], lambda line: step.update(line[:90]), self._log, env=environment)

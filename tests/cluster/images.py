@@ -10,6 +10,7 @@ filled again. Built with Docker where an engine answers, else with buildah (Debi
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -70,6 +71,9 @@ class Builder(Protocol):
     def push(self, image: str, target: str, step: Step) -> None:
         """Push `image` to the reference `target`."""
 
+    def unpacked_bytes(self, image: str) -> int:
+        """Bytes of the files of `image`."""
+
 
 def build(registry: Registry, *, only: Iterable[str] | None = None, progress: Progress | None = None) -> dict[str, str]:
     """Bring the images in the registry up to date.
@@ -95,6 +99,24 @@ def build(registry: Registry, *, only: Iterable[str] | None = None, progress: Pr
         return {name: _ensure(name, registry, builder, progress) for name in names}
 
 
+def unpacked_bytes(name: str, progress: Progress) -> int:
+    """Bytes of the files of an image, which is built if it is not at hand.
+
+    Raises:
+        ClusterError: there is nothing on this machine that builds images, or the build failed.
+    """
+    if not docker_engine.answers() and shutil.which("buildah") is None:
+        raise ClusterError("There is neither a Docker engine nor buildah on this machine.")
+    cache_dir().mkdir(parents=True, exist_ok=True)
+    with locked("images"), _builder(progress) as builder:
+        local, _ = _names(name, builder)
+        if not builder.has(local):
+            builder.prepare()
+            with progress.step(f"image {name}") as step:
+                builder.build(local, CONTEXT, DOCKERFILES[name], step)
+        return builder.unpacked_bytes(local)
+
+
 def _builder(progress: Progress) -> AbstractContextManager[Builder]:
     if docker_engine.answers():
         return docker_engine.DockerEngine.session(progress)
@@ -104,8 +126,7 @@ def _builder(progress: Progress) -> AbstractContextManager[Builder]:
 def _ensure(name: str, registry: Registry, builder: Builder, progress: Progress) -> str:
     dockerfile = DOCKERFILES[name]
     repository = f"edgemodel/{name}"
-    key = content_key(CONTEXT, dockerfile, builder.variant)
-    local = f"localhost/{repository}:{key}"
+    local, key = _names(name, builder)
     found = look_up(registry, repository, key)
     missing = found is None and not builder.has(local)
     if missing:
@@ -126,6 +147,12 @@ def _ensure(name: str, registry: Registry, builder: Builder, progress: Progress)
                 )
             step.note = f"{_size(found)}, {built}pushed"
     return f"{registry.name}/{repository}@{found[0]}"
+
+
+def _names(name: str, builder: Builder) -> tuple[str, str]:
+    """An image in the builder's own storage, and the key that is its tag."""
+    key = content_key(CONTEXT, DOCKERFILES[name], builder.variant)
+    return f"localhost/edgemodel/{name}:{key}", key
 
 
 def look_up(registry: Registry, repository: str, tag: str) -> tuple[str, int] | None:

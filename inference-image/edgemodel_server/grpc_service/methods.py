@@ -4,7 +4,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import grpc
 
 from edgemodel_server import protocol
 from edgemodel_server.access import log_line
@@ -13,9 +15,13 @@ from edgemodel_server.configuration import model_config
 from edgemodel_server.errors import RequestError
 from edgemodel_server.grpc_service import messages
 from edgemodel_server.grpc_service import open_inference_pb2 as pb
-from edgemodel_server.grpc_service.call import Call, Unary
+from edgemodel_server.grpc_service.call import Call, StatusError, Unary, status_of
 from edgemodel_server.grpc_service.standard import read
 from edgemodel_server.service import Model, Service, State
+from edgemodel_server.tracing import record_phases
+
+if TYPE_CHECKING:
+    from edgemodel_server.spans import Tracing
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 CANCELLED = 499
@@ -32,9 +38,38 @@ def inference_methods(service: Service) -> Mapping[bytes, Unary]:
         "ServerMetadata": calls.server_metadata,
         "ModelMetadata": calls.model_metadata,
         "ModelConfig": calls.model_config,
-        "ModelInfer": calls.model_infer,
+        "ModelInfer": _traced(calls.model_infer, service, service.tracing) if service.tracing else calls.model_infer,
     }
     return {f"/{SERVICE}/{name}".encode(): method for name, method in methods.items()}
+
+
+def _traced(infer: Unary, service: Service, tracing: "Tracing") -> Unary:
+    """``infer`` with a span."""
+
+    async def within_span(content: bytes, call: Call) -> bytes:
+        code = grpc.StatusCode.INTERNAL
+        with tracing.over_grpc(f"{SERVICE}/ModelInfer", call.headers, call.address, service) as span:
+            try:
+                answer = await infer(content, call)
+                code = grpc.StatusCode.OK
+                return answer
+            except RequestError as error:
+                code = status_of(error)
+                raise
+            except StatusError as error:
+                code = error.code
+                raise
+            except asyncio.CancelledError:
+                code = grpc.StatusCode.CANCELLED
+                raise
+            finally:
+                span.answered_grpc(code.name)
+
+    async def traced(content: bytes, call: Call) -> bytes:
+        # A call begins in the context of its connection and may go on in another: what is current needs its own.
+        return await asyncio.create_task(within_span(content, call))
+
+    return traced
 
 
 class Inference:
@@ -111,13 +146,17 @@ class Inference:
         longest = service.settings.request_timeout
         deadline = started + (longest if timeout is None else min(longest, timeout))
         service.scheduler.check(deadline)
+        received = time.perf_counter()
         if len(content) <= INLINE_BYTES or request.raw_input_contents:
             decoded = messages.decode_request(request, model.signature)
         else:
             decoded = await service.scheduler.offload_json(messages.decode_request, request, model.signature)
         if decoded.timeout is not None:
             deadline = min(deadline, started + decoded.timeout)
+        decode = time.perf_counter() - received
         result = await service.submit(decoded.inputs, decoded.outputs, deadline, call.headers)
+        if service.tracing:
+            record_phases([("decode", decode), ("queue", result.waited), ("compute", result.computed)])
         return messages.encode_response(model.signature, decoded, result.arrays).SerializeToString()
 
     def _named_model(self, kind: Any, content: bytes, call: Call) -> Model:

@@ -2,6 +2,7 @@
 
 import asyncio
 import statistics
+from contextlib import ExitStack
 
 from tests.bench.report import Goal
 from tests.bench.serving import load, models
@@ -11,6 +12,8 @@ from tests.bench.serving.section import Section, Setting, duration
 
 CLIENTS = 32
 ROWS = 32
+PEER = "127.0.0.2"
+"""Address of the other replica of a site: it listens on the same port."""
 
 
 def batching(setting: Setting) -> Section:
@@ -49,30 +52,43 @@ def batching(setting: Setting) -> Section:
 
 
 def splitting(setting: Setting) -> Section:
-    """A batch of images on one worker, and on as many as there are CPUs: T_parallel against T_serial / P."""
+    """A batch of images on one worker, on as many as there are CPUs in one server, and on as many replicas of a site
+    with a CPU each: T_parallel against T_serial / P."""
     model = models.resnet()
     request = binary_request(model, rows=ROWS)
     cpus = (*setting.cpus.server, setting.cpus.load)
+    times: dict[str, list[float]] = {"alone": [], "pod": [], "site": []}
     with (
         running(edgemodel(model, setting.cpus.server)) as one,
-        running(edgemodel(model, cpus)) as many,
+        running(edgemodel(model, cpus)) as pod,
+        running(edgemodel(model, setting.cpus.server, EDGEMODEL_PEERS=PEER)) as front,
+        running(edgemodel(model, (setting.cpus.load,), PEER, front.port)) as peer,
     ):
-        times: list[list[float]] = []
+        groups = {"alone": (one,), "pod": (pod,), "site": (front, peer)}
         for _ in range(setting.rounds):
-            times.append([])
-            for server, other in ((one, many), (many, one)):
-                with paused(other):
-                    result = asyncio.run(load.closed_loop(server.port, request, 1, setting.seconds * 2))
-                times[-1].append(result.latency(0.5))
-    serial, parallel = (statistics.median(pair[index] for pair in times) for index in (0, 1))
+            for name, servers in groups.items():
+                with ExitStack() as others:
+                    for server in {one, pod, front, peer}.difference(servers):
+                        others.enter_context(paused(server))
+                    result = asyncio.run(load.closed_loop(servers[0].port, request, 1, setting.seconds * 2))
+                times[name].append(result.latency(0.5))
+        shared = front.metric('edgemodel_parts_total{place="peer",result="ok"}')
+    if not shared:
+        raise RuntimeError("the other replica of the site computed nothing")
+    serial, parallel, site = (statistics.median(times[name]) for name in ("alone", "pod", "site"))
     ideal = serial / len(cpus)
-    section = Section(
-        f"Splitting: {ROWS} images in one request, P = {len(cpus)} workers", [("", "p50", "of T_serial / P")]
-    )
+    section = Section(f"Splitting: {ROWS} images in one request, P = {len(cpus)}", [("", "p50", "of T_serial / P")])
     section.rows += [
         ("T_serial", duration(serial), ""),
         ("T_serial / P", duration(ideal), "1"),
-        ("T_parallel", duration(parallel), f"{parallel / ideal:.2f}"),
+        ("T_parallel, P workers of a pod", duration(parallel), f"{parallel / ideal:.2f}"),
+        ("T_parallel, P replicas of a site", duration(site), f"{site / ideal:.2f}"),
     ]
-    section.details = {"serialSeconds": serial, "parallelSeconds": parallel, "parts": len(cpus)}
+    section.details = {
+        "serialSeconds": serial,
+        "parallelSeconds": parallel,
+        "siteSeconds": site,
+        "parts": len(cpus),
+        "partsOfPeer": shared,
+    }
     return section

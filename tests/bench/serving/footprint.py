@@ -1,4 +1,4 @@
-"""Time from the start of the process until it is ready, and what it holds of the machine's memory."""
+"""Time from the start of the process until it is ready, and what it holds of the machine's memory and disk."""
 
 import asyncio
 import statistics
@@ -9,6 +9,9 @@ from tests.bench.serving.processes import edgemodel, running
 from tests.bench.serving.requests import binary_request
 from tests.bench.serving.section import Section, Setting
 from tests.bench.usage import memory_mib
+from tests.cluster.errors import ClusterError
+from tests.cluster.images import unpacked_bytes
+from tests.cluster.progress import Progress
 
 STARTS = 5
 CLIENTS = 8
@@ -45,4 +48,17 @@ def footprint(setting: Setting) -> Section:
         Goal("resident memory after load, MiB (150 + 1.5 × model)", round(now, 1), round(150 + 1.5 * size, 1)),
     ]
     section.details = {"startSeconds": starts, "memoryMib": {"ready": fresh, "loaded": now, "highest": highest}}
+    _add_image(section)
     return section
+
+
+def _add_image(section: Section) -> None:
+    """The inference image with all it has, the base image included; models are images of their own on top of it."""
+    try:
+        size = unpacked_bytes("inference", Progress()) / 1e6
+    except ClusterError as error:
+        section.skipped.append(f"the size of the image: {str(error).splitlines()[0]}")
+        return
+    section.rows.append(("inference image without a model, unpacked", f"{size:.0f} MB"))
+    section.goals.append(Goal("inference image without its model, unpacked, MB", round(size, 1), 350))
+    section.details["imageMegabytes"] = size

@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.bench.serving.models import BenchModel
@@ -62,6 +62,7 @@ class Server:
     grpc_port: int
     started: float
     """By ``time.perf_counter``."""
+    host: str = "127.0.0.1"
 
     @property
     def pid(self) -> int:
@@ -84,10 +85,16 @@ class Server:
     def is_ready(self, path: str) -> bool:
         """Whether ``path`` answers 200."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{self.host}:{self.port}{path}", timeout=5) as answer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+    def metric(self, sample: str) -> float:
+        """The value of a Prometheus sample, given with its labels; 0 if there is none."""
+        with urllib.request.urlopen(f"http://{self.host}:{self.port}/metrics", timeout=5) as answer:
+            found = re.search(rf"^{re.escape(sample)} (\S+)$", answer.read().decode(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def wait_until_ready(self, path: str = "/v2/health/ready", interval: float = 0.005) -> float:
         """Seconds from the start of the process to the first answer that it is ready.
@@ -151,14 +158,16 @@ def _signal(pids: Sequence[int], number: signal.Signals) -> None:
             os.kill(pid, number)
 
 
-def edgemodel(model: BenchModel, cpus: Sequence[int], **env: str) -> Server:
-    """Our server, started; with one thread per inference, as all peers have."""
-    port, grpc_port = free_port(), free_port()
-    return start(
+def edgemodel(
+    model: BenchModel, cpus: Sequence[int], host: str = "127.0.0.1", port: int | None = None, **env: str
+) -> Server:
+    """Our server, started; with one thread per inference, as all peers have. ``port`` None: one that is free."""
+    port, grpc_port = port or free_port(), free_port()
+    server = start(
         [Path(sys.executable).with_name("edgemodel-serve")],
         {
             "EDGEMODEL_MODEL_DIR": str(model.folder),
-            "EDGEMODEL_LISTEN": f"127.0.0.1:{port}",
+            "EDGEMODEL_LISTEN": f"{host}:{port}",
             "EDGEMODEL_GRPC_LISTEN": f"127.0.0.1:{grpc_port}",
             "EDGEMODEL_ADMIN_LISTEN": "off",
             "EDGEMODEL_THREADS": "1",
@@ -170,6 +179,7 @@ def edgemodel(model: BenchModel, cpus: Sequence[int], **env: str) -> Server:
         port,
         grpc_port,
     )
+    return replace(server, host=host)
 
 
 def _image_environment() -> dict[str, str]:

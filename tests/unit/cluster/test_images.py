@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,10 @@ class FakeBuilder:
         self.did.append("push")
         self.registry.images[target.removeprefix(f"{self.registry.name}/")] = f"sha256:{len(self.did):064d}"
 
+    def unpacked_bytes(self, image: str) -> int:
+        assert image in self.storage
+        return 311_000_000
+
 
 @pytest.fixture
 def builder(context: Path, monkeypatch: pytest.MonkeyPatch) -> FakeBuilder:
@@ -243,6 +248,22 @@ class TestBuild:
     def test_an_unknown_name_is_named(self, builder: FakeBuilder) -> None:
         with pytest.raises(ClusterError, match="no image inferense; there are inference"):
             images.build(builder.registry, only=["inferense"])
+
+
+class TestUnpackedBytes:
+    def test_an_image_is_built_for_it_once(self, builder: FakeBuilder, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(shutil, "which", lambda program: f"/bin/{program}" if program == "buildah" else None)
+        for _ in range(2):
+            assert images.unpacked_bytes("inference", Progress()) == 311_000_000
+            assert builder.did == ["prepare", "build image/Dockerfile"]
+
+    def test_where_nothing_builds_images_a_sentence_says_so(
+        self, builder: FakeBuilder, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(shutil, "which", lambda _: None)
+        with pytest.raises(ClusterError, match="neither a Docker engine nor buildah"):
+            images.unpacked_bytes("inference", Progress())
+        assert builder.did == []
 
 
 class TestLookUp:

@@ -126,6 +126,14 @@ def test_a_changed_model_is_refused_in_one_sentence(tmp_path: Path) -> None:
         ({"EDGEMODEL_MODEL_DIR": "/nowhere"}, 2, "cannot read the model card /nowhere/card.json"),
         ({"EDGEMODEL_THREADS": "many"}, 2, "EDGEMODEL_THREADS is 'many'"),
         ({"EDGEMODEL_LISTEN": "203.0.113.1:1"}, 1, "cannot listen on 203.0.113.1:1"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+                "OTEL_BSP_MAX_QUEUE_SIZE": "1",
+            },
+            2,
+            "one of the OTEL_… variables cannot be used: max_export_batch_size must be",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_in_one_sentence(
@@ -141,6 +149,7 @@ def test_help_documents_every_setting() -> None:
     arguments, environment = command(Path("/nowhere"))
     text = subprocess.run([*arguments, "--help"], env=environment, capture_output=True, text=True, check=True).stdout
     assert "EDGEMODEL_DRAIN_SECONDS (default 5)" in text
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in text
 
 
 def test_the_access_log_is_off_unless_asked_for(tmp_path: Path) -> None:
