@@ -84,6 +84,7 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
         await admin_server.start(admin)
     loading = asyncio.create_task(asyncio.to_thread(load_model, settings, parallelism))
     stopping = asyncio.create_task(signals.stop.wait())
+    end = time.monotonic() + settings.shutdown
     try:
         async with _refreshing(certificates), _grpc(settings, service, certificates) as (grpc_server, grpc_port):
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -115,6 +116,8 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
                     await grpc_server.set_ready(ready=False)
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(signals.hurry.wait(), signals.drain)
+                # From here on both protocols have the same time, not one after the other.
+                end = time.monotonic() + settings.shutdown
                 ends = [server.stop_listening(listener)]
                 if grpc_server:
                     ends.append(grpc_server.stop(0.0 if signals.hurry.is_set() else settings.shutdown))
@@ -122,7 +125,7 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
                 await server.connections_closed(0.0 if signals.hurry.is_set() else LINGER_SECONDS)
     finally:
         stopping.cancel()
-        await _close(server, signals, settings.shutdown)
+        await _close(server, signals, max(0.0, end - time.monotonic()))
         await admin_server.close(0.0)
         service.close()
         if tracing:
