@@ -23,6 +23,12 @@ from tests.unit.operator.world import with_defaults
         ({"a": [1, 2]}, {"a": [2, 1]}, True),
         ({"a": [1]}, {"a": [1, 2]}, True),
         ({"a": [{"n": 1}]}, {"a": [{"n": 1, "added": 2}]}, False),
+        # Entries with names are told by them.
+        ({"a": [{"name": "x", "n": 1}, {"name": "y"}]}, {"a": [{"name": "y"}, {"name": "x", "n": 1}]}, False),
+        ({"a": [{"name": "x", "n": 1}, {"name": "y"}]}, {"a": [{"name": "y"}, {"name": "x", "n": 2}]}, True),
+        ({"a": [{"name": "x"}]}, {"a": [{"name": "y"}]}, True),
+        ({"a": [{"name": "x"}]}, {"a": [{"name": "x"}, {"name": "y"}]}, True),
+        ({"a": [{"name": "x", "n": 1}, {"name": "x"}]}, {"a": [{"name": "x"}, {"name": "x", "n": 1}]}, True),
         # Servers leave empty values out.
         ({"a": ""}, {}, False),
         ({"a": False, "b": {}, "c": [], "d": 0}, {}, False),
