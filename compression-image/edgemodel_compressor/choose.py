@@ -30,9 +30,10 @@ def choose(original: Candidate, compressed: Sequence[Candidate], objectives: Obj
     """Pick the smallest candidate that keeps every promise.
 
     ``Manual`` has only the candidate it names, ``None`` only the original. ``Auto`` also takes the original, loses no
-    more than one point of accuracy unless the objectives allow more, and without objectives is neither larger nor
-    slower than the original. With objectives that say nothing of latency, one slower than the original is taken only
-    where no other meets them. Smallest means the bytes a node downloads plus those it keeps: layer and model file.
+    more than one point of accuracy, or one answer, unless the objectives say otherwise, and without objectives is
+    neither larger nor slower than the original. With objectives that say nothing of latency, one slower than the
+    original is taken only where no other meets them. Smallest means the bytes a node downloads plus those it keeps:
+    layer and model file.
     """
     if mode == "Manual":
         eligible = list(compressed)
@@ -61,9 +62,17 @@ def choose(original: Candidate, compressed: Sequence[Candidate], objectives: Obj
     return Choice(msgspec.structs.replace(chosen, rejected=None), tuple(_with_reason(item, reasons) for item in others))
 
 
-def allowed_drop(objectives: Objectives) -> float:
-    """What Auto may lose, as ``quality.lost`` counts it."""
-    return DEFAULT_ACCURACY_DROP if objectives.max_accuracy_drop is None else objectives.max_accuracy_drop
+def allowed_drop(objectives: Objectives, original: Measurement) -> float:
+    """What Auto may lose, as ``quality.lost`` counts it.
+
+    Where no objective says it, and shares of right answers are what is measured, at least one answer: of 64 samples one
+    is more than a point, and says nothing.
+    """
+    if objectives.max_accuracy_drop is not None:
+        return objectives.max_accuracy_drop
+    if original.metric in ("top1", "top5") and original.samples:
+        return max(DEFAULT_ACCURACY_DROP, 1 / original.samples)
+    return DEFAULT_ACCURACY_DROP
 
 
 def accuracy_drop(candidate: Measurement, original: Measurement) -> float | None:
@@ -89,7 +98,7 @@ def _faults(item: Candidate, original: Candidate, objectives: Objectives, mode: 
         faults += _latency_fault(measured.latency_p95, objectives.max_latency)
     allowed = objectives.max_accuracy_drop
     if allowed is None and mode == "Auto" and measured.accuracy is not None:
-        allowed = allowed_drop(objectives)
+        allowed = allowed_drop(objectives, original.measured)
     if allowed is not None:
         faults += _accuracy_fault(measured.metric, accuracy_drop(measured, original.measured), allowed)
     if mode == "Auto" and objectives == Objectives() and item.method != original.method:
@@ -112,7 +121,7 @@ def _accuracy_fault(metric: str | None, drop: float | None, allowed: float) -> l
         # Against a limit of zero a ratio says nothing; one point then counts as twice the limit.
         excess = drop / allowed if allowed > 0 else 1 + 100 * drop
         what = f"{metric} increase" if metric in ERRORS else "accuracy drop"
-        return [(f"{what} {100 * drop:.2g}% > {100 * allowed:g}%", excess)]
+        return [(f"{what} {100 * drop:.2g}% > {100 * allowed:.3g}%", excess)]
     return []
 
 

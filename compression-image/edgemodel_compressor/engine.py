@@ -232,7 +232,7 @@ class _Bench:
     @property
     def allowed(self) -> float:
         """What may be lost."""
-        return allowed_drop(self.job.recipe.objectives)
+        return allowed_drop(self.job.recipe.objectives, self.measured[ORIGINAL])
 
     def attempt(self, method: Method, span: Span) -> None:
         """Build ``method``, measure it and note the verdict.

@@ -1,5 +1,6 @@
 """The choice: it keeps every promise, prefers the smallest, and gives every loser its reason."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,6 +53,28 @@ def test_auto_keeps_the_original_rather_than_something_worse() -> None:
     assert chosen(candidate("slow", size=20, ms=11)) == "original"
     assert chosen(candidate("large", size=101)) == "original"
     assert chosen() == "original"
+
+
+@pytest.mark.parametrize(
+    ("samples", "wrong", "objectives", "taken"),
+    [
+        # Of few samples one is more than a point, and says nothing.
+        (64, 1, NO_OBJECTIVES, True),
+        (64, 2, NO_OBJECTIVES, False),
+        (1000, 10, NO_OBJECTIVES, True),
+        (1000, 11, NO_OBJECTIVES, False),
+        # What somebody asked for is what they get.
+        (64, 1, Objectives(max_accuracy_drop=0.01), False),
+    ],
+)
+def test_at_least_one_answer_may_be_another(samples: int, wrong: int, objectives: Objectives, taken: bool) -> None:
+    def right(method: str, size: int, count: int) -> Candidate:
+        item = candidate(method, size=size, accuracy=count / samples)
+        return msgspec.structs.replace(item, measured=msgspec.structs.replace(item.measured, samples=samples))
+
+    choice = choose(right("original", 100, samples), [right("small", 20, samples - wrong)], objectives, "Auto")
+    assert choice.chosen is not None
+    assert choice.chosen.method == ("small" if taken else "original")
 
 
 def test_noise_in_the_latency_is_not_called_slower() -> None:
