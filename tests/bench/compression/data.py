@@ -86,7 +86,8 @@ def rows() -> Data:
 
 def large_images() -> Data:
     """A few scans as float32 (N, 3, 224, 224) from 0 to 1."""
-    return _each(_few(colour_images()), lambda x: x.repeat(7, axis=2).repeat(7, axis=3))
+    # A point of accuracy cannot be told on less held out.
+    return _each(_few(colour_images(), held_out=200), lambda x: x.repeat(7, axis=2).repeat(7, axis=3))
 
 
 def pixels() -> Data:
@@ -95,8 +96,8 @@ def pixels() -> Data:
     return _few(_digits(digits.data.astype(np.int64) + np.arange(64) * 17, digits.target.astype(np.int64)))
 
 
-def _few(data: Data) -> Data:
-    return Data(data.train.first(256), data.held_out.first(64), data.test.first(200))
+def _few(data: Data, held_out: int = 64) -> Data:
+    return Data(data.train.first(256), data.held_out.first(held_out), data.test.first(200))
 
 
 def _each(data: Data, change: Callable[[NDArray[Any]], NDArray[Any]]) -> Data:
