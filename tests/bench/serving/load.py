@@ -18,6 +18,7 @@ LOST = 0
 _HEADER_END = b"\r\n\r\n"
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)")
 _CHUNKED_END = b"0\r\n\r\n"
+TIMER_SECONDS = 0.001
 GRACE_SECONDS = 10.0
 """How long answers may take after the last request."""
 
@@ -212,48 +213,64 @@ async def open_loop(
     chance = random.Random(seed)  # noqa: S311
     result = Result()
     idle: list[Connection] = []
-    waiting: set[asyncio.Task[None]] = set()
-    loop = asyncio.get_running_loop()
+    asked: set[Connection] = set()
+    opening: set[asyncio.Task[None]] = set()
     used, begin = time.process_time(), time.perf_counter()
 
-    async def ask(due: float) -> None:
+    def ask(connection: Connection, due: float) -> None:
+        def answered(status: int) -> None:
+            if connection not in asked:
+                return  # it is closed because nobody waits any more
+            asked.remove(connection)
+            result.answers.append(Answer(status, time.perf_counter() - due, due - begin))
+            if connection.is_open:
+                idle.append(connection)
+
+        asked.add(connection)
+        result.late.append(time.perf_counter() - due)
+        connection.send(request, answered)
+
+    async def open_and_ask(due: float) -> None:
+        try:
+            connection = await connect(chance.choice(ports()))
+        except OSError:
+            result.answers.append(Answer(LOST, time.perf_counter() - due, due - begin))
+            return
+        ask(connection, due)
+
+    due = begin
+    while (due := due + chance.expovariate(rate)) < begin + seconds:
+        await _until(due)
         connection = None
         while idle and connection is None:
             # The one used last: those that are not needed stay unused, as in the pools of real clients.
             connection = idle.pop() if idle[-1].is_open else (idle.pop(), None)[1]
-        try:
-            if connection is None:
-                connection = await connect(chance.choice(ports()))
-        except OSError:
-            result.answers.append(Answer(LOST, time.perf_counter() - due, due - begin))
-            return
-        answer: asyncio.Future[int] = loop.create_future()
-        result.late.append(time.perf_counter() - due)
-        connection.send(request, answer.set_result)
-        status = await answer
-        result.answers.append(Answer(status, time.perf_counter() - due, due - begin))
-        if connection.is_open:
-            idle.append(connection)
-
-    due = begin
-    sent = 0
-    while (due := due + chance.expovariate(rate)) < begin + seconds:
-        pause = due - time.perf_counter()
-        if pause > 0 or sent % 64 == 0:
-            await asyncio.sleep(max(0.0, pause))
-        sent += 1
-        task = asyncio.create_task(ask(due))
-        waiting.add(task)
-        task.add_done_callback(waiting.discard)
+        if connection is not None:
+            ask(connection, due)
+        else:
+            task = asyncio.create_task(open_and_ask(due))
+            opening.add(task)
+            task.add_done_callback(opening.discard)
     result.seconds = time.perf_counter() - begin
     result.total = len(result.answers)
     result.busy = (time.process_time() - used) / result.seconds
-    left = set(waiting)
-    if left:
-        _, late = await asyncio.wait(left, timeout=GRACE_SECONDS)
-        result.unanswered = len(late)
-        for task in late:
-            task.cancel()
+    end = time.perf_counter() + GRACE_SECONDS
+    while (asked or opening) and time.perf_counter() < end:  # noqa: ASYNC110
+        await asyncio.sleep(0.005)
+    result.unanswered = len(asked) + len(opening)
+    for task in opening:
+        task.cancel()
+    idle += asked
+    asked.clear()
     for connection in idle:
         connection.close()
     return result
+
+
+async def _until(due: float) -> None:
+    """Let others run until the time is ``due``: more exactly than timers, which know milliseconds. Once at least."""
+    while True:
+        pause = due - time.perf_counter()
+        await asyncio.sleep(pause - TIMER_SECONDS if pause > 2 * TIMER_SECONDS else 0)
+        if time.perf_counter() >= due:
+            return

@@ -14,7 +14,9 @@ DEADLINE = 0.5
 CLIENTS = 8
 REFUSALS = (429, 503)
 CALM = 2.0
-"""After an overload the server has recovered when no answer takes longer than so many times the p99 before it."""
+"""After an overload the server has recovered when answers take no longer than so many times the p99 before it,"""
+STRAY = 0.01
+"""but for this share of them, as before."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,12 @@ async def _measure(server: Server, request: bytes, seconds: float) -> Phases:
 
 
 def recovery(phases: Phases) -> float:
-    """Seconds from the end of the overload until every answer is good, and as fast as it was before."""
+    """Seconds from the end of the overload until answers are good, and as fast as they were before."""
     limit = CALM * phases.before.latency(0.99)
-    late = [
-        answer.due + answer.seconds for answer in phases.after.answers if answer.status != 200 or answer.seconds > limit
-    ]
-    return max(late, default=0.0)
+    answers = phases.after.answers
+    late = sorted(answer.due + answer.seconds for answer in answers if answer.status != 200 or answer.seconds > limit)
+    strays = int(STRAY * len(answers))
+    return late[-1 - strays] if len(late) > strays else 0.0
 
 
 def _counted(result: load.Result) -> str:
