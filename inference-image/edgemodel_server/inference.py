@@ -51,8 +51,10 @@ async def infer(service: Service, call: Call) -> Answer:
         result = await result_of(service.submit(request.inputs, request.outputs, deadline, call.headers), call.receive)
     call.timings = [("decode", decoded - received), ("queue", result.waited), ("compute", result.computed)]
     record_phases(call.timings)
-    answered = partial(encode_response, signature, request.id, request.outputs, result.arrays, request.binary)
-    if not request.binary and sum(array.nbytes for array in result.arrays) > INLINE_BYTES:
+    answered = partial(encode_response, signature, request.id, request.outputs, result.arrays, request.form)
+    # Raw bytes are not even copied.
+    takes_time = request.form.classes or not request.form.raw
+    if takes_time and sum(array.nbytes for array in result.arrays) > INLINE_BYTES:
         response = await scheduler.offload_json(answered)
     else:
         response = answered()
@@ -80,9 +82,7 @@ def infer_at_once(service: Service, call: Call, body: Body) -> Answer:
     check_part(call.headers, model.digest)
     result = service.scheduler.compute(request.inputs, request.outputs)
     call.timings = [("decode", decoded - call.started), ("queue", 0.0), ("compute", result.computed)]
-    answer, coding = _answer(
-        call, encode_response(signature, request.id, request.outputs, result.arrays, request.binary)
-    )
+    answer, coding = _answer(call, encode_response(signature, request.id, request.outputs, result.arrays, request.form))
     if coding is not None:
         answer.parts = [compress(answer.parts, coding)]
     return answer

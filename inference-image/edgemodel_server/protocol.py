@@ -54,13 +54,10 @@ class Signature:
 @dataclass(frozen=True, slots=True)
 class Form:
     """How outputs are answered: those in ``raw`` as raw bytes, the others element by element; of those in ``classes``
-    that many of the largest values. True if any is raw."""
+    that many of the largest values."""
 
     raw: frozenset[str] = frozenset()
     classes: Mapping[str, int] = field(default_factory=dict)
-
-    def __bool__(self) -> bool:
-        return bool(self.raw)
 
 
 PLAIN = Form()
@@ -70,14 +67,14 @@ PLAIN = Form()
 class InferRequest:
     """``inputs`` has every input of the model; ``outputs`` the names wanted, in the order of the answer.
 
-    ``timeout`` is in seconds. ``binary`` says which outputs to answer as raw bytes, and which as classes.
+    ``timeout`` is in seconds. ``form`` says which outputs to answer as raw bytes, and which as classes.
     """
 
     id: str | None
     inputs: dict[str, Array]
     outputs: tuple[str, ...]
     timeout: float | None = None
-    binary: Form = PLAIN
+    form: Form = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +116,14 @@ def encode_response(
     identifier: str | None,
     names: Sequence[str],
     arrays: Sequence[Array],
-    binary: Form = PLAIN,
+    form: Form = PLAIN,
 ) -> InferResponse:
     """An inference response; elements flat, in row-major order."""
     outputs: list[dict[str, Any]] = []
     raw: list[bytes | memoryview] = []
-    for name, datatype, array in answers(signature, names, arrays, binary):
+    for name, datatype, array in answers(signature, names, arrays, form):
         output = {"name": name, "datatype": datatype, "shape": array.shape}
-        if name in binary.raw:
+        if name in form.raw:
             content = encode_raw(array)
             output["parameters"] = {"binary_data_size": len(content)}
             raw.append(content)

@@ -61,9 +61,9 @@ def decode_request(message: pb.ModelInferRequest, signature: Signature) -> Infer
 def encode_response(signature: Signature, request: InferRequest, arrays: Sequence[Array]) -> pb.ModelInferResponse:
     """An inference response: raw where the request was, or where a datatype has no typed contents."""
     response = pb.ModelInferResponse(model_name=signature.model, model_version=MODEL_VERSION, id=request.id or "")
-    outputs = answers(signature, request.outputs, arrays, request.binary)
+    outputs = answers(signature, request.outputs, arrays, request.form)
     contents: list[pb.InferTensorContents | None] = []
-    if not request.binary:
+    if not request.form.raw:
         contents = [encode_contents(datatype, array) for _, datatype, array in outputs]
     is_typed = bool(contents) and None not in contents
     for index, (name, datatype, array) in enumerate(outputs):
