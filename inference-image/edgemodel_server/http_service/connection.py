@@ -16,6 +16,7 @@ import httptools
 from starlette.types import ASGIApp
 
 from edgemodel_server.calls import JOINED_BYTES, Answer
+from edgemodel_server.http_service.rest import BodyRest
 from edgemodel_server.http_service.stream import Stream
 from edgemodel_server.http_service.wire import CLOSE, Header, Request, head, target
 
@@ -90,11 +91,8 @@ class Connection(asyncio.BufferedProtocol):
 
         self._received = 0
         """Bytes of the arriving body that the parser gave."""
-        self._past = 0
-        """Bytes of it that are still to come past the parser."""
-        self._memory: memoryview | None = None
-        """Where they go; None: nowhere."""
-        self._filled: asyncio.Future[None] | None = None
+        self._rest: BodyRest | None = None
+        """What is still to come of it past the parser."""
 
     # What the transport calls
 
@@ -118,9 +116,10 @@ class Connection(asyncio.BufferedProtocol):
                 stream.disconnect()
         self._current = self._arriving = None
         self._next.clear()
-        for waiting in (self._filled, self._writable):
-            if waiting is not None and not waiting.done():
-                waiting.set_result(None)
+        if self._rest is not None:
+            self._rest.release()
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
 
     def pause_writing(self) -> None:
         """The client takes what it is sent more slowly than it is written."""
@@ -134,14 +133,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, _: int) -> memoryview:
         """Where the next bytes go."""
-        if not self._past:
-            return self._shared.buffer
-        return self._shared.buffer[: self._past] if self._memory is None else self._memory
+        return self._shared.buffer if self._rest is None else self._rest.place(self._shared.buffer)
 
     def buffer_updated(self, count: int) -> None:
         """``count`` bytes are there: more of a request, or of several."""
-        if self._past:
-            self._came_past(count)
+        if self._rest is not None:
+            self._came_past(self._rest, count)
             return
         if self._ends and self._arriving is None:
             return
@@ -224,15 +221,16 @@ class Connection(asyncio.BufferedProtocol):
 
     async def read_into(self, memory: memoryview) -> None:
         """Fill ``memory`` with what follows of the arriving body, which has a length; or else the client has gone."""
-        if not self._past and self._arriving is not None:
-            self._past = (self._arriving.request.length or 0) - self._received
-        self._memory = memory
-        self._filled = self._loop.create_future()
+        if self._arriving is None:
+            return
+        if self._rest is None:
+            self._rest = BodyRest((self._arriving.request.length or 0) - self._received)
+        rest, filled = self._rest, self._rest.fill(memory)
         self.regulate()
         try:
-            await self._filled
+            await filled
         finally:
-            self._filled = self._memory = None
+            rest.forget()
             self.regulate()
 
     def regulate(self) -> None:
@@ -242,7 +240,7 @@ class Connection(asyncio.BufferedProtocol):
         arriving = self._arriving
         pause = bool(self._next)
         if arriving is not None and not arriving.is_over:
-            pause = arriving.has_body or (self._past > 0 and self._memory is None)
+            pause = arriving.has_body or (self._rest is not None and not self._rest.is_wanted)
         if pause is not self._paused:
             self._paused = pause
             if pause:
@@ -349,16 +347,11 @@ class Connection(asyncio.BufferedProtocol):
         if was_answered:
             self._advance()
 
-    def _came_past(self, count: int) -> None:
-        self._past -= count
-        if self._memory is not None:
-            # Full, it must not be read into again: what follows stays with the client until there is a place for it.
-            self._memory = self._memory[count:] or None
-            if self._memory is None and self._filled is not None and not self._filled.done():
-                self._filled.set_result(None)
-        elif self._arriving is not None:
+    def _came_past(self, rest: BodyRest, count: int) -> None:
+        if not rest.came(count) and self._arriving is not None:
             self._arriving.feed(bytes(self._shared.buffer[:count]))
-        if not self._past:
+        if not rest.left:
+            self._rest = None
             # The parser has not seen the end of this request.
             self._parser = httptools.HttpRequestParser(self)
             self._arrived()

@@ -1,0 +1,48 @@
+"""What is still to come of a body whose length is known: it goes from the socket to its place, past the parser."""
+
+import asyncio
+
+
+class BodyRest:
+    """``left`` bytes of a body that the parser does not see."""
+
+    def __init__(self, left: int) -> None:
+        """Nothing has come of it, and nobody has asked for it."""
+        self.left = left
+        self._memory: memoryview | None = None
+        self._filled: asyncio.Future[None] | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether there is a place for what comes next."""
+        return self._memory is not None
+
+    def place(self, spare: memoryview) -> memoryview:
+        """Where to read the next bytes; a part of ``spare`` where nobody has named a place."""
+        return spare[: self.left] if self._memory is None else self._memory
+
+    def came(self, count: int) -> bool:
+        """``count`` bytes are in the place last given; whether it was one that somebody had named."""
+        self.left -= count
+        if self._memory is None:
+            return False
+        # Full, it must not be read into again: what follows stays with the client until there is a place for it.
+        self._memory = self._memory[count:] or None
+        if self._memory is None:
+            self.release()
+        return True
+
+    def fill(self, memory: memoryview) -> "asyncio.Future[None]":
+        """Name the next place; done when it is full, or when there is no more to come."""
+        self._memory = memory
+        self._filled = asyncio.get_running_loop().create_future()
+        return self._filled
+
+    def forget(self) -> None:
+        """Nobody waits for the place to be filled any more."""
+        self._memory = self._filled = None
+
+    def release(self) -> None:
+        """Let go who waits."""
+        if self._filled is not None and not self._filled.done():
+            self._filled.set_result(None)
