@@ -3,6 +3,8 @@
 Two faces on one engine: the Job that an EdgeModel starts (``job``), and the command line for a desk without a
 cluster (``commandline``). From the edge inwards:
 
+* ``guard``      the work in a child process: what crashes or kills it becomes a sentence, too
+* ``delivery``   where a Job's Result goes
 * ``fetch``      gets the model and the dataset: ``oci://``, ``https://``, ``http://``, ``pvc://``, a local path
 * ``archive``    unpacks what came packed, bounded
 * ``formats``    makes ONNX of torch.export programs, TorchScript and transformers folders

@@ -5,13 +5,17 @@ import os
 import signal
 import sys
 from dataclasses import replace
-from types import FrameType
-from typing import NoReturn
+from functools import partial
+from pathlib import Path
 
 from edgemodel_compressor import arguments
-from edgemodel_compressor.errors import TaskError
+from edgemodel_compressor.delivery import deliver, failure_code
+from edgemodel_compressor.errors import TaskError, crash
+from edgemodel_compressor.guard import guarded
 from edgemodel_compressor.settings import Settings, read_settings
-from edgemodel_contract.result import EXIT_BAD_INPUT
+from edgemodel_contract.encoding import decode
+from edgemodel_contract.result import EXIT_BAD_INPUT, Failure
+from edgemodel_contract.task import Task
 
 _EXIT_INTERRUPTED = 128 + signal.SIGINT
 
@@ -19,36 +23,50 @@ _EXIT_INTERRUPTED = 128 + signal.SIGINT
 def main(argv: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     options = arguments.parse(argv)
-    signal.signal(signal.SIGTERM, _terminate)
     try:
-        return _dispatch(options, read_settings(os.environ))
+        settings = read_settings(os.environ)
     except TaskError as error:
-        print(f"edgemodel-compress: {error.message}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return _say(error, EXIT_BAD_INPUT)
+    if options.termination_log:
+        settings = replace(settings, termination_log=options.termination_log)
+    # The root file system of a Job is read-only, and the libraries' temporary files need a place as well.
+    if options.task and os.access(settings.work_dir, os.W_OK):
+        os.environ.setdefault("TMPDIR", str(settings.work_dir))
+    return guarded(partial(_work, options, settings), partial(_crashed, options, settings))
+
+
+def _work(options: argparse.Namespace, settings: Settings) -> int:
+    try:
+        # Imported here, so that --help and a mistyped option answer without loading ONNX Runtime.
+        if options.task:
+            from edgemodel_compressor.job import run_job
+
+            return run_job(options.task, settings)
+        from edgemodel_compressor.commandline import run_commandline
+
+        return run_commandline(options, settings)
     except KeyboardInterrupt:
         print("edgemodel-compress: interrupted; nothing was written", file=sys.stderr)
         return _EXIT_INTERRUPTED
 
 
-def _dispatch(options: argparse.Namespace, settings: Settings) -> int:
-    # Imported here, so that --help and a mistyped option answer without loading ONNX Runtime.
-    if options.task:
-        from edgemodel_compressor.job import run_job
-
-        # The root file system of a Job is read-only, and the libraries' temporary files need a place as well.
-        if os.access(settings.work_dir, os.W_OK):
-            os.environ.setdefault("TMPDIR", str(settings.work_dir))
-        if options.termination_log:
-            settings = replace(settings, termination_log=options.termination_log)
-        return run_job(options.task, settings)
-    from edgemodel_compressor.commandline import run_commandline
-
-    return run_commandline(options, settings)
+def _crashed(options: argparse.Namespace, settings: Settings, number: signal.Signals) -> int:
+    error = crash(number)
+    if not options.task:
+        return _say(error, failure_code(error.reason))
+    return deliver(Failure(task=_digest(options.task), reason=error.reason, message=error.message), settings)
 
 
-def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    """Leave through every finally, so that temporary files go too."""
-    raise SystemExit(128 + number)
+def _say(error: TaskError, code: int) -> int:
+    print(f"edgemodel-compress: {error.message}", file=sys.stderr)
+    return code
+
+
+def _digest(task_file: Path) -> str:
+    try:
+        return decode(task_file.read_bytes(), Task).digest
+    except (OSError, ValueError):
+        return ""
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ from tqdm import tqdm
 
 from edgemodel_compressor.arguments import CALIBRATIONS, QUANTIZERS
 from edgemodel_compressor.card import model_folder, reports
+from edgemodel_compressor.delivery import failure_code
 from edgemodel_compressor.engine import Outcome, measure_throughput
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.fetch.fetcher import Fetcher
-from edgemodel_compressor.job import failure_code, success
+from edgemodel_compressor.job import success
 from edgemodel_compressor.manifest import read_manifest
 from edgemodel_compressor.outfolder import check_out, write_out
 from edgemodel_compressor.pipeline import check_task, require_chosen, run

@@ -1,6 +1,7 @@
 """How work ends when it cannot succeed: one reason of the contract and one sentence."""
 
 import errno
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -88,6 +89,21 @@ def limits_explained() -> Iterator[None]:
             "SourceTooLarge",
             f"There is not enough {lacking} for this model and dataset; give the Job more of it, or a smaller model.",
         ) from error
+
+
+def crash(number: signal.Signals) -> TaskError:
+    """What to say of work that ``number`` ended: the kernel out of memory, or a library that crashed."""
+    if number == signal.SIGKILL:
+        return TaskError(
+            "SourceTooLarge",
+            "There is not enough memory for this model and dataset: the work was killed (SIGKILL); give the Job more "
+            "of it, or a smaller model.",
+        )
+    return TaskError(
+        "UnsupportedModel",
+        f"A library crashed ({number.name}), as it does where there is not enough memory and on a model that it cannot "
+        "read; give the Job more memory, export the model anew, or choose another method.",
+    )
 
 
 def _ran_out(error: BaseException) -> Resource | None:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from edgemodel_compressor.card import model_folder
+from edgemodel_compressor.delivery import deliver
 from edgemodel_compressor.engine import Outcome
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.fetch.fetcher import job_fetcher
@@ -19,18 +20,7 @@ from edgemodel_compressor.publish import Places, find_base, find_result, publish
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.encoding import decode, encode
 from edgemodel_contract.progress import Progress
-from edgemodel_contract.result import (
-    EXIT_BAD_INPUT,
-    EXIT_INFEASIBLE,
-    EXIT_SUCCEEDED,
-    EXIT_UNAVAILABLE,
-    RETRYABLE,
-    Failure,
-    FailureReason,
-    Result,
-    Success,
-    encode_result,
-)
+from edgemodel_contract.result import Failure, Result, Success
 from edgemodel_contract.task import REGISTRY_ACCESS_FILE, RegistryAccess, Task
 
 T = TypeVar("T")
@@ -41,14 +31,7 @@ _QUIET_SECONDS = 1.0
 
 def run_job(task_file: Path, settings: Settings) -> int:
     """Do the task, write its Result to the termination log and to stdout, and return the exit code."""
-    result = answer(task_file, settings, line_reporter())
-    line = encode_result(result)
-    try:
-        settings.termination_log.write_bytes(line)
-    except OSError as error:
-        print(f"The termination log cannot be written: {error}", file=sys.stderr)
-    print(line.decode(), flush=True)
-    return exit_code(result)
+    return deliver(answer(task_file, settings, line_reporter()), settings)
 
 
 def answer(task_file: Path, settings: Settings, emit: Emit) -> Result:
@@ -75,18 +58,6 @@ def answer(task_file: Path, settings: Settings, emit: Emit) -> Result:
             reason="InternalError",
             message=f"The compression program failed unexpectedly: {type(error).__name__}: {first_line(error)}.",
         )
-
-
-def exit_code(result: Result) -> int:
-    """The contract's exit code for ``result``."""
-    return EXIT_SUCCEEDED if isinstance(result, Success) else failure_code(result.reason)
-
-
-def failure_code(reason: FailureReason) -> int:
-    """The contract's exit code for a failure of ``reason``."""
-    if reason == "ObjectivesNotMet":
-        return EXIT_INFEASIBLE
-    return EXIT_UNAVAILABLE if reason in RETRYABLE else EXIT_BAD_INPUT
 
 
 def line_reporter() -> Emit:
