@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgemodel_operator.manifests.names import METRICS_LABEL
+from edgemodel_operator.manifests.names import METRICS_LABEL, peer_service_name
 from tests.api import pod_statuses
 from tests.api.client import Api, Object
 from tests.api.edge_model import COMPRESSOR, SERVER, Model, server_container
@@ -50,14 +50,15 @@ def test_all_that_serving_asks_for_reaches_the_server_and_nothing_is_written_twi
         "EDGEMODEL_TLS_DIR": "/etc/edgemodel/tls",
         "EDGEMODEL_AUTH_DIR": "/etc/edgemodel/auth",
         "EDGEMODEL_RATE_LIMIT": "50",
-        "EDGEMODEL_PEERS": f"digits-site-a-peers.{world.namespace}.svc",
+        "EDGEMODEL_PEERS": f"{peer_service_name('digits', 'site-a')}.{world.namespace}.svc",
     }
     volumes = {item["name"]: item["secret"]["secretName"] for item in deployment["spec"]["template"]["spec"]["volumes"]}
     assert volumes == {"tls": "digits-tls", "auth": "digits-keys"}
     found = services(digits)
-    assert sorted(found) == ["digits-site-a", "digits-site-a-peers", "digits-site-b", "digits-site-b-peers"]
+    peers = {site: peer_service_name("digits", site) for site in ("site-a", "site-b")}
+    assert sorted(found) == sorted(["digits-site-a", "digits-site-b", *peers.values()])
     assert ports(found["digits-site-a"]) == {"https": 443, "grpc": 8081}
-    assert found["digits-site-a-peers"]["spec"]["clusterIP"] == "None"
+    assert found[peers["site-a"]]["spec"]["clusterIP"] == "None"
     operator.settle()
     digits.nudge("look")
     steady("the operator's writes", operator.writes, seconds=1)

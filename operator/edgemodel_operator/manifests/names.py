@@ -24,16 +24,16 @@ NAME_LIMIT = 63
 """Of a label value, a Service and a pod's host name."""
 
 
-def child_name(*parts: str) -> str:
+def child_name(*parts: str, marked: bool = False) -> str:
     """A DNS-1035 label of at most ``NAME_LIMIT`` characters from the parts, joined by dashes.
 
-    Where a part had to be changed or cut, a hash of the original parts keeps two children apart.
+    Where a part had to be changed or cut, or with ``marked``, a hash of the original parts keeps two children apart.
     """
     plain = "-".join(parts)
     slug = re.sub(r"[^a-z0-9-]+", "-", plain.lower()).strip("-")
     if not slug[:1].isalpha():
         slug = f"m-{slug}"
-    if slug == plain and len(slug) <= NAME_LIMIT:
+    if slug == plain and len(slug) <= NAME_LIMIT and not marked:
         return slug
     mark = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
     return f"{slug[: NAME_LIMIT - len(mark) - 1].rstrip('-')}-{mark}"
@@ -56,8 +56,8 @@ def model_labels(model: str, component: str) -> dict[str, str]:
 
 
 def peer_service_name(model: str, site: str) -> str:
-    """Of the headless Service over a site's replicas."""
-    return child_name(model, site, "peers")
+    """Of the headless Service over a site's replicas; marked, for another site may be called ``<site>-peers``."""
+    return child_name(model, site, "peers", marked=True)
 
 
 def compression_selector(model: str) -> dict[str, str]:

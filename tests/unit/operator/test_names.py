@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.job import job_name
-from edgemodel_operator.manifests.names import child_name, label_value, model_labels, serving_selector
+from edgemodel_operator.manifests.names import (
+    child_name,
+    label_value,
+    model_labels,
+    peer_service_name,
+    serving_selector,
+)
 from edgemodel_operator.policy.task import desired_task
 from tests.unit.operator.builders import SETTINGS, edge_model
 
@@ -80,3 +86,7 @@ def test_the_selector_picks_no_pod_of_the_compression_job() -> None:
     chosen = serving_selector("digits").items()
     assert not chosen <= model_labels("digits", "compression").items()
     assert chosen <= model_labels("digits", "inference").items()
+
+
+def test_the_peers_of_a_site_are_not_what_a_site_of_their_name_is_reached_by() -> None:
+    assert peer_service_name("digits", "x") != child_name("digits", "x-peers")

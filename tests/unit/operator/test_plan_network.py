@@ -2,6 +2,7 @@
 
 import msgspec
 
+from edgemodel_operator.manifests.names import peer_service_name
 from edgemodel_operator.observed import Object
 from edgemodel_operator.reconcile import Ref
 from tests.unit.operator.builders import NOW, SETTINGS, after
@@ -15,6 +16,10 @@ def ports(world: World) -> dict[str, list[str]]:
     return {
         name: [port["name"] for port in service["spec"]["ports"]] for name, service in world.objects["Service"].items()
     }
+
+
+def peers(site: str) -> str:
+    return peer_service_name("digits", site)
 
 
 def policy(world: World, component: str) -> Object:
@@ -64,12 +69,12 @@ def test_a_new_site_is_reached_over_tls_from_the_start() -> None:
 def test_replicas_find_each_other_as_long_as_any_of_them_looks() -> None:
     world = World()
     world.edit("serving.parallelism", "Site").serve()
-    assert {"digits-site-a-peers", "digits-site-b-peers"} < set(world.objects["Service"])
+    assert {peers("site-a"), peers("site-b")} < set(world.objects["Service"])
     assert len(policy(world, "inference")["egress"]) == 2
     world.edit("serving.parallelism", "Pod").settle()
     world.roll_out("site-a").settle()
-    assert "digits-site-a-peers" not in world.objects["Service"]
-    assert policy(world, "inference")["egress"] == [] or "digits-site-b-peers" in world.objects["Service"]
+    assert peers("site-a") not in world.objects["Service"]
+    assert policy(world, "inference")["egress"] == [] or peers("site-b") in world.objects["Service"]
     world.roll_out("site-b").settle()
     assert sorted(world.objects["Service"]) == ["digits-site-a", "digits-site-b"]
     assert policy(world, "inference")["egress"] == []
@@ -80,7 +85,7 @@ def test_the_peers_of_a_site_without_its_link_stay() -> None:
     world.edit("serving.parallelism", "Site").serve()
     world.cut("site-b").edit("serving.parallelism", "Pod").settle()
     world.roll_out("site-a").settle()
-    assert "digits-site-b-peers" in world.objects["Service"]
+    assert peers("site-b") in world.objects["Service"]
     assert len(policy(world, "inference")["egress"]) == 2
 
 
