@@ -51,6 +51,13 @@ class Failed:
 
 Compression = Done | Running | Failed
 
+OOM_KILLED = "OOMKilled"
+"""The kubelet's reason for a container of which the kernel killed a process."""
+_OUT_OF_MEMORY = (
+    "JobOutOfMemory",
+    "The compression Job ran out of memory; raise spec.compression.job.resources.limits.memory.",
+)
+
 
 def decide(
     task: Task, jobs: Mapping[str, Object], pods: Iterable[Pod], progress: Progress | None, now: datetime
@@ -70,6 +77,9 @@ def decide(
         if isinstance(result, Success):
             return Done(result)
         if isinstance(result, Failure):
+            if result.reason == "SourceTooLarge" and pod.exit_reason == OOM_KILLED:
+                # The program outlives its killed worker and knows what happened; only we know what can be done.
+                return _failed(attempt, name, *_OUT_OF_MEMORY, _ended(job, pod, now), now, result)
             return _failed(attempt, name, result.reason, result.message, _ended(job, pod, now), now, result)
     condition = _finished(job)
     if condition is None or _lags_behind(pod, condition):
@@ -105,11 +115,8 @@ def _explain(condition: Object, pod: Pod | None) -> tuple[str, str]:
         )
     if pod is None:
         return "InternalError", "The compression Job failed and its pod is gone; see the events of the Job."
-    if pod.exit_reason == "OOMKilled":
-        return (
-            "JobOutOfMemory",
-            "The compression Job ran out of memory; raise spec.compression.job.resources.limits.memory.",
-        )
+    if pod.exit_reason == OOM_KILLED:
+        return _OUT_OF_MEMORY
     if pod.reason in EVICTED_REASONS:
         return "JobEvicted", f"The node stopped the compression Job: {pod.message or pod.reason}"
     return (

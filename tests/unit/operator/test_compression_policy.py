@@ -188,6 +188,16 @@ def test_out_of_memory_asks_for_more_and_is_not_tried_again() -> None:
     assert "spec.compression.job.resources.limits.memory" in found.message
 
 
+def test_a_program_whose_worker_was_killed_may_say_so_and_the_limit_is_named_all_the_same() -> None:
+    answer = termination_message(failure(TASK.digest, "SourceTooLarge", "The work was killed."))
+    pod = job_pod("compress-1").exited(2, answer, reason="OOMKilled")
+    found = failed(stands(finished(RUNNING, "Failed", "BackoffLimitExceeded"), pods=[pod], seconds=10**6))
+    assert (found.reason, found.retry_at) == ("JobOutOfMemory", None)
+    other = job_pod("compress-1").exited(2, answer)
+    found = failed(stands(finished(RUNNING, "Failed", "BackoffLimitExceeded"), pods=[other], seconds=10**6))
+    assert (found.reason, found.message) == ("SourceTooLarge", "The work was killed.")
+
+
 def test_an_eviction_is_tried_again() -> None:
     gone = finished(RUNNING, "Failed", "BackoffLimitExceeded")
     pod = job_pod("compress-1").evicted("The node was low on memory.")
