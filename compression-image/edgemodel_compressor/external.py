@@ -8,7 +8,7 @@ from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.graph.walk import all_tensors, is_external
 from edgemodel_compressor.modelfile import tensor_bytes
 
-_ALONE = "give the folder, or an archive (tar, tar.gz, zip), that holds the model and its data files"
+_ALONE = "give the folder, archive (tar, tar.gz, zip) or artifact that holds the model and its data files"
 
 
 def has_external_data(proto: ModelProto) -> bool:

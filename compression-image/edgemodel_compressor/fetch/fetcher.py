@@ -102,6 +102,7 @@ class Fetcher:
                     registry,
                     source.uri,
                     _SUFFIXES[kind],
+                    kind == "model",
                     self.platform,
                     target,
                     limits,

@@ -12,6 +12,7 @@ import pytest
 
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.fetch.fetcher import Fetched, Fetcher, job_fetcher
+from edgemodel_compressor.fetch.folder import folder_digest
 from edgemodel_compressor.fetch.source import public_uri
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.settings import Settings
@@ -321,6 +322,40 @@ class TestArtifacts:
     def test_several_files_without_one_to_prefer_are_named(self, fetcher: Fetcher, pushed: str, target: Path) -> None:
         error = fail(fetcher, f"{pushed}/three:v1", target)
         assert (error.reason, "a.onnx, b.onnx" in error.message) == ("SourceNotFound", True)
+
+    def test_a_model_with_its_data_files_arrives_as_a_folder(
+        self, fetcher: Fetcher, registry: RunningRegistry, target: Path
+    ) -> None:
+        files = {"net.onnx": CONTENT, "net.onnx.data": b"weights", "parts/more.bin": b"more", "README.md": b"read me"}
+        images.push_artifact(registry, "data/parts", "v1", files)
+        fetched = get(fetcher, f"oci://{registry.host}/data/parts:v1", target)
+        assert {str(path.relative_to(target)) for path in target.rglob("*") if path.is_file()} == set(files)
+        assert all((target / name).read_bytes() == content for name, content in files.items())
+        assert fetched.sha256 == folder_digest(target)
+
+    def test_a_transformers_folder_arrives_whole(
+        self, fetcher: Fetcher, registry: RunningRegistry, target: Path
+    ) -> None:
+        images.push_artifact(registry, "data/bert", "v1", {"config.json": b"{}", "model.safetensors": CONTENT})
+        get(fetcher, f"oci://{registry.host}/data/bert:v1", target)
+        assert sorted(path.name for path in target.iterdir()) == ["config.json", "model.safetensors"]
+
+    @pytest.mark.parametrize("title", ["../w.data", "/etc/w.data", "a/../../w.data", "net.onnx/w.data", "./w.data"])
+    def test_a_title_that_leads_elsewhere_is_refused(
+        self, fetcher: Fetcher, registry: RunningRegistry, target: Path, title: str
+    ) -> None:
+        images.push_artifact(registry, "data/evil", "v1", {"net.onnx": CONTENT, title: b"w"})
+        assert fail(fetcher, f"oci://{registry.host}/data/evil:v1", target).reason == "SourceNotFound"
+        assert not target.exists()
+
+    def test_the_files_of_an_artifact_are_bounded_together(
+        self, fetcher: Fetcher, registry: RunningRegistry, target: Path
+    ) -> None:
+        half = b"x" * 600
+        images.push_artifact(registry, "data/large", "v1", {"net.onnx": half, "net.onnx.data": half})
+        small = replace(fetcher, settings=replace(fetcher.settings, max_download=1000))
+        assert fail(small, f"oci://{registry.host}/data/large:v1", target).reason == "SourceTooLarge"
+        assert not target.exists()
 
     def test_a_missing_tag_is_not_found(self, fetcher: Fetcher, pushed: str, target: Path) -> None:
         assert fail(fetcher, f"{pushed}/one:v9", target).reason == "SourceNotFound"
