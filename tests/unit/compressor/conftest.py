@@ -8,7 +8,9 @@ import pytest
 
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.settings import Settings
-from tests.unit.compressor import builders
+from edgemodel_contract.task import RegistryAccess
+from tests.unit.compressor import builders, images
+from tests.unit.compressor.desk import Desk
 from tests.unit.compressor.servers import (
     Certificate,
     RunningRegistry,
@@ -75,3 +77,13 @@ def web() -> Iterator[WebServer]:
     """A web server without TLS."""
     with web_server() as server:
         yield server
+
+
+@pytest.fixture
+def desk(tmp_path: Path, settings: Settings, registry: RunningRegistry, shared: Path) -> Desk:
+    settings.claims_dir.mkdir(parents=True)
+    (settings.claims_dir / "models").mkdir()
+    for file in shared.iterdir():
+        (settings.claims_dir / "models" / file.name).write_bytes(file.read_bytes())
+    images.push_base(registry)
+    return Desk(tmp_path, settings, registry, RegistryAccess(insecure=(registry.host,)), [])

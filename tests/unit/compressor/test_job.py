@@ -2,8 +2,7 @@
 
 import errno
 import json
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -13,23 +12,21 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from edgemodel_compressor.job import answer, run_job
-from edgemodel_compressor.settings import Settings
 from edgemodel_contract.card import ModelCard
-from edgemodel_contract.encoding import decode, encode
+from edgemodel_contract.encoding import decode
 from edgemodel_contract.progress import Progress, last_progress
-from edgemodel_contract.result import Failure, Result, Success, decode_result
+from edgemodel_contract.result import Failure, Success, decode_result
 from edgemodel_contract.task import (
     Objectives,
     Pruning,
     Quantization,
     Recipe,
     RegistryAccess,
-    Serving,
     Source,
-    Task,
 )
 from tests.unit.compressor import builders, images
-from tests.unit.compressor.servers import RunningRegistry, docker_registry, free_port
+from tests.unit.compressor.desk import Desk
+from tests.unit.compressor.servers import free_port
 
 
 def token_model() -> onnx.ModelProto:
@@ -52,64 +49,6 @@ def token_model() -> onnx.ModelProto:
     ]
     outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "length", 8])]
     return builders.model(nodes, inputs, outputs, weights)
-
-
-@dataclass
-class Desk:
-    """A place to run Jobs: tasks in files as the operator mounts them, models in a claim."""
-
-    folder: Path
-    settings: Settings
-    registry: RunningRegistry
-    access: RegistryAccess
-    steps: list[Progress]
-
-    def task(self, model: str = "mlp", dataset: str | None = "mlp", /, **changes: Any) -> Task:
-        """A task on the shared models, pushed to a repository of this test's own."""
-        task = Task(
-            name="digits",
-            model=Source(uri=f"pvc://models/{model}.onnx"),
-            dataset=Source(uri=f"pvc://models/{dataset}.npz") if dataset else None,
-            serving=Serving(labels=("a", "b", "c", "d")),
-            base_image=f"{self.registry.host}/base/server:v1",
-            repository=f"{self.registry.host}/models/{self.folder.name.lower().replace('_', '-').strip('-')}",
-            engine="engine@sha256:1",
-        )
-        return msgspec.structs.replace(task, **changes)
-
-    def write(self, task: Task) -> Path:
-        """The mounted files of ``task``."""
-        (self.folder / "registries.json").write_bytes(encode(self.access))
-        path = self.folder / "task.json"
-        path.write_bytes(encode(task))
-        return path
-
-    def run(self, task: Task) -> Result:
-        """Do the task in this process."""
-        return answer(self.write(task), self.settings, self.steps.append)
-
-    def succeed(self, task: Task) -> Success:
-        """Do the task, which is expected to succeed."""
-        result = self.run(task)
-        assert isinstance(result, Success), result
-        return result
-
-    def fail(self, task: Task) -> Failure:
-        """Do the task, which is expected to fail with a sentence."""
-        result = self.run(task)
-        assert isinstance(result, Failure), result
-        assert result.message.endswith((".", "…"))
-        return result
-
-
-@pytest.fixture
-def desk(tmp_path: Path, settings: Settings, registry: RunningRegistry, shared: Path) -> Desk:
-    settings.claims_dir.mkdir(parents=True)
-    (settings.claims_dir / "models").mkdir()
-    for file in shared.iterdir():
-        (settings.claims_dir / "models" / file.name).write_bytes(file.read_bytes())
-    images.push_base(registry)
-    return Desk(tmp_path, settings, registry, RegistryAccess(insecure=(registry.host,)), [])
 
 
 def manual(**changes: Any) -> Recipe:
@@ -228,44 +167,6 @@ def test_a_tag_that_was_moved_to_another_image_is_not_taken_for_the_result(desk:
     assert (second.image, second.reused) == (first.image, False)
 
 
-def test_docker_base_images_stay_docker_images(desk: Desk) -> None:
-    images.push_base(desk.registry, "base/docker", "v1", images.DOCKER)
-    base = f"{desk.registry.host}/base/docker:v1"
-    result = desk.succeed(desk.task(recipe=Recipe(mode="None"), base_image=base))
-    manifest = images.pull(desk.registry, result.image).manifest
-    assert manifest["mediaType"] == images.DOCKER
-    assert {layer["mediaType"] for layer in manifest["layers"]} == {"application/vnd.docker.image.rootfs.diff.tar.gzip"}
-    assert "annotations" not in manifest
-
-
-def test_oci_images_say_on_which_base_they_stand(desk: Desk) -> None:
-    task = desk.task(recipe=Recipe(mode="None"))
-    manifest = images.pull(desk.registry, desk.succeed(task).image).manifest
-    assert manifest["mediaType"] == images.OCI
-    assert manifest["annotations"]["org.opencontainers.image.base.name"] == task.base_image
-    assert manifest["annotations"]["io.edge5g.edgemodel.task"] == task.digest
-
-
-@pytest.mark.parametrize("architecture", ["amd64", "arm64"])
-def test_of_an_index_the_tasks_platform_is_taken(desk: Desk, architecture: str) -> None:
-    images.push_index(desk.registry, "base/multi", "v1", ("amd64", "arm64"))
-    base = f"{desk.registry.host}/base/multi:v1"
-    task = desk.task(recipe=Recipe(mode="None"), base_image=base, platform=f"linux/{architecture}")
-    image = images.pull(desk.registry, desk.succeed(task).image)
-    assert image.config["architecture"] == architecture
-    assert image.layers[0]["app/server.py"][1] == architecture.encode()
-
-
-def test_a_base_image_in_another_registry_is_copied_over(desk: Desk, tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    with docker_registry(tmp_path / "other") as other:
-        images.push_base(other, "tools/server", "v9", content=b"elsewhere")
-        desk.access = RegistryAccess(insecure=(desk.registry.host, other.host))
-        task = desk.task(recipe=Recipe(mode="None"), base_image=f"{other.host}/tools/server:v9")
-        image = images.pull(desk.registry, desk.succeed(task).image)
-    assert image.layers[0]["app/server.py"][1] == b"elsewhere"
-
-
 def test_a_registry_may_be_reached_under_another_address_than_its_name(desk: Desk) -> None:
     desk.access = RegistryAccess(endpoints={"registry.example.com:5000": desk.registry.url})
     name = "registry.example.com:5000"
@@ -344,34 +245,6 @@ def test_bad_input_ends_in_its_reason_its_exit_code_and_a_sentence(
     assert (failure.reason, failure.task) == (reason, task.digest)
     assert words in failure.message
     assert run_job(desk.write(task), desk.settings) == code
-
-
-def test_a_base_image_that_does_not_exist_is_found_out_before_the_model_is_fetched(desk: Desk) -> None:
-    task = desk.task("no-such", base_image=f"{desk.registry.host}/base/none:v1")
-    failure = desk.fail(task)
-    assert failure.reason == "BaseImageInvalid"
-    assert "base/none:v1" in failure.message
-
-
-def test_a_base_image_for_another_platform_is_refused(desk: Desk) -> None:
-    failure = desk.fail(desk.task(platform="linux/s390x"))
-    assert failure.reason == "BaseImageInvalid"
-    assert "linux/amd64, not for linux/s390x" in failure.message
-
-
-def test_an_index_without_the_platform_names_those_it_has(desk: Desk) -> None:
-    images.push_index(desk.registry, "base/multi", "v1", ("amd64", "arm64"))
-    base = f"{desk.registry.host}/base/multi:v1"
-    failure = desk.fail(desk.task(base_image=base, platform="linux/riscv64"))
-    assert failure.reason == "BaseImageInvalid"
-    assert "linux/amd64, linux/arm64" in failure.message
-
-
-def test_an_artifact_is_no_base_image(desk: Desk) -> None:
-    images.push_artifact(desk.registry, "base/artifact", "v1", {"a.txt": b"a"})
-    failure = desk.fail(desk.task(base_image=f"{desk.registry.host}/base/artifact:v1"))
-    assert failure.reason == "BaseImageInvalid"
-    assert "not a container image" in failure.message
 
 
 def test_a_registry_that_is_down_is_said_to_be(desk: Desk) -> None:

@@ -1,28 +1,17 @@
 """Traces as a collector receives them, by OTLP over HTTP."""
 
 import asyncio
-import http.server
 import os
-import socket
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import httpx
-import numpy as np
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
-    ExportTraceServiceRequest,
-    ExportTraceServiceResponse,
-)
-from opentelemetry.proto.common.v1.common_pb2 import KeyValue
-from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
+from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
 from edgemodel_server.app import create_app
 from edgemodel_server.grpc_service import open_inference_pb2 as pb
@@ -31,11 +20,11 @@ from edgemodel_server.grpc_service.server import GrpcServer
 from edgemodel_server.service import Service
 from edgemodel_server.spans import LONGEST
 from edgemodel_server.tracing import is_wanted, start_tracing
-from tests.unit.server.builders import brighter_side, mlp, write_folder
+from tests.unit.server.builders import brighter_side, mlp
+from tests.unit.server.collector import Collector, collecting, values
 from tests.unit.server.test_infer import INFER
 from tests.unit.server.test_limits import HeldEngine
 from tests.unit.server.test_predict import picture
-from tests.unit.server.test_process import running
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
@@ -43,60 +32,10 @@ UNSAMPLED = f"00-{TRACE}-{PARENT}-00"
 BODY = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
 
 
-def values(attributes: Any) -> dict[str, Any]:
-    def value(item: KeyValue) -> Any:
-        return getattr(item.value, str(item.value.WhichOneof("value")))
-
-    return {item.key: value(item) for item in attributes}
-
-
-class Collector:
-    """What an OpenTelemetry collector is to its clients: it takes spans and says so."""
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-        self.resources: list[dict[str, Any]] = []
-        self.paths: set[str] = set()
-        outer = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                outer.paths.add(self.path)
-                for each in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    outer.resources.append(values(each.resource.attributes))
-                    outer.spans += [span for scope in each.scope_spans for span in scope.spans]
-                answer = ExportTraceServiceResponse().SerializeToString()
-                self.send_response(200)
-                self.send_header("content-type", "application/x-protobuf")
-                self.send_header("content-length", str(len(answer)))
-                self.end_headers()
-                self.wfile.write(answer)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-
-    @property
-    def requests(self) -> list[Span]:
-        return [span for span in self.spans if span.kind == Span.SPAN_KIND_SERVER]
-
-    def children(self, parent: Span) -> list[Span]:
-        found = [span for span in self.spans if span.parent_span_id == parent.span_id]
-        return sorted(found, key=lambda span: span.start_time_unix_nano)
-
-
 @pytest.fixture
 def collector() -> Iterator[Collector]:
-    made = Collector()
-    thread = threading.Thread(target=made.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+    with collecting() as made:
+        yield made
 
 
 @pytest.fixture(autouse=True)
@@ -424,55 +363,3 @@ async def test_a_call_that_is_given_up_ends_its_span(
     [span] = collector.spans
     assert values(span.attributes)["rpc.response.status_code"] == "CANCELLED"
     assert span.status.code == Status.STATUS_CODE_UNSET
-
-
-def test_a_process_sends_what_it_has_before_it_ends(tmp_path: Path, collector: Collector) -> None:
-    folder = write_folder(tmp_path, mlp())
-    # So that only the end of the process can be why they are sent.
-    env = {"EDGEMODEL_DRAIN_SECONDS": "0", "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
-    with running(folder, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{collector.url}/own/path", **env) as server:
-        for _ in range(3):
-            assert httpx.post(f"{server.url}{INFER}", json=BODY).status_code == 200
-        assert collector.spans == []
-        assert server.end() == 0
-    assert collector.paths == {"/own/path"}
-    assert len(collector.requests) == 3
-    assert len(collector.spans) == 12
-
-
-def test_a_collector_that_hangs_does_not_hold_the_process(tmp_path: Path) -> None:
-    folder = write_folder(tmp_path, mlp())
-    env = {"EDGEMODEL_DRAIN_SECONDS": "0", "OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}
-    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        with running(folder, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, **env) as server:
-            assert httpx.post(f"{server.url}{INFER}", json=BODY).status_code == 200
-            assert server.end() == 0
-
-
-def test_a_part_computed_by_a_peer_belongs_to_the_requests_trace(tmp_path: Path, collector: Collector) -> None:
-    # Slow enough that its batches are shared.
-    folder = write_folder(tmp_path, mlp(features=64, hidden=16384))
-    array = np.random.default_rng(1).standard_normal((2048, 64)).astype(np.float32)
-    tensor = {"name": "x", "shape": array.shape, "datatype": "FP32", "data": array.ravel().tolist()}
-    env = {"EDGEMODEL_DRAIN_SECONDS": "0", "EDGEMODEL_THREADS": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
-    with running(folder, EDGEMODEL_LISTEN="127.0.0.2:0", **env) as peer:
-        listens = f"127.0.0.1:{peer.ready['port']}"
-        with running(folder, EDGEMODEL_LISTEN=listens, EDGEMODEL_PEERS="127.0.0.2", **env) as front:
-            headers = {"traceparent": TRACEPARENT}
-            answer = httpx.post(f"{front.url}{INFER}", json={"inputs": [tensor]}, headers=headers, timeout=60)
-            assert answer.status_code == 200
-            assert front.end() == 0
-        assert peer.end() == 0
-    [whole] = [span for span in collector.requests if span.parent_span_id.hex() == PARENT]
-    [part] = [span for span in collector.requests if span.parent_span_id == whole.span_id]
-    assert part.trace_id == whole.trace_id
-
-
-def test_where_traces_are_off_nothing_of_them_is_imported() -> None:
-    program = (
-        "import sys, edgemodel_server.process, edgemodel_server.grpc_service.server;"
-        "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], env={}, timeout=60, check=False)
-    assert done.returncode == 0
