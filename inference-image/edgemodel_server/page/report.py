@@ -26,6 +26,7 @@ class Entry:
     latency_p50: float | None = None
     latency_p95: float | None = None
     accuracy: float | None = None
+    top5: float | None = None
     sparsity: float | None = None
     rejected: str | None = None
 
@@ -111,6 +112,7 @@ def _entry(item: Any) -> Entry | None:
         latency_p50=_number(values, "latencyP50"),
         latency_p95=_number(values, "latencyP95"),
         accuracy=_number(values, "accuracy"),
+        top5=_number(values, "top5"),
         sparsity=_number(values, "sparsity"),
         rejected=_text(values.get("rejected")),
     )

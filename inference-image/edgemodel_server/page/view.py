@@ -49,7 +49,13 @@ class Row:
     chosen: bool
 
 
-_COLUMNS = (Column("p50", "p50"), Column("p95", "p95"), Column("accuracy", "Accuracy"), Column("zeros", "Zeros"))
+_COLUMNS = (
+    Column("p50", "p50"),
+    Column("p95", "p95"),
+    Column("accuracy", "Accuracy"),
+    Column("top5", "Top 5"),
+    Column("zeros", "Zeros"),
+)
 
 
 @dataclass(frozen=True)
@@ -220,6 +226,7 @@ def _row(number: int, entry: Entry, report: Report, metric: str | None) -> Row:
             "p50": duration(entry.latency_p50),
             "p95": duration(entry.latency_p95),
             "accuracy": quality(metric, entry.accuracy),
+            "top5": quality("top5", entry.top5),
             "zeros": "" if entry.sparsity is None else f"{100 * entry.sparsity:.0f}{_SPACE}%",
         },
         verdict="chosen" if is_chosen else entry.rejected or "",

@@ -118,6 +118,14 @@ async def test_it_shows_what_was_tried(serve_beside: Callable[..., Service]) -> 
     assert ("a", {"href": "/report.html"}) in Elements(html).found
 
 
+async def test_of_many_classes_the_best_five_have_a_column(serve_beside: Callable[..., Service]) -> None:
+    candidates = [{**item, "top5": 0.998} for item in CANDIDATES]
+    async with client_of(serve_beside({"report_json": json.dumps({"candidates": candidates}).encode()}, {})) as client:
+        html = (await client.get("/")).text
+    assert "2 static-int8 11.3 MB 511 µs 700 µs 99.13 % 99.80 %" in words(html)
+    assert "Top 5" in words(html)
+
+
 TIMINGS = Timings(
     original=Timing(latency_p50=0.0342, latency_p95=0.05),
     chosen=Timing(latency_p50=0.0057, latency_p95=0.01),
