@@ -19,6 +19,7 @@ from edgemodel_server.classification import classify, decode_count
 from edgemodel_server.datatypes import Array
 from edgemodel_server.errors import BadRequestError, shown
 from edgemodel_server.jsons import loads
+from edgemodel_server.plain import decode_plain
 from edgemodel_server.raw import decode_raw, encode_raw
 from edgemodel_server.shapes import decode_shape
 from edgemodel_server.tensors import decode_tensor, json_elements
@@ -94,7 +95,11 @@ def decode_request(
         BadRequestError: not JSON, or a field is missing, misplaced or does not fit the model; the message names it.
     """
     if header_length is None:
-        request, raw = loads(body), None
+        content = bytes(body) if isinstance(body, memoryview) else body
+        plain = decode_plain(content, signature.inputs)
+        if plain is not None:
+            return InferRequest(*plain, tuple(signature.outputs))
+        request, raw = loads(content), None
     elif header_length > len(body):
         raise BadRequestError(f"Inference-Header-Content-Length is {header_length} but the body has {len(body)} bytes")
     else:
