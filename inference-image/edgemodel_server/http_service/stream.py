@@ -212,7 +212,7 @@ class Stream:
             "raw_path": request.raw_path,
             "query_string": request.query,
             "root_path": "",
-            "headers": request.headers,
+            "headers": list(request.headers),
             "client": connection.client,
             "server": connection.server,
             "extensions": extensions,
