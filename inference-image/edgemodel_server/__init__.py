@@ -23,6 +23,8 @@ What clients say:
 * ``tensors``       JSON values ↔ numpy arrays
 * ``raw``           raw bytes ↔ numpy arrays
 * ``jsons``         JSON, strictly
+* ``plain``         requests as most are: JSON of floats, read faster
+* ``layouts``       JSON before raw bytes that was read before
 * ``protocol``      Open Inference Protocol v2: request bytes → tensors, tensors → response bytes
 * ``classification`` an output as its largest values, with index and label
 * ``configuration`` how the model is served, as Triton's clients ask for it

@@ -24,6 +24,13 @@ ReadInto = Callable[[memoryview], Awaitable[None]]
 """Fills the memory with bytes of the body, of which there must be so many; raises ConnectionResetError if the client
 has gone."""
 
+WHEN_GONE = "edgemodel.http.when_gone"
+"""Extension of the ASGI scope, a ``WhenGone``."""
+
+WhenGone = Callable[[Callable[[], object] | None], None]
+"""Has a function called when the client goes before it has its answer, or now if it has gone; None takes it back. To
+wait for the message ``http.disconnect`` takes a task, and longer than all else that is done for a request."""
+
 TIMEOUT_HEADERS = {b"x-request-timeout": 1.0, b"x-envoy-expected-rq-timeout-ms": 0.001}
 """Headers that say how long the client waits, and their unit in seconds. Envoy, and with it Istio, sends the second."""
 
@@ -35,7 +42,7 @@ async def _nothing() -> Message:
 class Call:
     """One HTTP request whose headers are there. ``started`` is a time of ``time.perf_counter``."""
 
-    __slots__ = ("headers", "path", "query", "read_into", "receive", "started", "timings")
+    __slots__ = ("headers", "path", "query", "read_into", "receive", "started", "timings", "when_gone")
 
     def __init__(
         self,
@@ -44,22 +51,25 @@ class Call:
         query: bytes = b"",
         receive: Receive = _nothing,
         read_into: ReadInto | None = None,
+        when_gone: WhenGone | None = None,
     ) -> None:
         """Of the headers that come more than once, the last counts. ``read_into`` fills memory with what follows of
-        the body; None where the server cannot."""
+        the body; None where the server cannot, nor say at once ``when_gone`` its client is."""
         self.started = time.perf_counter()
         self.headers = dict(headers)
         self.path = path
         self.query = query
         self.receive = receive
         self.read_into = read_into
+        self.when_gone = when_gone
         self.timings: list[tuple[str, float]] = []
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive) -> "Call":
         """The request that ASGI describes so."""
-        read_into = scope.get("extensions", {}).get(READ_INTO)
-        return cls(scope["headers"], scope["path"], scope["query_string"], receive, read_into)
+        extensions = scope.get("extensions", {})
+        read_into, when_gone = extensions.get(READ_INTO), extensions.get(WHEN_GONE)
+        return cls(scope["headers"], scope["path"], scope["query_string"], receive, read_into, when_gone)
 
     def header(self, name: bytes, default: str = "") -> str:
         """The value of a header, by its name in lower case."""

@@ -9,6 +9,8 @@ import orjson
 from edgemodel_server.errors import BadRequestError, shown
 
 _DATA = "data"
+_COLON_ESCAPE = b"\\u003"
+"""How those of a colon begin."""
 
 
 def loads(body: bytes | bytearray | memoryview) -> Any:
@@ -22,10 +24,11 @@ def loads(body: bytes | bytearray | memoryview) -> Any:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise BadRequestError(f"the body is not JSON (NaN and Infinity are not either): {error}") from error
-    # The parser takes the last of equal keys. Every key has a colon, and most bodies have no other colon.
+    # The parser takes the last of equal keys. Every key has a colon, and most bodies have no other colon; one that is
+    # written as an escape would stand in for another.
     content = bytes(body) if isinstance(body, memoryview) else body
     try:
-        if content.count(b":") != _colons(value):
+        if content.count(b":") != _colons(value) or (b"\\" in content and _COLON_ESCAPE in content):
             json.loads(content, object_pairs_hook=_without_twins)
     except (RecursionError, ValueError) as error:
         raise BadRequestError("the body is not JSON that this server reads: it is nested too deeply") from error

@@ -54,14 +54,14 @@ async def _outputs(
     same = len({tensor.shape for tensor in tensors}) == 1
     if len(tensors) > 1 and same and service.model().profile.independent:
         batch = {classifier.image.name: np.concatenate(tensors)}
-        result = await result_of(service.submit(batch, names, deadline, call.headers), call.receive)
+        result = await result_of(service.submit(batch, names, deadline, call.headers), call)
         call.timings = [("queue", result.waited), ("compute", result.computed)]
         return list(np.split(result.arrays[0], len(tensors)))
     outputs: list[Array] = []
     waited = computed = 0.0
     for tensor in tensors:
         work = service.submit({classifier.image.name: tensor}, names, deadline, call.headers)
-        result = await result_of(work, call.receive)
+        result = await result_of(work, call)
         outputs += result.arrays
         waited, computed = waited + result.waited, computed + result.computed
         await asyncio.sleep(0)

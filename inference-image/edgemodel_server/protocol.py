@@ -19,6 +19,8 @@ from edgemodel_server.classification import classify, decode_count
 from edgemodel_server.datatypes import Array
 from edgemodel_server.errors import BadRequestError, shown
 from edgemodel_server.jsons import loads
+from edgemodel_server.layouts import Layouts
+from edgemodel_server.plain import decode_plain
 from edgemodel_server.raw import decode_raw, encode_raw
 from edgemodel_server.shapes import decode_shape
 from edgemodel_server.tensors import decode_tensor, json_elements
@@ -33,12 +35,13 @@ MAX_TIMEOUT = 2**63 - 1
 @dataclass(frozen=True)
 class Signature:
     """The names a request may use; inputs and outputs keep the card's order. ``labels`` are those of an output's
-    classes."""
+    classes. ``layouts`` are of requests that were read before."""
 
     model: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    layouts: Layouts = field(default_factory=Layouts, compare=False)
 
     @classmethod
     def of(cls, card: ModelCard) -> "Signature":
@@ -76,6 +79,10 @@ class InferRequest:
     timeout: float | None = None
     form: Form = PLAIN
 
+    def of(self, inputs: dict[str, Array]) -> "InferRequest":
+        """The same, of other inputs."""
+        return InferRequest(self.id, inputs, self.outputs, self.timeout, self.form)
+
 
 @dataclass(frozen=True, slots=True)
 class InferResponse:
@@ -94,12 +101,24 @@ def decode_request(
         BadRequestError: not JSON, or a field is missing, misplaced or does not fit the model; the message names it.
     """
     if header_length is None:
-        request, raw = loads(body), None
-    elif header_length > len(body):
+        content = bytes(body) if isinstance(body, memoryview) else body
+        plain = decode_plain(content, signature.inputs)
+        if plain is not None:
+            return InferRequest(*plain, tuple(signature.outputs))
+        return _decode(content, None, signature)
+    if header_length > len(body):
         raise BadRequestError(f"Inference-Header-Content-Length is {header_length} but the body has {len(body)} bytes")
-    else:
-        whole = memoryview(body)
-        request, raw = loads(whole[:header_length]), Raw(whole[header_length:])
+    whole = memoryview(body)
+    header, raw = bytes(whole[:header_length]), whole[header_length:]
+    request = signature.layouts.find(header, raw)
+    if request is None:
+        request = _decode(header, Raw(raw), signature)
+        signature.layouts.learn(header, len(raw), request, signature.inputs)
+    return request
+
+
+def _decode(header: bytes | bytearray, raw: "Raw | None", signature: Signature) -> InferRequest:
+    request = loads(header)
     if not isinstance(request, dict):
         raise BadRequestError('the body is not a JSON object; send {"inputs": [...]}')
     identifier = request.get("id")

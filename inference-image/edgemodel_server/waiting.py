@@ -3,34 +3,33 @@
 import asyncio
 
 from starlette.requests import ClientDisconnect
-from starlette.types import Receive
 
+from edgemodel_server.calls import Call
 from edgemodel_server.jobs import Result
 
 
-async def result_of(work: "asyncio.Future[Result]", receive: Receive) -> Result:
-    """The result of ``work``; if the client closes its connection before, the work is cancelled.
-
-    ``receive`` is the request's, its body having been read.
+async def result_of(work: "asyncio.Future[Result]", call: Call) -> Result:
+    """The result of ``work``; if the client of ``call`` closes its connection before, the work is cancelled.
 
     Raises:
         ClientDisconnect: the client has gone.
         RequestError: what the work raises.
     """
-    if work.done():
-        return work.result()
-    gone = asyncio.ensure_future(_cancel_when_gone(work, receive))
+    if work.done() or call.when_gone is None:
+        return await work
+    gone = False
+
+    def leave() -> None:
+        nonlocal gone
+        gone = True
+        work.cancel()
+
+    call.when_gone(leave)
     try:
         return await work
     except asyncio.CancelledError:
-        if gone.done() and not gone.cancelled():
+        if gone:
             raise ClientDisconnect from None
         raise
     finally:
-        gone.cancel()
-
-
-async def _cancel_when_gone(work: "asyncio.Future[Result]", receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    work.cancel()
+        call.when_gone(None)

@@ -8,17 +8,16 @@ the bytes go from the socket right there, past the parser.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, cast
+from collections.abc import Sequence
+from typing import cast
 
 import httptools
-from starlette.types import ASGIApp
 
-from edgemodel_server.calls import JOINED_BYTES, Answer
+from edgemodel_server.calls import JOINED_BYTES
 from edgemodel_server.http_service.rest import BodyRest
+from edgemodel_server.http_service.shared import Shared
 from edgemodel_server.http_service.stream import Stream
-from edgemodel_server.http_service.wire import CLOSE, Header, Request, head, target
+from edgemodel_server.http_service.wire import CLOSE, Header, Request, address_of, head, refusal, target
 
 logger = logging.getLogger(__name__)
 
@@ -29,27 +28,7 @@ KEEP_ALIVE_SECONDS = 75.0
 """Longer than the idle time after which common clients and proxies close, so that it is they who close first."""
 HEADER_BYTES = 64 * 1024
 """Of one request's line and headers; what comes in one piece with their begin is not counted."""
-READ_BYTES = 64 * 1024
-"""Read at a time; a small request with its body is less."""
 NEVER = float("inf")
-
-AtOnce = Callable[[Request, bytes | bytearray, str], Answer | None]
-"""Answers a whole request, with its body, from the client's address; None: only ``app`` can."""
-
-
-@dataclass
-class Shared:
-    """What all connections of a server have in common. ``date`` is the header's value."""
-
-    app: ASGIApp
-    at_once: AtOnce | None
-    connections: "set[Connection]" = field(default_factory=set)
-    tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
-    date: bytes = b""
-    emptied: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the last connection closes."""
-    # What is read stays here for no longer than it takes to parse it, so that one buffer serves all connections.
-    buffer: memoryview = field(default_factory=lambda: memoryview(bytearray(READ_BYTES)))
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -88,6 +67,8 @@ class Connection(asyncio.BufferedProtocol):
         self._is_new = False
         """It began with what was parsed last."""
         self._header_bytes = 0
+        self._begun: tuple[Request, bytes | bytearray] | None = None
+        """The last request, and what was there of its body, of what was parsed last."""
 
         self._received = 0
         """Bytes of the arriving body that the parser gave."""
@@ -99,8 +80,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The time for the first headers begins."""
         self._transport = cast(asyncio.Transport, transport)
-        self.client = _address(transport.get_extra_info("peername"))
-        self.server = _address(transport.get_extra_info("sockname"))
+        self.client = address_of(transport.get_extra_info("peername"))
+        self.server = address_of(transport.get_extra_info("sockname"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self.deadline = self._loop.time() + HEADER_SECONDS
         self._shared.connections.add(self)
@@ -133,7 +114,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def get_buffer(self, _: int) -> memoryview:
         """Where the next bytes go."""
-        return self._shared.buffer if self._rest is None else self._rest.place(self._shared.buffer)
+        return self._shared.view if self._rest is None else self._rest.place(self._shared.view)
 
     def buffer_updated(self, count: int) -> None:
         """``count`` bytes are there: more of a request, or of several."""
@@ -142,9 +123,14 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._ends and self._arriving is None:
             return
-        self._parse(self._shared.buffer[:count])
-        if self._in_headers:
-            self._bound_headers(count)
+        is_first = self._is_idle
+        if not (is_first and self._is_known(count)):
+            self._begun = None
+            self._parse(self._shared.view[:count])
+            if is_first and self._begun is not None:
+                self._shared.heads.learn(self._shared.buffer, count, *self._begun)
+            if self._in_headers:
+                self._bound_headers(count)
         self.regulate()
 
     # What the parser calls
@@ -225,6 +211,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         if self._rest is None:
             self._rest = BodyRest((self._arriving.request.length or 0) - self._received)
+            # This one does not see the end of the request.
+            self._parser = httptools.HttpRequestParser(self)
         rest, filled = self._rest, self._rest.fill(memory)
         self.regulate()
         try:
@@ -268,6 +256,22 @@ class Connection(asyncio.BufferedProtocol):
 
     # Inside
 
+    @property
+    def _is_idle(self) -> bool:
+        """Whether what comes next is the beginning of a request, with none before it."""
+        return not (self._current or self._arriving or self._next or self._in_headers or self._ends or self._refusal)
+
+    def _is_known(self, count: int) -> bool:
+        """Whether what was read is a request whose head is known; it is served then, without the parser."""
+        known = self._shared.heads.find(self._shared.buffer, count)
+        if known is None:
+            return False
+        self.deadline = NEVER
+        left = known.size + known.length - count
+        self._rest = BodyRest(left) if left else None
+        self._serve(known.request, bytes(self._shared.view[known.size : count]), more=left > 0)
+        return True
+
     def _parse(self, content: memoryview) -> None:
         try:
             while content:
@@ -299,6 +303,10 @@ class Connection(asyncio.BufferedProtocol):
         keep_alive = parser.should_keep_alive() and version != "1.0"
         request = Request(parser.get_method(), path, query, raw_path, self._headers, version, keep_alive)
         body, self._body = self._body, b""
+        self._begun = request, body
+        self._serve(request, body, more=more)
+
+    def _serve(self, request: Request, body: bytes | bytearray, *, more: bool) -> None:
         if not (more or self._current or self._next) and self._answer_at_once(request, body):
             return
         stream = Stream(self, request, body, more=more)
@@ -349,11 +357,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _came_past(self, rest: BodyRest, count: int) -> None:
         if not rest.came(count) and self._arriving is not None:
-            self._arriving.feed(bytes(self._shared.buffer[:count]))
+            self._arriving.feed(bytes(self._shared.view[:count]))
         if not rest.left:
             self._rest = None
-            # The parser has not seen the end of this request.
-            self._parser = httptools.HttpRequestParser(self)
             self._arrived()
         self.regulate()
 
@@ -368,11 +374,7 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(b"431 Request Header Fields Too Large", f"the headers are larger than {HEADER_BYTES} bytes")
 
     def _refuse(self, status: bytes, sentence: str) -> None:
-        body = b'{"error":"%s"}' % sentence.encode("ascii", "replace").replace(b'"', b"'").replace(b"\\", b"/")
-        self._refusal = (
-            b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-            % (status, len(body), body)
-        )
+        self._refusal = refusal(status, sentence)
         self._in_body = self._in_headers = False
         broken, self._arriving = self._arriving, None
         if broken is not None:
@@ -393,8 +395,3 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.close()
         elif not self._transport.is_closing():
             self._transport.write_eof()
-
-
-def _address(name: Any) -> tuple[str, int] | None:
-    """Host and port; None where the socket is no internet socket."""
-    return (str(name[0]), int(name[1])) if isinstance(name, list | tuple) and len(name) >= 2 else None

@@ -9,13 +9,15 @@ class BodyRest:
     def __init__(self, left: int) -> None:
         """Nothing has come of it, and nobody has asked for it."""
         self.left = left
+        self._is_placed = False
+        """Somebody has asked for some of it by a place for it."""
         self._memory: memoryview | None = None
         self._filled: asyncio.Future[None] | None = None
 
     @property
     def is_wanted(self) -> bool:
-        """Whether there is a place for what comes next."""
-        return self._memory is not None
+        """Whether there is a place for what comes next; the spare one, as long as nobody has named another."""
+        return self._memory is not None or not self._is_placed
 
     def place(self, spare: memoryview) -> memoryview:
         """Where to read the next bytes; a part of ``spare`` where nobody has named a place."""
@@ -35,6 +37,7 @@ class BodyRest:
     def fill(self, memory: memoryview) -> "asyncio.Future[None]":
         """Name the next place; done when it is full, or when there is no more to come."""
         self._memory = memory
+        self._is_placed = True
         self._filled = asyncio.get_running_loop().create_future()
         return self._filled
 

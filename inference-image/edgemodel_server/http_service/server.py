@@ -8,7 +8,8 @@ import ssl
 
 from starlette.types import ASGIApp
 
-from edgemodel_server.http_service.connection import AtOnce, Connection, Shared
+from edgemodel_server.http_service.connection import Connection
+from edgemodel_server.http_service.shared import AtOnce, Shared
 
 SWEEP_SECONDS = 1.0
 """How often connections are looked through for those that hang; the clock of the header Date, too."""

@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from starlette.types import ASGIApp, Message
 
-from edgemodel_server.calls import READ_INTO, ReadInto
+from edgemodel_server.calls import READ_INTO, WHEN_GONE
 from edgemodel_server.http_service.wire import CONTINUE, WITHOUT_BODY, Header, Request
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Stream:
         self._taken = False
         """The application knows that the body is complete."""
         self._gone = False
+        self._leave: Callable[[], object] | None = None
         self._expects_continue = request.expects_continue
         self._waiting: asyncio.Future[None] | None = None
         self._start: Message | None = None
@@ -64,6 +66,8 @@ class Stream:
         """The client has gone."""
         self._gone = self.is_over = True
         self._wake()
+        if self._leave is not None:
+            self._leave()
 
     async def run(self, app: ASGIApp) -> None:
         """Let ``app`` answer."""
@@ -112,6 +116,12 @@ class Stream:
         if self._gone:
             raise ConnectionResetError("the client has gone")
         self._taken = not self.more
+
+    def when_gone(self, leave: Callable[[], object] | None) -> None:
+        """Call ``leave`` when the client goes, or now if it has gone; None: nothing any more."""
+        self._leave = leave
+        if self._gone and leave is not None:
+            leave()
 
     async def send(self, message: Message) -> None:
         """The answer's beginning, or a piece of its body. Every answer has a length.
@@ -189,7 +199,7 @@ class Stream:
 
     def _scope(self) -> dict[str, Any]:
         request, connection = self.request, self._connection
-        extensions: dict[str, ReadInto] = {}
+        extensions: dict[str, Any] = {WHEN_GONE: self.when_gone}
         if request.length is not None:
             extensions[READ_INTO] = self.read_into
         return {
@@ -202,7 +212,7 @@ class Stream:
             "raw_path": request.raw_path,
             "query_string": request.query,
             "root_path": "",
-            "headers": request.headers,
+            "headers": list(request.headers),
             "client": connection.client,
             "server": connection.server,
             "extensions": extensions,

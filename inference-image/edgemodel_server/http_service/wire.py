@@ -3,6 +3,7 @@
 import http
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 import httptools
@@ -82,3 +83,18 @@ def head(status: int, headers: Sequence[Header], date: bytes, *, close: bool) ->
     if content.count(b"\n") != len(headers) + 3 + close:
         raise ValueError("a header of the answer has a line break")
     return content
+
+
+def refusal(status: bytes, sentence: str) -> bytes:
+    """The answer to what is no request; the connection ends with it."""
+    body = b'{"error":"%s"}' % sentence.encode("ascii", "replace").replace(b'"', b"'").replace(b"\\", b"/")
+    return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
+        status,
+        len(body),
+        body,
+    )
+
+
+def address_of(name: Any) -> tuple[str, int] | None:
+    """Host and port of a socket's name; None where it is no internet socket."""
+    return (str(name[0]), int(name[1])) if isinstance(name, list | tuple) and len(name) >= 2 else None

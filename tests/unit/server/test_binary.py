@@ -254,6 +254,7 @@ async def test_a_damaged_compressed_body_is_a_400(serve: Serve, content: bytes, 
         (b'{"inputs": [{"name": "x", "name": "x"}]}', 400, "the key 'name' twice"),
         (b'{"inputs": [{"name": "x", "parameters": {"a": 1, "a:b": 2, "a": 3}}]}', 400, "the key 'a' twice"),
         (b'{"id": "a:b", "\\u0069d": "c", "inputs": []}', 400, "the key 'id' twice"),
+        (b'{"id": "a", "id": "\\u003A", "inputs": []}', 400, "the key 'id' twice"),
         (b'{"id": ' + b'{"a":' * 990 + b"1" + b"}" * 990 + b"}", 400, "id is "),
         (
             b'{"id": "urn:a:b", "inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}',

@@ -44,6 +44,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
                 await scope["extensions"][READ_INTO](view[begin : begin + size])
         case ["unread"]:
             pass
+        case ["headers"]:
+            told_headers = repr((method, scope["raw_path"], scope["query_string"], scope["headers"]))
+            return await answer(send, told_headers.encode())
         case ["close"]:
             return await answer(send, b"closing", CLOSE)
         case ["first"]:
@@ -187,6 +190,25 @@ def test_however_the_bytes_are_cut_every_request_has_its_answer(loop: str, sent:
             for request in sent:
                 assert await client.answer() == (200, request.answer)
             await sending
+
+    on(loop, work)
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(sent=st.lists(SENT, min_size=1, max_size=3), cut=st.floats(0, 1))
+@example(sent=[Sent("/pieces", 200_000, 0), Sent("/into/3", 200_000, 0), Sent("/unread", 200_000, 0)], cut=0.5)
+@example(sent=[Sent("/first", 70_000, 0), Sent("/quick", 100, 0), Sent("/pieces", 0, 0)], cut=0.99)
+@pytest.mark.parametrize("loop", LOOPS)
+def test_what_a_client_sends_again_is_answered_again(loop: str, sent: list[Sent], cut: float) -> None:
+    async def work() -> None:
+        async with connected() as client:
+            for request in sent * 3:
+                content = request.content
+                client.writer.write(content[: round(cut * len(content))])
+                await client.writer.drain()
+                await asyncio.sleep(0)
+                client.writer.write(content[round(cut * len(content)) :])
+                assert await client.answer() == (200, request.answer)
 
     on(loop, work)
 
