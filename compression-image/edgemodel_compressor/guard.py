@@ -63,10 +63,8 @@ def _enter(scratch: str | None, parent: int) -> None:
             os._exit(128 + signal.SIGKILL)
     if scratch is not None:
         os.environ["TMPDIR"] = tempfile.tempdir = scratch
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGHUP, _terminate)
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
-        signal.signal(signal.SIGINT, _interrupt)
+    for number in _heard():
+        signal.signal(number, _interrupt if number == signal.SIGINT else _terminate)
 
 
 def _hand_on(child: int) -> set[int]:
@@ -78,13 +76,17 @@ def _hand_on(child: int) -> set[int]:
         with suppress(ProcessLookupError):
             os.kill(child, number)
 
-    for number in FORWARDED:
-        if signal.getsignal(number) != signal.SIG_IGN:
-            signal.signal(number, hand_on)
+    for number in _heard():
+        signal.signal(number, hand_on)
     return asked
 
 
-def _once() -> None:
+def _heard() -> list[signal.Signals]:
+    """Those that whoever started this process did not have it ignore, as ``nohup`` and a shell's ``&`` do."""
+    return [number for number in FORWARDED if signal.getsignal(number) != signal.SIG_IGN]
+
+
+def _hear_no_more() -> None:
     # A terminal sends its Ctrl-C to parent and child, and the parent hands it on: the second would break the cleaning.
     for asking in FORWARDED:
         signal.signal(asking, signal.SIG_IGN)
@@ -92,10 +94,10 @@ def _once() -> None:
 
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
     """Leave through every finally, so that temporary files go too."""
-    _once()
+    _hear_no_more()
     raise SystemExit(128 + number)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    _once()
+    _hear_no_more()
     raise KeyboardInterrupt

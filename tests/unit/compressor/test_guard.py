@@ -55,15 +55,20 @@ def hanging(tmp_path: Path, scratch: Path) -> Iterator["subprocess.Popen[str]"]:
         process.communicate(timeout=DEADLINE)
 
 
-def start(number: int, scratch: Path, *words: str) -> "subprocess.Popen[str]":
-    """The program, whose work is to send itself the signal ``number``."""
+def start(number: int, scratch: Path, *words: str, ignored: tuple[signal.Signals, ...] = ()) -> "subprocess.Popen[str]":
+    """The program, whose work is to send itself the signal ``number``, started with some ignored."""
+
+    def prepare() -> None:
+        for each in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(each, signal.SIG_IGN if each in ignored else signal.SIG_DFL)
+
     return subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(number), *words],
         env={**os.environ, "TMPDIR": str(scratch), "EDGEMODEL_TERMINATION_LOG": str(scratch.parent / "log")},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=prepare,
     )
 
 
@@ -115,6 +120,20 @@ def test_ctrl_c_reaches_parent_and_child_and_ends_both_once(hanging: "subprocess
     _, errors = hanging.communicate(timeout=DEADLINE)
     assert (hanging.returncode, errors) == (130, "")
     assert list(scratch.iterdir()) == []
+
+
+def test_what_nohup_has_it_ignore_stays_ignored(tmp_path: Path, scratch: Path) -> None:
+    out = str(tmp_path / "out")
+    process = start(signal.SIGHUP, scratch, "model.onnx", "-o", out, ignored=(signal.SIGHUP,))
+    try:
+        wait_until(lambda: any(file.read_text() for file in scratch.rglob("half")))
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+    # It lived to be ended by the second.
+    assert process.returncode == 143
 
 
 def test_work_does_not_outlive_a_program_that_was_killed(hanging: "subprocess.Popen[str]", scratch: Path) -> None:
