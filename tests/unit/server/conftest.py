@@ -1,4 +1,5 @@
-from collections.abc import AsyncIterator, Callable
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from edgemodel_server.grpc_service.server import GrpcServer
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import read_settings
 from tests.unit.server.builders import mlp, write_folder
+from tests.unit.server.collector import Collector, collecting
 from tests.unit.server.http2 import Serving
 
 
@@ -80,3 +82,18 @@ async def served(new_service: Callable[..., Service]) -> AsyncIterator[Callable[
         await item.server.stop(0)
         item.service.close()
         assert item.service.bodies._held == 0
+
+
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as made:
+        yield made
+
+
+@pytest.fixture
+def environ(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """The environment with the collector of traces, and what a test sets."""
+    for name in [name for name in os.environ if name.startswith("OTEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+    return monkeypatch

@@ -21,30 +21,14 @@ from edgemodel_server.service import Service
 from edgemodel_server.spans import LONGEST
 from edgemodel_server.tracing import is_wanted, start_tracing
 from tests.unit.server.builders import brighter_side, mlp
-from tests.unit.server.collector import Collector, collecting, values
+from tests.unit.server.collector import BODY, PARENT, TRACE, TRACEPARENT, Collector, values
 from tests.unit.server.test_infer import INFER
 from tests.unit.server.test_limits import HeldEngine
 from tests.unit.server.test_predict import picture
 
-TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-TRACEPARENT = f"00-{TRACE}-{PARENT}-01"
+pytestmark = pytest.mark.usefixtures("environ")
+
 UNSAMPLED = f"00-{TRACE}-{PARENT}-00"
-BODY = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    with collecting() as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def environ(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The environment with the collector, and what a test sets."""
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-    return monkeypatch
 
 
 @contextmanager

@@ -1,10 +1,8 @@
 """Traces of whole processes: what they send before they end, and across peers."""
 
-import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,28 +11,11 @@ import numpy as np
 import pytest
 
 from tests.unit.server.builders import mlp, write_folder
-from tests.unit.server.collector import Collector, collecting
+from tests.unit.server.collector import BODY, PARENT, TRACEPARENT, Collector
 from tests.unit.server.test_infer import INFER
 from tests.unit.server.test_process import running
 
-PARENT = "b7ad6b7169203331"
-TRACEPARENT = f"00-0af7651916cd43dd8448eb211c80319c-{PARENT}-01"
-BODY = {"inputs": [{"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
-
-
-@pytest.fixture
-def collector() -> Iterator[Collector]:
-    with collecting() as made:
-        yield made
-
-
-@pytest.fixture(autouse=True)
-def environ(collector: Collector, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """The environment with the collector, and what a test sets."""
-    for name in [name for name in os.environ if name.startswith("OTEL_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-    return monkeypatch
+pytestmark = pytest.mark.usefixtures("environ")
 
 
 def test_a_process_sends_what_it_has_before_it_ends(tmp_path: Path, collector: Collector) -> None:
