@@ -126,7 +126,7 @@ def test_weights_outside_the_models_folder_are_refused(tmp_path: Path, location:
 def test_a_data_file_that_is_not_there_is_named_and_it_says_what_to_give(tmp_path: Path) -> None:
     error = fail(_external("weights.bin"), tmp_path)
     assert error.reason == "InvalidModel"
-    assert "'weights.bin', which is not there; give the folder, or an archive" in error.message
+    assert "'weights.bin', which is not there; give the folder, archive (tar, tar.gz, zip) or artifact" in error.message
 
 
 def test_external_weights_of_a_branch_are_found_too(tmp_path: Path) -> None:
