@@ -107,6 +107,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--prune-scope", choices=("global", "layer"), default="global", help="over all weights, or in each layer"
     )
     how.add_argument(
+        "--prune-depth",
+        type=float,
+        metavar="SHARE",
+        help="first take this share of the residual branches out, those that change least",
+    )
+    how.add_argument(
         "--recover",
         type=_count,
         metavar="EPOCHS",
@@ -186,8 +192,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("give a model and a folder for the result, as in: edgemodel-compress model.onnx -o out/")
     if bool(options.push) != bool(options.base_image):
         parser.error("--push and --base-image go together: the model becomes a layer on the base image")
-    if options.mode == "None" and (options.prune is not None or options.quantize):
-        parser.error("--mode None compresses nothing; leave out --prune and --quantize")
+    if options.mode == "None" and (options.prune is not None or options.prune_depth is not None or options.quantize):
+        parser.error("--mode None compresses nothing; leave out --prune, --prune-depth and --quantize")
     if options.recover is None and (options.recover_by or options.learning_rate is not None):
         parser.error("--recover-by and --learning-rate say how to --recover; give it a number of epochs, as in 10")
 

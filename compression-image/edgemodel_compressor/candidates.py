@@ -23,9 +23,11 @@ class Method:
 
     @property
     def name(self) -> str:
-        """``structured-0.5+recovered+static-int8``, ``prune-0.3-layer``, ``dynamic-int8`` …"""
+        """``structured-0.5+recovered+static-int8``, ``prune-0.3-layer``, ``depth-0.5+recovered``, ``dynamic-int8`` …"""
         parts = []
-        if self.pruning:
+        if self.pruning and self.pruning.depth:
+            parts.append(f"depth-{self.pruning.depth:g}")
+        if self.pruning and self.pruning.sparsity:
             verb = "structured" if self.pruning.method == "Structured" else "prune"
             scope = "-layer" if self.pruning.scope == "Layer" else ""
             parts.append(f"{verb}-{self.pruning.sparsity:g}{scope}")
@@ -40,6 +42,13 @@ class Method:
     def floats(self) -> "Method":
         """The same without quantization: the model that the integers are made of."""
         return Method(self.pruning, self.recovery)
+
+    @property
+    def shallow(self) -> "Method":
+        """Of a method that takes out branches: these and nothing else, trained likewise, as floats."""
+        if self.pruning is None or not self.pruning.depth:
+            return Method()
+        return Method(Pruning(depth=self.pruning.depth), self.recovery)
 
 
 def named_method(recipe: Recipe) -> Method:
@@ -69,9 +78,14 @@ def _contradictions(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
     pruning, quantization, limits = recipe.pruning, recipe.quantization, recipe.objectives
     return (
         (
-            pruning is not None and not 0 < pruning.sparsity < 1,
+            pruning is not None and not (0 < pruning.sparsity < 1 or (pruning.sparsity == 0 and pruning.depth)),
             f"compression.pruning.sparsity is {pruning.sparsity if pruning else 0:g}; give the share of weights to "
             "remove, between 0 and 1.",
+        ),
+        (
+            pruning is not None and not 0 <= pruning.depth <= 1,
+            f"compression.pruning.depth is {pruning.depth if pruning else 0:g}; give the share of residual branches to "
+            "remove, up to 1.",
         ),
         (
             recipe.mode == "Manual" and not (pruning or quantization),
@@ -103,6 +117,10 @@ def _lacks(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
         (
             recipe.quantization is not None and recipe.quantization.method == "Static",
             f"Static quantization is calibrated on samples; {advice}, or quantize dynamically.",
+        ),
+        (
+            recipe.pruning is not None and recipe.pruning.depth > 0,
+            f"Residual branches are chosen by what samples show; {advice}, or remove compression.pruning.depth.",
         ),
         (recipe.recovery is not None, f"Recovery trains on samples; {advice}, or remove compression.recovery."),
         (

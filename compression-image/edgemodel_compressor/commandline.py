@@ -94,9 +94,10 @@ def make_task(options: argparse.Namespace) -> Task:
 
 def _recipe(options: argparse.Namespace) -> Recipe:
     pruning = quantization = recovery = None
-    if options.prune is not None:
+    if options.prune is not None or options.prune_depth is not None:
         pruning = Pruning(
-            sparsity=options.prune,
+            sparsity=options.prune or 0.0,
+            depth=options.prune_depth or 0.0,
             scope="Layer" if options.prune_scope == "layer" else "Global",
             method="Structured" if options.prune_method == "structured" else "Magnitude",
         )

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from edgemodel_compressor.candidates import ORIGINAL, Method, check_recipe, named_method
-from edgemodel_compressor.choose import Choice, allowed_drop, choose
+from edgemodel_compressor.choose import Choice, allowed_drop, choose, doubt
 from edgemodel_compressor.dataset import Dataset, check_labels
 from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhausted
 from edgemodel_compressor.graph.cost import macs, parameters
@@ -111,7 +111,7 @@ def compress(job: Job, span: Span) -> Outcome:
     _try_methods(job, bench, searching)
     _time(job, bench, timing)
     original, *compressed = (Candidate(method=name, measured=figures) for name, figures in bench.measured.items())
-    choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode)
+    choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode, bench.doubts)
     return Outcome(
         model=model,
         original=original,
@@ -144,6 +144,10 @@ class _Bench:
     feed: Feed
     files: dict[str, Path] = field(default_factory=dict)
     measured: dict[str, Measurement] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    """Of what each has lost: one standard error."""
+    doubts: dict[str, str] = field(default_factory=dict)
+    """Candidates that may have lost more than is allowed, and why."""
     trials: list[Trial] = field(default_factory=list)
 
     @classmethod
@@ -200,6 +204,7 @@ class _Bench:
         message = f"evaluating {name} on {len(self.judge.samples)} samples"
         span.report("Evaluating", message)
         score = self.judge.score(path, self.job.threads, partial(span.report, "Evaluating", message))
+        self.errors[name] = score.error
         return msgspec.structs.replace(
             measured,
             accuracy=score.value,
@@ -251,7 +256,7 @@ class _Bench:
         path = self.shop.build(method, self.holds, building)
         measured = self._measure(method, path, measuring)
         footprint = measured.size + (measured.layer_size or measured.size)
-        self.trials.append(Trial(method, self._verdict(measured), footprint))
+        self.trials.append(Trial(method, self._verdict(method, measured), footprint))
 
     def _measure(self, method: Method, path: Path, span: Span) -> Measurement:
         """Run and measure the model at ``path``, which is what ``method`` made."""
@@ -265,12 +270,16 @@ class _Bench:
         self.files[method.name], self.measured[method.name] = path, measured
         return measured
 
-    def _verdict(self, measured: Measurement) -> Verdict:
-        original = self.measured[ORIGINAL]
-        if self.damage_of(measured.accuracy) > self.allowed + 1e-9:
+    def _verdict(self, method: Method, measured: Measurement) -> Verdict:
+        damage, error = self.damage_of(measured.accuracy), self.errors.get(method.name, 0.0)
+        if damage > self.allowed + 1e-9:
             return "Lossy"
-        if measured.size > original.size:
+        if measured.size > self.measured[ORIGINAL].size:
             return "Larger"
+        # The smallest of many pruned models that seem good enough is the one that luck has favoured.
+        if method.pruning and self.job.recipe.mode == "Auto" and damage + error > self.allowed + 1e-9:
+            self.doubts[method.name] = doubt(measured.metric, damage, error, self.allowed)
+            return "Doubtful"
         return "Good"
 
 
@@ -314,6 +323,7 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
         prunable=prunable,
         multiplies=share_multiplied(shown) > 0.5,
         depthwise=share_depthwise(shown) > DEPTHWISE,
+        shortens=prunable and bench.shop.thin and bool(bench.shop.branches),
     )
     # What is not going to be trained is not looked at by torch, which takes seconds to load.
     affordable = recovery(facts, FIRST_SHARE) is not None
@@ -341,7 +351,8 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
 
 def _time(job: Job, bench: _Bench, span: Span) -> None:
     """Latency, throughput and memory of every candidate; more runs of those that may be chosen."""
-    poor = bench.files.keys() - {trial.method.name for trial in bench.trials if trial.verdict == "Good"} - {ORIGINAL}
+    eligible = {trial.method.name for trial in bench.trials if trial.verdict in ("Good", "Doubtful")}
+    poor = bench.files.keys() - eligible - {ORIGINAL}
     if job.recipe.mode == "Manual":
         poor = set()
     turns = [name for index in range(ROUNDS) for name in bench.files if index == 0 or name not in poor]

@@ -6,6 +6,9 @@ whole channels, heads and neurons: the share of weights taken out is searched by
 largest share that was recovered and the smallest that was not, each time with the integers that did best. Zeros are
 trained only where no channels could be taken out: those make everything smaller and faster, zeros the layer alone.
 
+A network of many small operators takes its time to start them, and fewer channels make it smaller, not faster. There
+whole residual branches go first, by the same halving, and channels are taken out of what that has left.
+
 A training may do so much arithmetic and no more, so that a large model is trained for fewer epochs than a small one,
 or not at all: the search takes a minute or two, whatever it is given. Arithmetic is counted, not timed.
 
@@ -21,11 +24,14 @@ from edgemodel_compressor.candidates import Method
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_contract.task import Pruning, Recovery
 
-Verdict = Literal["Good", "Lossy", "Larger", "Impossible"]
+Verdict = Literal["Good", "Doubtful", "Lossy", "Larger", "Impossible"]
+"""Doubtful: it has lost no more than is allowed, but by so little that it may be chance."""
 
 MAGNITUDE_SPARSITY = 0.5
 """Without retraining, half of the weights is about what magnitude pruning takes before accuracy breaks."""
 FIRST_SHARE = 0.5
+FIRST_DEPTH = 0.5
+FINEST_DEPTH = 0.125
 UNTRAINED_SHARE = 0.125
 """What is taken out first where nothing can be trained; if that hurts, the search for channels is over."""
 LARGEST_SHARE = 0.96875
@@ -66,6 +72,8 @@ class Facts:
     convolutions they only make slower."""
     depthwise: bool = False
     """Many convolutions are depthwise: integers make these no faster, so that weights alone may be worth more."""
+    shortens: bool = False
+    """There are residual branches, and starting the operators takes longer than what they compute."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +88,7 @@ class Trial:
 def propose(facts: Facts, trials: Sequence[Trial]) -> Method | None:
     """The next method to try; None when there is nothing left that could be better."""
     tried = {trial.method: trial for trial in trials}
-    for stage in (_integers, _zeros, _channels, _trained_zeros):
+    for stage in (_integers, _zeros, _branches, _channels, _trained_zeros):
         for method in stage(facts, tried):
             if method not in tried:
                 return method
@@ -129,7 +137,7 @@ def _zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
 
 def _trained_zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     plain, training = _magnitude(tried, None), recovery(facts, 0.0)
-    if training is None or plain not in tried or tried[plain].verdict != "Lossy":
+    if training is None or plain not in tried or tried[plain].verdict not in ("Lossy", "Doubtful"):
         return
     if not any(trial.verdict == "Good" and method.pruning for method, trial in tried.items()):
         yield _magnitude(tried, training)
@@ -140,36 +148,61 @@ def _magnitude(tried: dict[Method, Trial], training: Recovery | None) -> Method:
     return Method(Pruning(sparsity=MAGNITUDE_SPARSITY), training, best.quantization, best.mixed)
 
 
+def _branches(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
+    training = recovery(facts, 0.0)
+    if facts.has_dataset and facts.shortens and training is not None:
+        best = best_quantization(tried)
+
+        def at(depth: float) -> Method:
+            return Method(Pruning(depth=depth), training, best.quantization, best.mixed)
+
+        yield at(next_share(_depths(tried), FIRST_DEPTH, FINEST_DEPTH))
+
+
+def _depths(tried: dict[Method, Trial]) -> dict[float, Verdict]:
+    """What came of taking out shares of the residual branches, and nothing else."""
+    return {
+        method.pruning.depth: trial.verdict
+        for method, trial in tried.items()
+        if method.pruning and method.pruning.depth and not method.pruning.sparsity
+    }
+
+
 def _channels(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     if not (facts.has_dataset and facts.prunable):
         return
     best = best_quantization(tried)
+    depth = max((depth for depth, verdict in _depths(tried).items() if verdict == "Good"), default=0.0)
+
+    def training(share: float) -> Recovery | None:
+        # Beside the branches as it was for them alone: that training is what this one goes on from.
+        return recovery(facts, 0.0 if depth else share)
 
     def at(share: float) -> Method:
-        pruning = Pruning(sparsity=share, method="Structured")
-        return Method(pruning, recovery(facts, share), best.quantization, best.mixed)
+        pruning = Pruning(sparsity=share, depth=depth, method="Structured")
+        return Method(pruning, training(share), best.quantization, best.mixed)
 
     verdicts = {
         method.pruning.sparsity: trial.verdict
         for method, trial in tried.items()
         if method.pruning and method.pruning.method == "Structured" and method == at(method.pruning.sparsity)
     }
-    first = FIRST_SHARE if recovery(facts, FIRST_SHARE) else UNTRAINED_SHARE
+    first = FIRST_SHARE if training(FIRST_SHARE) else UNTRAINED_SHARE
     if first == UNTRAINED_SHARE and verdicts.get(first, "Good") != "Good":
         return
     yield at(next_share(verdicts, first))
 
 
-def next_share(verdicts: dict[float, Verdict], first: float = FIRST_SHARE) -> float:
-    """The share of weights to take out next: ``first``, up by halves while all goes well, then between good and bad.
+def next_share(verdicts: dict[float, Verdict], first: float = FIRST_SHARE, finest: float = FINEST_STEP) -> float:
+    """The share to take out next: ``first``, up by halves while all goes well, then between good and bad.
 
-    The last share tried again when the interval is as fine as it gets.
+    The last share tried again when the interval is as fine as ``finest``.
     """
     if not verdicts:
         return first
     low = max((share for share, verdict in verdicts.items() if verdict == "Good"), default=0.0)
     high = min((share for share, verdict in verdicts.items() if verdict != "Good" and share > low), default=1.0)
     middle = (low + high) / 2
-    if high - low <= FINEST_STEP or middle > LARGEST_SHARE:
+    if high - low <= finest or middle > LARGEST_SHARE:
         return low if low in verdicts else high
     return middle

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from onnx import numpy_helper
 
 from edgemodel_compressor.candidates import Method
 from edgemodel_compressor.errors import NotApplicableError
-from edgemodel_compressor.graph.cost import macs
+from edgemodel_compressor.graph.cost import macs, operators
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
@@ -22,13 +23,18 @@ from edgemodel_compressor.graph.quantization.sensitivity import MEASURED, Sensit
 from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.structure import (
     Analysis,
+    Branch,
     Scores,
     analyse,
     channels_left,
+    influence,
+    least,
     magnitude,
     remove,
+    residual_branches,
     select,
     taylor,
+    without,
 )
 from edgemodel_compressor.graph.weights import float_weights
 from edgemodel_compressor.judge import Samples
@@ -41,6 +47,9 @@ from edgemodel_contract.task import Pruning, Recovery
 GRADIENT_SAMPLES = range(16, 256)
 GRADIENT_WORK = 1e11
 """Multiply-accumulates that importance may cost, within GRADIENT_SAMPLES."""
+THIN = 1e5
+"""Multiply-accumulates of an operator that take a core some microseconds, as starting it does."""
+INFLUENCE_SAMPLES = 64
 SENSITIVITY_SAMPLES = 16
 SENSITIVITY_BYTES = 250e6
 LEAST_MEASURED = 6
@@ -73,6 +82,8 @@ class Workshop:
     """One sentence for each thing that was left as it was."""
     _floats: dict[Method, Path] = field(default_factory=dict)
     _calibrations: dict[Path, Calibration] = field(default_factory=dict)
+    _analyses: dict[Path, Analysis] = field(default_factory=dict)
+    _scores: dict[Path, Scores] = field(default_factory=dict)
 
     def build(self, method: Method, holds: Callable[[Path], bool], span: Span) -> Path:
         """The model file of ``method``. ``holds`` says whether a file keeps its promises, for mixed precision.
@@ -114,12 +125,24 @@ class Workshop:
     @cached_property
     def analysis(self) -> Analysis:
         """What structured pruning can take out. What it cannot goes into the notes."""
-        found = analyse(self.model.proto())
+        found = self._analysis(self.model.path)
         if found.kept:
             names = ", ".join(sorted(found.kept)[:5]) + (" …" if len(found.kept) > 5 else "")
             reasons = " ".join(sorted(set(found.kept.values()))[:3])
             self.notes.append(f"Structured pruning leaves these whole: {names}. {reasons}")
         return found
+
+    @cached_property
+    def branches(self) -> tuple[Branch, ...]:
+        """The residual branches that can be taken out whole."""
+        return residual_branches(self.model.proto())
+
+    @cached_property
+    def thin(self) -> bool:
+        """Whether starting the model's operators takes longer than what they compute."""
+        if self._macs is None:
+            return False
+        return self._macs < THIN * operators(read_model(self.model.path, weights=False))
 
     @cached_property
     def can_train(self) -> bool:
@@ -138,31 +161,63 @@ class Workshop:
     @cached_property
     def epoch(self) -> float:
         """Multiply-accumulates of one epoch of training on the whole model; 0 where there is nothing to train on."""
-        if self.training is None or not len(self.training):
+        if self.training is None or not len(self.training) or self._macs is None:
             return 0.0
-        shapes = {name: (1, *array.shape[1:]) for name, array in self.training.dataset.inputs.items()}
-        return macs(read_model(self.model.path, weights=False), shapes) * (1.0 + BACKWARD) * len(self.training)
+        return self._macs * (1.0 + BACKWARD) * len(self.training)
 
     @cached_property
-    def _importance(self) -> Scores:
-        proto = self.model.proto()
-        if not self.can_train or self.training is None:
-            return magnitude(proto, self.analysis)
-        from edgemodel_compressor.train.gradients import gradients
-        from edgemodel_compressor.train.threads import use_all_cores
+    def _macs(self) -> int | None:
+        """Multiply-accumulates of one sample; None without samples."""
+        samples = self.training or self.calibration
+        if samples is None:
+            return None
+        shapes = {name: (1, *array.shape[1:]) for name, array in samples.dataset.inputs.items()}
+        return macs(read_model(self.model.path, weights=False), shapes)
 
-        use_all_cores()
+    def _analysis(self, source: Path) -> Analysis:
+        if source not in self._analyses:
+            self._analyses[source] = analyse(read_model(source))
+        return self._analyses[source]
+
+    def _importance(self, source: Path) -> Scores:
+        """Of the units of the float model at ``source``."""
+        if source not in self._scores:
+            self._scores[source] = self._rated(source)
+        return self._scores[source]
+
+    def _rated(self, source: Path) -> Scores:
+        proto, analysis = read_model(source), self._analysis(source)
+        if not self.can_train or self.training is None:
+            return magnitude(proto, analysis)
+        from edgemodel_compressor.train.gradients import gradients
+
+        self._set_threads()
         samples = GRADIENT_WORK / max(self.epoch / len(self.training), 1.0)
         samples = int(np.clip(samples, GRADIENT_SAMPLES.start, GRADIENT_SAMPLES.stop))
         slopes = gradients(proto, self.training.inputs(), self.training.labels(), None, samples, squared=True)
-        return taylor(proto, self.analysis, {name: np.sqrt(slope) for name, slope in slopes.items()})
+        return taylor(proto, analysis, {name: np.sqrt(slope) for name, slope in slopes.items()})
+
+    def _set_threads(self) -> None:
+        """Of torch: two threads that wait for each other at every small operator are slower than one."""
+        from edgemodel_compressor.train.threads import use_all_cores, use_one_core
+
+        if self.thin:
+            use_one_core()
+        else:
+            use_all_cores()
 
     def _float_model(self, method: Method, span: Span) -> Path:
-        if method.pruning is None:
+        pruning = method.pruning
+        if pruning is None:
             return self.model.path
         if method not in self._floats:
+            source = self.model.path
+            if pruning.depth and pruning.sparsity:
+                # What is left of the branches has learnt their part by the time its channels are rated.
+                first, span = span.split(1, 1)
+                source = self._float_model(method.shallow, first)
             span.report("Compressing", f"building {method.name}")
-            proto, masks, channels = self._pruned(method.pruning)
+            proto, masks, channels = self._pruned(source, pruning) if pruning.sparsity else self._shallow(pruning.depth)
             if method.recovery is not None:
                 proto = self._recovered(proto, masks, channels, method, span)
             tidy(proto)
@@ -171,13 +226,27 @@ class Workshop:
             self._floats[method] = target
         return self._floats[method]
 
-    def _pruned(self, pruning: Pruning) -> tuple[onnx.ModelProto, Masks, Channels]:
+    def _shallow(self, depth: float) -> tuple[onnx.ModelProto, Masks, Channels]:
+        """The original without those of its branches that change least."""
+        if not self.branches:
+            raise NotApplicableError("it has no residual branches that can be taken out")
+        samples = self.training if self.training is not None and len(self.training) else self.calibration
+        if samples is None:
+            raise NotApplicableError("which of its residual branches matter least is measured on samples")
+        feeds = islice(samples.feeds(), INFLUENCE_SAMPLES)
+        chosen = least(self.branches, influence(self.model.path, self.branches, feeds, self.folder), depth)
+        if not chosen:
+            raise NotApplicableError(f"so small a share of its {len(self.branches)} residual branches is less than one")
+        return without(self.model.proto(), chosen), {}, {}
+
+    def _pruned(self, source: Path, pruning: Pruning) -> tuple[onnx.ModelProto, Masks, Channels]:
         """The smaller model; or the same with zeros, and where they are."""
-        proto = self.model.proto()
+        proto = read_model(source)
         if pruning.method == "Structured":
-            if not self.analysis.groups:
+            analysis = self._analysis(source)
+            if not analysis.groups:
                 raise NotApplicableError("it has no channels, heads or neurons that can be taken out on their own")
-            selection = select(self.analysis, self._importance, pruning.sparsity, scope=pruning.scope)
+            selection = select(analysis, self._importance(source), pruning.sparsity, scope=pruning.scope)
             if not selection.removed:
                 raise NotApplicableError("so small a share of its channels, heads and neurons is less than one step")
             return remove(proto, selection), {}, channels_left(selection)
@@ -193,9 +262,8 @@ class Workshop:
             raise NotApplicableError("there are too few samples to set some aside for training")
         from edgemodel_compressor.train.plan import TrainingPlan
         from edgemodel_compressor.train.recover import recover
-        from edgemodel_compressor.train.threads import use_all_cores
 
-        use_all_cores()
+        self._set_threads()
         labels = self.training.labels()
         plan = TrainingPlan(
             method=recovery.method or "Distillation",

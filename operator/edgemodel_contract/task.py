@@ -71,9 +71,12 @@ class Pruning(Struct, frozen=True, kw_only=True):
     """``Magnitude``, W_pruned = W × M (Han et al., 2015): ``sparsity`` of the weights become zero. ``Structured``
     (Li et al., 2017): this share of the channels, heads and neurons, weighted by their weights, is taken out; half of
     them leaves about a quarter of the weights of a matrix, which loses rows and columns.
+
+    Before either, ``depth`` of the residual branches, those that change least, are taken out whole (Men et al., 2024).
     """
 
-    sparsity: float
+    sparsity: float = 0.0
+    depth: float = 0.0
     scope: Literal["Global", "Layer"] = "Global"
     method: PruningMethod = "Magnitude"
 

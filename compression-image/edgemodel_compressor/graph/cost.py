@@ -36,6 +36,11 @@ def macs(proto: ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = N
     return total
 
 
+def operators(proto: ModelProto) -> int:
+    """How many of the nodes do the arithmetic that ``macs`` counts."""
+    return sum(node.op_type in _COUNTS for node in proto.graph.node)
+
+
 def _convolution(node: NodeProto, shapes: Shapes) -> int:
     # Weight (O, I/g, …): each output element sums over all but the first dimension.
     return prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])

@@ -19,6 +19,7 @@ from edgemodel_compressor.graph.weights import constants
 from edgemodel_compressor.train.batches import Arrays, Batched, as_tensors, batched
 from edgemodel_compressor.train.correct import channel_moments, correct
 from edgemodel_compressor.train.holdout import hold_out
+from edgemodel_compressor.train.mixing import Mixing, mixing
 from edgemodel_compressor.train.module import GraphModule
 from edgemodel_compressor.train.optimizer import make_optimizer, rate
 from edgemodel_compressor.train.plan import Recovered, StopReason, TrainingPlan
@@ -73,7 +74,8 @@ def recover(
         training, validation = hold_out(len(samples[0]), labels, plan.validation_share, plan.seed)
         masked = _masks(module, masks or {})
         correction = _correction(proto, module, forward, samples, training, teacher, channels or {}, plan)
-        run = _Run(module, forward, samples, supervision, plan, masked, progress, clock, started)
+        mixed = mixing(supervision, samples, plan.seed) if plan.mixing else None
+        run = _Run(module, forward, samples, supervision, mixed, plan, masked, progress, clock, started)
         stopped = run.train(training, validation, correction)
     return Recovered(
         proto=_written(proto, run.best),
@@ -171,6 +173,7 @@ class _Run:
     forward: Batched
     samples: Sequence[Tensor]
     supervision: Supervision
+    mixing: Mixing | None
     plan: TrainingPlan
     masks: Sequence[tuple[Tensor, Tensor]]
     progress: Progress
@@ -231,7 +234,11 @@ class _Run:
     def _step(self, batch: Tensor, weights: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> float | None:
         """The loss of ``batch`` before its step; None, and no step, where loss or gradient is not finite."""
         optimizer.zero_grad()
-        loss = self.supervision(self.forward([tensor[batch] for tensor in self.samples]), batch)
+        if self.mixing is not None:
+            inputs, targets = self.mixing.lesson(self.samples, batch, self.supervision)
+        else:
+            inputs, targets = [tensor[batch] for tensor in self.samples], self.supervision.targets(batch)
+        loss = self.supervision.against(self.forward(inputs), targets)
         loss.backward()  # type: ignore[no-untyped-call]
         for weight, mask in self.masks:
             if weight.grad is not None:

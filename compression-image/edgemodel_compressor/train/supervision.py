@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgemodel_compressor.errors import NotApplicableError
-from edgemodel_compressor.train.batches import Forward, batched
+from edgemodel_compressor.train.batches import batched
 from edgemodel_compressor.train.module import GraphModule
 from edgemodel_compressor.train.objective import (
     Loss,
@@ -27,6 +27,8 @@ from edgemodel_compressor.train.objective import (
 Teacher = Path | onnx.ModelProto
 Targets = Callable[[Tensor], Sequence[Tensor]]
 """Indices of samples (batch,) to what the outputs should be."""
+Answers = Callable[[Sequence[Tensor]], Sequence[Tensor]]
+"""Inputs, in the trained model's order, to what the outputs should be."""
 
 SCORES, OUTPUTS = slice(0, 1), slice(1, None)
 """Where ``observe`` puts the class scores, and the outputs as they are."""
@@ -43,10 +45,16 @@ class Supervision:
     loss: Loss
     outputs: slice
     targets: Targets
+    answers: Answers | None = None
+    """Of a teacher, who can be asked about more than the samples."""
 
     def __call__(self, outputs: Sequence[Tensor], indices: Tensor) -> Tensor:
         """The mean loss of ``outputs``, which belong to the samples at ``indices``."""
-        return self.loss(outputs[self.outputs], self.targets(indices))
+        return self.against(outputs, self.targets(indices))
+
+    def against(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
+        """The mean loss of ``outputs`` that should be ``targets``."""
+        return self.loss(outputs[self.outputs], targets)
 
 
 def observe(proto: onnx.ModelProto) -> GraphModule:
@@ -123,21 +131,21 @@ def by_teacher(
     shapes = [_per_sample(output) for output in first], [_per_sample(output) for output in outputs[taken]]
     if shapes[0] != shapes[1]:
         raise NotApplicableError(f"the original answers in shapes {shapes[0]}, and it in {shapes[1]}")
-    ask = _asking(forward, ordered, taken)
     size = sum(output.nbytes for output in first) * len(ordered[0]) // len(first[0])
-    return Supervision(loss, taken, _remembering(ask, len(ordered[0]), batch) if size <= _CACHE_BYTES else ask)
 
-
-def _asking(forward: Forward, inputs: Sequence[Tensor], taken: slice) -> Targets:
-    def ask(indices: Tensor) -> Sequence[Tensor]:
+    def answers(batch: Sequence[Tensor]) -> Sequence[Tensor]:
         with torch.no_grad():
-            return forward([tensor[indices] for tensor in inputs])[taken]
+            return forward([batch[names.index(name)] for name in module.inputs])[taken]
 
-    return ask
+    def ask(indices: Tensor) -> Sequence[Tensor]:
+        return answers([tensor[indices] for tensor in inputs])
+
+    targets = _remembering(ask, len(ordered[0]), batch) if size <= _CACHE_BYTES else ask
+    return Supervision(loss, taken, targets, answers)
 
 
 def _remembering(ask: Targets, samples: int, batch: int) -> Targets:
-    """``ask`` once for all, so that the teacher can go."""
+    """``ask`` once for all."""
     parts = [ask(indices) for indices in torch.split(torch.arange(samples), batch)]
     answers = [torch.cat(part) for part in zip(*parts, strict=True)]
     return lambda indices: [answer[indices] for answer in answers]

@@ -4,9 +4,10 @@ The one source of the resource's schema: ``crd.py`` writes the CustomResourceDef
 bounds, defaults, docstrings and CEL rules.
 """
 
+from edgemodel_operator.api.fields import Resources
 from edgemodel_operator.api.names import API_VERSION, EDGE_NODE_LABEL, GROUP, KIND, PLURAL, SITE_LABEL, VERSION
 from edgemodel_operator.api.resource import EdgeModel, parse
-from edgemodel_operator.api.spec import EnvVar, Placement, Resources, Scaling, Serving, Spec
+from edgemodel_operator.api.spec import EnvVar, Placement, Scaling, Serving, Spec
 from edgemodel_operator.api.status import (
     CandidateStatus,
     CompressionStatus,

@@ -4,36 +4,14 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
-from edgemodel_contract.quality import Metric
-from edgemodel_contract.quantity import DURATION_PATTERN, PERCENT_PATTERN, QUANTITY_PATTERN, SIZE_PATTERN
-from edgemodel_contract.task import (
-    CalibrationMethod,
-    Datatype,
-    Format,
-    Mode,
-    PruningMethod,
-    QuantizationMethod,
-    RecoveryMethod,
-    Target,
-)
+from edgemodel_contract.task import Datatype, Format
 from edgemodel_operator.api.base import Struct
+from edgemodel_operator.api.compression import Compression
+from edgemodel_operator.api.fields import Duration, Name, Percent, Resources, SecretRef, Sha256, Uri
 from edgemodel_operator.api.names import EDGE_NODE_LABEL, SITE_LABEL
 
-Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
-Size = Annotated[str, Meta(max_length=32, pattern=SIZE_PATTERN)]
-Duration = Annotated[str, Meta(max_length=32, pattern=DURATION_PATTERN)]
-Percent = Annotated[str, Meta(max_length=16, pattern=PERCENT_PATTERN)]
 Wave = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(pattern=r"^(100|[1-9][0-9]?)%$")]
 Cidr = Annotated[str, Meta(max_length=43, pattern=r"^[0-9a-fA-F:.]+/[0-9]{1,3}$")]
-Uri = Annotated[str, Meta(max_length=2048, pattern=r"^(oci|https?|s3|pvc|hf)://[^\s]+$")]
-
-
-class SecretRef(Struct, frozen=True, kw_only=True):
-    """A Secret in the EdgeModel's namespace."""
-
-    name: Name
-    """Of the Secret."""
 
 
 class TensorInput(Struct, frozen=True, kw_only=True):
@@ -65,148 +43,6 @@ class ModelSource(Struct, frozen=True, kw_only=True):
     """Credentials for the URI: keys username and password, or token, or .dockerconfigjson."""
     inputs: Annotated[list[TensorInput], Meta(max_length=64)] | UnsetType = UNSET
     """Only what the file does not say, such as sizes of dimensions that it leaves open."""
-
-
-class Pruning(Struct, frozen=True, kw_only=True):
-    """Removes weights (Magnitude: W × M, they become zero) or whole neurons and channels (Structured)."""
-
-    sparsity: Annotated[float, Meta(ge=0, le=0.99)]
-    """Share of the weights to remove."""
-    method: PruningMethod = "Magnitude"
-    """Magnitude sets the smallest weights to zero; Structured takes whole channels out."""
-    scope: Literal["Global", "Layer"] = "Global"
-    """Global ranks all weights together; Layer prunes each layer to the same share."""
-
-
-class Quantization(Struct, frozen=True, kw_only=True):
-    """Turns weights, and with Static activations too, into integers."""
-
-    method: QuantizationMethod
-    """Dynamic finds ranges of activations at run time, Static calibrates them on data, WeightOnly keeps activations
-    as floats, Float16 only stores weights in half the bytes."""
-    bits: Literal[4, 8] = 8
-    """Of one weight; 4 with WeightOnly."""
-    calibration: CalibrationMethod = "MinMax"
-    """How Static finds the range of an activation."""
-
-
-class Recovery(Struct, frozen=True, kw_only=True):
-    """Short training after pruning."""
-
-    method: RecoveryMethod | UnsetType = UNSET
-    """What is learnt from: the answers of the original, unless Labels says those of the dataset."""
-    epochs: Annotated[int, Meta(ge=1, le=1000)] = 10
-    """Passes over the training part of the dataset, at most: training stops early when it no longer helps."""
-    learning_rate: Annotated[float, Meta(gt=0, le=1)] | UnsetType = UNSET
-    """Peak of the schedule; absent: chosen by the engine."""
-
-
-class Search(Struct, frozen=True, kw_only=True):
-    """What Auto may spend."""
-
-    trials: Annotated[int, Meta(ge=1, le=200)] = 16
-    """Models it builds and measures, at most."""
-    time: Duration = "20m"
-    """After this time it begins no further one."""
-
-
-class Dataset(Struct, frozen=True, kw_only=True):
-    """Samples for calibration and evaluation; the Job splits them, the parts never overlap."""
-
-    uri: Uri
-    """Where the data is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; a NumPy .npz file, a
-    Parquet file, or images in a folder per class (in a claim, or as an archive)."""
-    sha256: Sha256 | UnsetType = UNSET
-    """Expected digest of the file. With it, a changed file is refused."""
-
-
-class Objectives(Struct, frozen=True, kw_only=True):
-    """What the compressed model must meet. Nothing that misses one is rolled out."""
-
-    max_size: Size | UnsetType = UNSET
-    """Of the model file."""
-    max_latency: Duration | UnsetType = UNSET
-    """95th percentile of one inference at batch size 1, with as many threads as served."""
-    max_accuracy_drop: Percent | UnsetType = UNSET
-    """Percentage points lost against the original, on the evaluation part of the dataset."""
-
-
-Quantity = Annotated[int, Meta(ge=0)] | Annotated[str, Meta(max_length=32, pattern=QUANTITY_PATTERN)]
-Quantities = dict[str, Quantity]
-
-
-class Resources(Struct, frozen=True, kw_only=True):
-    """As in a container: quantities by resource name."""
-
-    requests: Quantities | UnsetType = UNSET
-    """What the scheduler sets aside."""
-    limits: Quantities | UnsetType = UNSET
-    """What is never exceeded."""
-
-
-class CompressionJob(Struct, frozen=True, kw_only=True):
-    """The Job that compresses."""
-
-    resources: Resources = Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"cpu": "2", "memory": "4Gi"})
-    node_selector: dict[str, str] | UnsetType = UNSET
-    """Absent: nodes without the edge label; any node where all that take pods have it."""
-    active_deadline_seconds: Annotated[int, Meta(ge=1, le=604800)] = 3600
-    """The Job is stopped after this time."""
-
-
-class Compression(Struct, frozen=True, kw_only=True):
-    """How to make the model small."""
-
-    RULES: ClassVar = (
-        (
-            "self.mode != 'Manual' || has(self.pruning) || has(self.quantization)",
-            "mode Manual needs pruning or quantization",
-        ),
-        (
-            "self.mode == 'Manual' || !(has(self.pruning) || has(self.quantization) || has(self.recovery))",
-            "pruning, quantization and recovery are only read in mode Manual: set mode to Manual or remove them",
-        ),
-        (
-            "!has(self.recovery) || has(self.pruning)",
-            "recovery trains what pruning has hurt: add pruning, or remove recovery",
-        ),
-        (
-            "has(self.dataset) || !has(self.recovery)",
-            "recovery trains on data: add dataset",
-        ),
-        (
-            "!has(self.quantization) || self.quantization.bits == 8 || self.quantization.method == 'WeightOnly'",
-            "4 bits are for quantization.method WeightOnly",
-        ),
-        (
-            "has(self.dataset) || !(has(self.quantization) && self.quantization.method == 'Static')",
-            "static quantization is calibrated on data: add dataset, or use quantization.method Dynamic",
-        ),
-        (
-            "has(self.dataset) || !has(self.metric)",
-            "metric is measured on data: add dataset",
-        ),
-        (
-            "has(self.dataset) || !(has(self.objectives) && has(self.objectives.maxAccuracyDrop))",
-            "objectives.maxAccuracyDrop is measured on data: add dataset",
-        ),
-    )
-
-    mode: Mode = "Auto"
-    """Auto tries what applies and picks by the objectives; Manual does what is named; None packages as is."""
-    pruning: Pruning | UnsetType = UNSET
-    quantization: Quantization | UnsetType = UNSET
-    recovery: Recovery | UnsetType = UNSET
-    dataset: Dataset | UnsetType = UNSET
-    objectives: Objectives = Objectives()
-    search: Search = Search()
-    target: Target | UnsetType = UNSET
-    """The CPU that will serve: host, like the one that compresses, or a named level. Absent: integers that every CPU
-    computes right, at a bit of their range."""
-    metric: Metric | UnsetType = UNSET
-    """What quality is judged by. Absent: top1, perplexity or mse, as the labels are; without labels, how close answers
-    are to the original's."""
-    job: CompressionJob = CompressionJob()
 
 
 class Batching(Struct, frozen=True, kw_only=True):

@@ -55,7 +55,7 @@ def _recipe(spec: Spec) -> contract.Recipe:
     pruning = quantization = recovery = None
     if compression.pruning is not UNSET:
         named = compression.pruning
-        pruning = contract.Pruning(sparsity=named.sparsity, scope=named.scope, method=named.method)
+        pruning = contract.Pruning(sparsity=named.sparsity, depth=named.depth, scope=named.scope, method=named.method)
     if compression.quantization is not UNSET:
         integers = compression.quantization
         quantization = contract.Quantization(

@@ -46,6 +46,18 @@ _INVALID: tuple[tuple[Callable[[Spec], bool], str], ...] = (
         "spec.compression: recovery trains what pruning has hurt: add pruning, or remove recovery",
     ),
     (
+        lambda s: (
+            s.compression.pruning is not UNSET and not (s.compression.pruning.sparsity or s.compression.pruning.depth)
+        ),
+        "spec.compression.pruning: pruning needs sparsity or depth",
+    ),
+    (
+        lambda s: (
+            s.compression.pruning is not UNSET and s.compression.pruning.depth > 0 and s.compression.dataset is UNSET
+        ),
+        "spec.compression: pruning.depth is measured on data: add dataset",
+    ),
+    (
         lambda s: s.compression.recovery is not UNSET and s.compression.dataset is UNSET,
         "spec.compression: recovery trains on data: add dataset",
     ),
