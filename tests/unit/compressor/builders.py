@@ -58,6 +58,38 @@ def mlp(features: int = 48, hidden: int = 160, classes: int = CLASSES, batch: in
     )
 
 
+def residual(features: int = 48, width: int = 64, blocks: int = 4) -> onnx.ModelProto:
+    """``blocks`` times h + ReLU(hW)V between two Gemms: input ``x`` (N, features), output ``scores`` (N, classes)."""
+    rng = np.random.default_rng(3)
+
+    def draw(rows: int, columns: int, scale: float) -> Floats:
+        weights: Floats = (scale * rng.normal(size=(rows, columns)) / np.sqrt(rows)).astype(np.float32)
+        return weights
+
+    values, labels = blobs(600, (features,), seed=7)
+    weights = {"w": draw(features, width, 1.0)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["h0"], name="stem")]
+    hidden = values @ weights["w"]
+    for index in range(blocks):
+        # Each does less than the one before.
+        weights[f"w{index}"], weights[f"v{index}"] = draw(width, width, 1.0), draw(width, width, 0.5**index)
+        nodes += [
+            helper.make_node("MatMul", [f"h{index}", f"w{index}"], [f"a{index}"], name=f"widen{index}"),
+            helper.make_node("Relu", [f"a{index}"], [f"r{index}"], name=f"relu{index}"),
+            helper.make_node("MatMul", [f"r{index}", f"v{index}"], [f"b{index}"], name=f"narrow{index}"),
+            helper.make_node("Add", [f"h{index}", f"b{index}"], [f"h{index + 1}"], name=f"sum{index}"),
+        ]
+        hidden = hidden + np.maximum(hidden @ weights[f"w{index}"], 0) @ weights[f"v{index}"]
+    weights["head"], weights["offset"] = _readout(hidden, labels, CLASSES)
+    nodes.append(helper.make_node("Gemm", [f"h{blocks}", "head", "offset"], ["scores"], name="head"))
+    return model(
+        nodes,
+        inputs=[helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", features])],
+        outputs=[helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", CLASSES])],
+        weights=weights,
+    )
+
+
 def convnet(channels: int = 24, side: int = 12, batch: int | str = 1) -> onnx.ModelProto:
     """Conv, Relu, Conv, Relu, pool, Gemm: input ``image`` (batch, 1, side, side), output ``scores``."""
     rng = np.random.default_rng(5)

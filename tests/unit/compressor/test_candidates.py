@@ -9,6 +9,7 @@ from edgemodel_contract.task import Objectives, Pruning, Quantization, Recipe, R
 
 STATIC = Quantization(method="Static")
 HALF = Pruning(sparsity=0.5, method="Structured")
+STATIC_INTEGERS = QuantizationRecipe("Static")
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,11 @@ HALF = Pruning(sparsity=0.5, method="Structured")
         (Recipe(mode="Manual", pruning=Pruning(sparsity=0.75)), "prune-0.75"),
         (Recipe(mode="Manual", pruning=Pruning(sparsity=0.5, scope="Layer")), "prune-0.5-layer"),
         (Recipe(mode="Manual", pruning=HALF, recovery=Recovery()), "structured-0.5+recovered"),
+        (Recipe(mode="Manual", pruning=Pruning(depth=0.5)), "depth-0.5"),
+        (
+            Recipe(mode="Manual", pruning=Pruning(depth=0.25, sparsity=0.5, method="Structured"), recovery=Recovery()),
+            "depth-0.25+structured-0.5+recovered",
+        ),
         (
             Recipe(mode="Manual", pruning=HALF, recovery=Recovery(method="Distillation"), quantization=STATIC),
             "structured-0.5+recovered-distilled+static-int8",
@@ -55,6 +61,8 @@ def test_mixed_precision_shows_in_the_name() -> None:
         (Recipe(objectives=Objectives(max_accuracy_drop=0.01)), "maxAccuracyDrop cannot be measured"),
         (Recipe(mode="Manual", pruning=Pruning(sparsity=0.0)), "sparsity is 0"),
         (Recipe(mode="Manual", pruning=Pruning(sparsity=1.0)), "sparsity is 1"),
+        (Recipe(mode="Manual", pruning=Pruning(depth=1.5)), "depth is 1.5"),
+        (Recipe(mode="Manual", pruning=Pruning(depth=0.5)), "Residual branches are chosen by what samples show"),
         (Recipe(objectives=Objectives(max_size=0)), "maxSize is 0"),
         (Recipe(objectives=Objectives(max_latency=0.0)), "maxLatency is 0"),
     ],
@@ -64,3 +72,9 @@ def test_what_cannot_be_done_without_a_dataset_or_at_all(recipe: Recipe, words: 
         check_recipe(recipe, has_dataset=False)
     assert caught.value.reason == "InvalidTask"
     assert words in caught.value.message
+
+
+def test_branches_go_before_channels_and_are_trained_alike() -> None:
+    both = Method(Pruning(depth=0.25, sparsity=0.5, method="Structured"), Recovery(epochs=3), STATIC_INTEGERS)
+    assert both.shallow == Method(Pruning(depth=0.25), Recovery(epochs=3))
+    assert Method(HALF).shallow == Method()

@@ -106,6 +106,57 @@ def test_where_no_integers_are_good_enough_half_precision_is_what_is_left() -> N
     assert "structured-0.5+recovered+fp16" in tried
 
 
+SMALL_OPERATORS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, shortens=True)
+
+
+def as_deep_as(depth: float, share: float) -> Judge:
+    """Branches up to ``depth`` may go, and beside them channels up to ``share``."""
+
+    def judge(method: Method) -> Verdict:
+        pruning = method.pruning
+        return "Good" if pruning is None or (pruning.depth <= depth and pruning.sparsity <= share) else "Lossy"
+
+    return judge
+
+
+def test_where_operators_are_small_branches_go_first_and_then_channels_of_what_is_left() -> None:
+    assert walk(SMALL_OPERATORS, as_deep_as(0.8, 0.3)) == [
+        "static-int8",
+        "prune-0.5+static-int8",
+        "depth-0.5+recovered+static-int8",
+        "depth-0.75+recovered+static-int8",
+        "depth-0.875+recovered+static-int8",
+        "depth-0.75+structured-0.5+recovered+static-int8",
+        "depth-0.75+structured-0.25+recovered+static-int8",
+        "depth-0.75+structured-0.375+recovered+static-int8",
+        "depth-0.75+structured-0.3125+recovered+static-int8",
+    ]
+
+
+def test_where_no_branch_can_go_channels_are_taken_out_of_the_whole_model() -> None:
+    tried = walk(SMALL_OPERATORS, as_deep_as(0.0, 0.6))
+    assert "structured-0.5+recovered+static-int8" in tried
+    assert not any(name.startswith("depth") and "structured" in name for name in tried)
+
+
+def test_branches_stay_where_nothing_can_be_trained() -> None:
+    facts = Facts(has_dataset=True, can_train=False, epoch=1e9, prunable=True, multiplies=False, shortens=True)
+    assert not any("depth" in name for name in walk(facts, lambda _: "Good"))
+
+
+def test_what_may_be_good_by_chance_is_not_pruned_further() -> None:
+    def judge(method: Method) -> Verdict:
+        return "Doubtful" if method.pruning is not None and method.pruning.sparsity > 0.3 else "Good"
+
+    assert walk(CONVOLUTIONS, judge)[1:6] == [
+        "prune-0.5+static-int8",
+        "structured-0.5+recovered+static-int8",
+        "structured-0.25+recovered+static-int8",
+        "structured-0.375+recovered+static-int8",
+        "structured-0.3125+recovered+static-int8",
+    ]
+
+
 UNTRAINED = Facts(has_dataset=True, can_train=False, epoch=1e9, prunable=True, multiplies=False)
 TOO_LARGE = Facts(has_dataset=True, can_train=True, epoch=2 * TRAINING_WORK, prunable=True, multiplies=False)
 

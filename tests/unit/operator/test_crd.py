@@ -186,7 +186,7 @@ def test_the_samples_are_valid(sample: Path) -> None:
         ("model.sha256", "abc"),
         ("compression.mode", "Fast"),
         ("compression.pruning", {"sparsity": 1}),
-        ("compression.pruning", {}),
+        ("compression.pruning", {"depth": 1.5}),
         ("scaling.minReplicas", 0),
         ("scaling.target", {"latency": "soon"}),
         ("scaling.target", {"latency": "1s", "percentile": 100}),

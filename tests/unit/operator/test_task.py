@@ -103,7 +103,7 @@ def test_namesakes_in_two_namespaces_have_two_repositories() -> None:
 def test_the_recipe_is_in_base_units() -> None:
     builder = (
         BASE.set("compression.mode", "Manual")
-        .set("compression.pruning", {"sparsity": 0.5, "scope": "Layer"})
+        .set("compression.pruning", {"sparsity": 0.5, "depth": 0.25, "scope": "Layer"})
         .set("compression.quantization", {"method": "Static"})
         .set("compression.objectives", {"maxSize": "8Mi", "maxLatency": "10ms", "maxAccuracyDrop": "1%"})
     )
@@ -111,7 +111,7 @@ def test_the_recipe_is_in_base_units() -> None:
     assert (recipe.objectives.max_size, recipe.objectives.max_latency) == (8 * 2**20, 0.01)
     assert recipe.objectives.max_accuracy_drop == 0.01
     assert recipe.pruning is not None
-    assert (recipe.pruning.sparsity, recipe.pruning.scope) == (0.5, "Layer")
+    assert (recipe.pruning.sparsity, recipe.pruning.depth, recipe.pruning.scope) == (0.5, 0.25, "Layer")
     assert recipe.quantization is not None
     assert recipe.quantization.method == "Static"
 

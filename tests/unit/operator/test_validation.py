@@ -4,8 +4,7 @@ from typing import Any
 
 import pytest
 
-from edgemodel_operator.api import Status, parse
-from edgemodel_operator.api import spec as parts
+from edgemodel_operator.api import Status, compression, parse, spec
 from edgemodel_operator.api.base import Struct
 from edgemodel_operator.policy.validation import find_problem
 from tests.unit.operator.builders import ModelBuilder, edge_model
@@ -152,6 +151,11 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
             ("compression.quantization", {"method": "Dynamic"}),
             ("compression.recovery", {"epochs": 1}),
         ],
+        "pruning needs sparsity or depth": [("compression.mode", "Manual"), ("compression.pruning", {})],
+        "pruning.depth is measured on data: add dataset": [
+            ("compression.mode", "Manual"),
+            ("compression.pruning", {"depth": 0.5}),
+        ],
         "recovery trains on data: add dataset": [
             ("compression.mode", "Manual"),
             ("compression.pruning", {"sparsity": 0.5}),
@@ -171,12 +175,8 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
         "metric is measured on data: add dataset": [("compression.metric", "top5")],
         "maxReplicas must not be below minReplicas": [("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)],
     }
-    rules = [
-        message
-        for struct in vars(parts).values()
-        if isinstance(struct, type) and issubclass(struct, Struct)
-        for _, message in struct.RULES
-    ]
+    parts = {part for module in (compression, spec) for part in vars(module).values() if isinstance(part, type)}
+    rules = [message for part in parts if issubclass(part, Struct) for _, message in part.RULES]
     assert sorted(rules) == sorted(violations)
     for message in rules:
         problem = find_problem(changed(*violations[message]).build())
