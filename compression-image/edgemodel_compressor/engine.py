@@ -276,8 +276,9 @@ class _Bench:
             return "Lossy"
         if measured.size > self.measured[ORIGINAL].size:
             return "Larger"
-        # The smallest of many pruned models that seem good enough is the one that luck has favoured.
-        if method.pruning and self.job.recipe.mode == "Auto" and damage + error > self.allowed + 1e-9:
+        # The smallest of many pruned models that seem good enough is the one that luck has favoured: hence the rule of
+        # one standard error (Breiman et al., 1984). What has lost nothing at all is not doubted.
+        if method.pruning and self.job.recipe.mode == "Auto" and damage > 1e-9 and damage + error > self.allowed + 1e-9:
             self.doubts[method.name] = doubt(measured.metric, damage, error, self.allowed)
             return "Doubtful"
         return "Good"
