@@ -16,7 +16,7 @@ from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhaus
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
 from edgemodel_compressor.graph.weights import share_depthwise, share_multiplied, sparsity
-from edgemodel_compressor.judge import Judge, Samples, metric_for
+from edgemodel_compressor.judge import Judge, Samples, Score, metric_for
 from edgemodel_compressor.layer import compressed_size
 from edgemodel_compressor.measure import arbitrary_feed, cpu_name, latency_round
 from edgemodel_compressor.memory import peak_memory, save_feed
@@ -180,8 +180,11 @@ class _Bench:
         self.files[ORIGINAL] = path
         self.measured[ORIGINAL] = self.figures(ORIGINAL, path, path, span)
 
-    def figures(self, name: str, path: Path, floats: Path, span: Span) -> Measurement:
-        """Size, cost and quality of the model file at ``path``; its integers, if any, were made of ``floats``."""
+    def figures(self, name: str, path: Path, floats: Path, span: Span, score: Score | None = None) -> Measurement:
+        """Size, cost and quality of the model file at ``path``; its integers, if any, were made of ``floats``.
+
+        ``score`` is what the judge has said of it, if it was asked before.
+        """
         span.report("Measuring", f"measuring the size of {name}")
         proto = read_model(path)
         measured = Measurement(
@@ -199,7 +202,7 @@ class _Bench:
             return measured
         message = f"evaluating {name} on {len(self.judge.samples)} samples"
         span.report("Evaluating", message)
-        score = self.judge.score(path, self.job.threads, partial(span.report, "Evaluating", message))
+        score = score or self.judge.score(path, self.job.threads, partial(span.report, "Evaluating", message))
         return msgspec.structs.replace(
             measured,
             accuracy=score.value,
@@ -214,16 +217,17 @@ class _Bench:
 
     def holds(self, path: Path) -> bool:
         """Whether the model at ``path`` loses no more than is allowed."""
-        return self._lost(path) <= self.allowed
+        return self._lost(self._score(path)) <= self.allowed
 
-    def _lost(self, path: Path) -> float:
-        """What the model at ``path`` has lost against the original; 0 where nothing can judge it."""
-        if self.judge is None:
-            return 0.0
-        return self.damage_of(self.judge.score(path, self.job.threads, lambda _: None).value)
+    def _score(self, path: Path) -> Score | None:
+        """What the judge says of the model at ``path``; None where nothing can judge it."""
+        return self.judge.score(path, self.job.threads, lambda _: None) if self.judge else None
+
+    def _lost(self, score: Score | None) -> float:
+        return self.damage_of(score.value if score else None)
 
     def damage_of(self, accuracy: float | None) -> float:
-        """What a candidate of this accuracy has lost against the original."""
+        """What a candidate of this accuracy has lost against the original; 0 where it is not known."""
         before = self.measured[ORIGINAL]
         if accuracy is None or before.accuracy is None:
             return 0.0
@@ -244,8 +248,9 @@ class _Bench:
         training.report("Compressing", f"building {method.name}")
         if method.pruning and method.quantization and self.job.recipe.mode == "Auto":
             floats = self.shop.build(method.floats, self.holds, training)
-            if self._lost(floats) > HOPELESS * self.allowed:
-                self._measure(method.floats, floats, measuring)
+            score = self._score(floats)
+            if self._lost(score) > HOPELESS * self.allowed:
+                self._measure(method.floats, floats, measuring, score)
                 self.trials.append(Trial(method, "Lossy"))
                 return
         path = self.shop.build(method, self.holds, building)
@@ -253,7 +258,7 @@ class _Bench:
         footprint = measured.size + (measured.layer_size or measured.size)
         self.trials.append(Trial(method, self._verdict(measured), footprint))
 
-    def _measure(self, method: Method, path: Path, span: Span) -> Measurement:
+    def _measure(self, method: Method, path: Path, span: Span, score: Score | None = None) -> Measurement:
         """Run and measure the model at ``path``, which is what ``method`` made."""
         try:
             Session(path, self.job.threads).run(self.feed)
@@ -261,7 +266,7 @@ class _Bench:
             if is_exhausted(error):
                 raise
             raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
-        measured = self.figures(method.name, path, self.shop.float_file(method), span)
+        measured = self.figures(method.name, path, self.shop.float_file(method), span, score)
         self.files[method.name], self.measured[method.name] = path, measured
         return measured
 
