@@ -82,8 +82,6 @@ class Bench:
 
     def _peers(self, prepared: Prepared, folder: Path, models: dict[str, Path], walls: dict[str, float]) -> None:
         for peer in PEERS:
-            if not peer.serves(prepared):
-                continue
             name = f"{prepared.row.name}: {peer.name}"
             try:
                 python = self.python()
