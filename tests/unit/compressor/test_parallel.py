@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemodel_compressor import runtime
 from edgemodel_compressor.parallel import in_order
 from edgemodel_compressor.runtime import Feed, Session
+from tests.unit.compressor.builders import have_cpus
 
 PATIENCE = 30
 """Seconds; a test that waits as long has failed."""
@@ -94,7 +94,7 @@ def test_who_stops_early_leaves_no_thread_behind() -> None:
 def test_a_model_runs_as_often_at_once_as_there_are_cpus_for(
     shared: Path, monkeypatch: pytest.MonkeyPatch, cpus: int, threads: int, ahead: int
 ) -> None:
-    monkeypatch.setattr(runtime, "available_cpus", lambda: cpus)
+    have_cpus(monkeypatch, cpus)
     session = Session(shared / "mlp.onnx", threads)
     rng = np.random.default_rng(0)
     feeds = [{"x": rng.normal(size=(1, 48)).astype(np.float32)} for _ in range(20)]
