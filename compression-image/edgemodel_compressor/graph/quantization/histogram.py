@@ -48,7 +48,7 @@ class Histogram:
             return
         self.low, self.high = (low, high) if self.empty else (min(self.low, low), max(self.high, high))
         self.empty = False
-        zeros = flat.size - np.count_nonzero(flat)
+        zeros = flat.size - int(np.count_nonzero(flat))
         self.zeros += zeros
         if zeros == flat.size:
             return
