@@ -1,64 +1,33 @@
 """The work itself: measure the original, try one method after another, time what is worth it, choose."""
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from edgemodel_compressor.candidates import ORIGINAL, Method, check_recipe, named_method
-from edgemodel_compressor.choose import Choice, allowed_drop, choose, doubt
-from edgemodel_compressor.dataset import Dataset, check_labels
-from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhausted
-from edgemodel_compressor.graph.cost import macs, parameters
-from edgemodel_compressor.graph.quantization.cpu import target_cpu
-from edgemodel_compressor.graph.weights import share_depthwise, share_multiplied, sparsity
-from edgemodel_compressor.judge import Judge, Samples, metric_for
-from edgemodel_compressor.layer import compressed_size
-from edgemodel_compressor.measure import arbitrary_feed, cpu_name, latency_round
+from edgemodel_compressor.bench import Bench, Job
+from edgemodel_compressor.candidates import ORIGINAL, check_recipe, named_method
+from edgemodel_compressor.choose import Choice, choose
+from edgemodel_compressor.errors import NotApplicableError, TaskError
+from edgemodel_compressor.graph.weights import share_depthwise, share_multiplied
+from edgemodel_compressor.measure import cpu_name, latency_round
 from edgemodel_compressor.memory import peak_memory, save_feed
 from edgemodel_compressor.model import Model
-from edgemodel_compressor.modelfile import model_digest, model_files, model_size, read_model
+from edgemodel_compressor.modelfile import model_digest, read_model
 from edgemodel_compressor.progress import Span
-from edgemodel_compressor.runtime import Feed, Session, available_cpus, explain
-from edgemodel_compressor.search import FIRST_SHARE, Facts, Trial, Verdict, propose, recovery
-from edgemodel_compressor.settings import Settings
-from edgemodel_compressor.split import Split, split
+from edgemodel_compressor.runtime import Feed, available_cpus
+from edgemodel_compressor.search import FIRST_SHARE, Facts, Trial, propose, recovery
+from edgemodel_compressor.split import Split
 from edgemodel_compressor.tensors import require_concrete
 from edgemodel_compressor.throughput import Throughput, by_threads
-from edgemodel_compressor.workshop import Workshop
-from edgemodel_contract.quality import lost
-from edgemodel_contract.result import Candidate, Measurement
-from edgemodel_contract.task import Recipe
+from edgemodel_contract.result import Candidate
 
 ROUNDS = 3
 """Every good candidate is timed once per round, so that a noisy minute on the machine falls on all of them alike."""
-LEAST_TO_TRAIN = 64
-"""With fewer samples Auto sets none aside for training: they say more as evaluation."""
-
-CALIBRATION_WORK = 2e11
-"""Multiply-accumulates of calibration: a large model is calibrated on fewer samples, but on these at least."""
-LEAST_CALIBRATION = 32
-HOPELESS = 2.0
-"""Times the loss that is allowed: no integers bring floats back that have lost more."""
 DEPTHWISE = 0.2
 """Share of the convolutions; MobileNets, EfficientNets and ConvNeXts have a third or more."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to compress, by which recipe, and where to work. ``clock`` is monotonic seconds."""
-
-    model: Model
-    dataset: Dataset | None
-    recipe: Recipe
-    threads: int
-    folder: Path
-    settings: Settings
-    clock: Callable[[], float] = time.monotonic
 
 
 @dataclass(frozen=True)
@@ -106,7 +75,7 @@ def compress(job: Job, span: Span) -> Outcome:
     model = replace(job.model, inputs=require_concrete(job.model.inputs, job.dataset.shapes if job.dataset else {}))
     job = replace(job, model=model)
     beginning, searching, timing = span.split(1, 10, 3)
-    bench = _Bench.set_up(job)
+    bench = Bench.set_up(job)
     bench.measure_original(beginning)
     _try_methods(job, bench, searching)
     _time(job, bench, timing)
@@ -133,175 +102,7 @@ def measure_throughput(outcome: Outcome, seconds: float) -> Outcome:
     return replace(outcome, throughput=by_threads(*files, outcome.feed, available_cpus(), seconds))
 
 
-@dataclass
-class _Bench:
-    """Where candidates lie side by side: their files, figures and verdicts."""
-
-    job: Job
-    shop: Workshop
-    parts: Split | None
-    judge: Judge | None
-    feed: Feed
-    files: dict[str, Path] = field(default_factory=dict)
-    measured: dict[str, Measurement] = field(default_factory=dict)
-    errors: dict[str, float] = field(default_factory=dict)
-    """Of what each has lost: one standard error."""
-    doubts: dict[str, str] = field(default_factory=dict)
-    """Candidates that may have lost more than is allowed, and why."""
-    trials: list[Trial] = field(default_factory=list)
-
-    @classmethod
-    def set_up(cls, job: Job) -> "_Bench":
-        """Split the dataset, and choose what to judge by."""
-        parts, calibration, training, judge = None, None, None, None
-        feed = arbitrary_feed(job.model.inputs)
-        if job.dataset is not None:
-            check_labels(job.dataset, job.model.outputs)
-            parts = split(
-                len(job.dataset),
-                job.dataset.classes,
-                _calibration_samples(job, job.dataset),
-                recovery=_sets_aside(job),
-                held_out=job.dataset.held_out,
-            )
-            calibration, training = Samples(job.dataset, parts.calibration), Samples(job.dataset, parts.recovery)
-            samples = Samples(job.dataset, parts.evaluation)
-            judge = Judge(samples, metric_for(job.model.outputs, job.dataset.labels, job.recipe.metric))
-            feed = next(samples.feeds())
-        shop = Workshop(job.model, job.folder, target_cpu(job.recipe.target or "any"), calibration, training)
-        return cls(job, shop, parts, judge, feed)
-
-    def measure_original(self, span: Span) -> None:
-        """Everything but its latency."""
-        path = self.job.model.path
-        try:
-            Session(path, self.job.threads).run(self.feed)
-        except Exception as error:  # ONNX Runtime raises a dozen types, all of them about this model on this input
-            shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in self.feed.items())
-            raise TaskError(
-                "InvalidModel", f"ONNX Runtime cannot run the model on its inputs ({shapes}): {explain(error)}."
-            ) from error
-        self.files[ORIGINAL] = path
-        self.measured[ORIGINAL] = self.figures(ORIGINAL, path, path, span)
-
-    def figures(self, name: str, path: Path, floats: Path, span: Span) -> Measurement:
-        """Size, cost and quality of the model file at ``path``; its integers, if any, were made of ``floats``."""
-        span.report("Measuring", f"measuring the size of {name}")
-        proto = read_model(path)
-        measured = Measurement(
-            size=model_size(path),
-            layer_size=sum(compressed_size(file) for file in model_files(path)),
-            sparsity=sparsity(proto),
-            threads=self.job.threads,
-        )
-        # Integers compute the same products; a quantized graph only writes them in other operators.
-        proto = proto if floats == path else read_model(floats)
-        shapes = {input_name: array.shape for input_name, array in self.feed.items()}
-        measured = msgspec.structs.replace(measured, parameters=parameters(proto), macs=macs(proto, shapes))
-        del proto
-        if self.judge is None:
-            return measured
-        message = f"evaluating {name} on {len(self.judge.samples)} samples"
-        span.report("Evaluating", message)
-        score = self.judge.score(path, self.job.threads, partial(span.report, "Evaluating", message))
-        self.errors[name] = score.error
-        return msgspec.structs.replace(
-            measured,
-            accuracy=score.value,
-            accuracy_low=score.low,
-            accuracy_high=score.high,
-            metric=self.judge.metric,
-            samples=score.samples,
-            top5=score.top5.value if score.top5 else None,
-            top5_low=score.top5.low if score.top5 else None,
-            top5_high=score.top5.high if score.top5 else None,
-        )
-
-    def holds(self, path: Path) -> bool:
-        """Whether the model at ``path`` loses no more than is allowed."""
-        return self._lost(path) <= self.allowed
-
-    def _lost(self, path: Path) -> float:
-        """What the model at ``path`` has lost against the original; 0 where nothing can judge it."""
-        if self.judge is None:
-            return 0.0
-        return self.damage_of(self.judge.score(path, self.job.threads, lambda _: None).value)
-
-    def damage_of(self, accuracy: float | None) -> float:
-        """What a candidate of this accuracy has lost against the original."""
-        before = self.measured[ORIGINAL]
-        if accuracy is None or before.accuracy is None:
-            return 0.0
-        return lost(before.metric, before.accuracy, accuracy)
-
-    @property
-    def allowed(self) -> float:
-        """What may be lost."""
-        return allowed_drop(self.job.recipe.objectives, self.measured[ORIGINAL])
-
-    def attempt(self, method: Method, span: Span) -> None:
-        """Build ``method``, measure it and note the verdict.
-
-        Raises:
-            NotApplicableError: it is not possible for this model.
-        """
-        training, building, measuring = span.split(3 if method.recovery else 1, 1, 2)
-        training.report("Compressing", f"building {method.name}")
-        if method.pruning and method.quantization and self.job.recipe.mode == "Auto":
-            floats = self.shop.build(method.floats, self.holds, training)
-            if self._lost(floats) > HOPELESS * self.allowed:
-                self._measure(method.floats, floats, measuring)
-                self.trials.append(Trial(method, "Lossy"))
-                return
-        path = self.shop.build(method, self.holds, building)
-        measured = self._measure(method, path, measuring)
-        footprint = measured.size + (measured.layer_size or measured.size)
-        self.trials.append(Trial(method, self._verdict(method, measured), footprint))
-
-    def _measure(self, method: Method, path: Path, span: Span) -> Measurement:
-        """Run and measure the model at ``path``, which is what ``method`` made."""
-        try:
-            Session(path, self.job.threads).run(self.feed)
-        except Exception as error:  # as for the original, about what a tool wrote
-            if is_exhausted(error):
-                raise
-            raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
-        measured = self.figures(method.name, path, self.shop.float_file(method), span)
-        self.files[method.name], self.measured[method.name] = path, measured
-        return measured
-
-    def _verdict(self, method: Method, measured: Measurement) -> Verdict:
-        damage, error = self.damage_of(measured.accuracy), self.errors.get(method.name, 0.0)
-        if damage > self.allowed + 1e-9:
-            return "Lossy"
-        if measured.size > self.measured[ORIGINAL].size:
-            return "Larger"
-        # The smallest of many pruned models that seem good enough is the one that luck has favoured: hence the rule of
-        # one standard error (Breiman et al., 1984). What has lost nothing at all is not doubted.
-        if method.pruning and self.job.recipe.mode == "Auto" and damage > 1e-9 and damage + error > self.allowed + 1e-9:
-            self.doubts[method.name] = doubt(measured.metric, damage, error, self.allowed)
-            return "Doubtful"
-        return "Good"
-
-
-def _calibration_samples(job: Job, dataset: Dataset) -> int:
-    """At most so many samples calibrate."""
-    shapes = {name: (1, *array.shape[1:]) for name, array in dataset.inputs.items()}
-    try:
-        each = macs(read_model(job.model.path, weights=False), shapes)
-    except ValueError:
-        return job.settings.calibration_samples
-    return min(job.settings.calibration_samples, max(int(CALIBRATION_WORK / max(each, 1)), LEAST_CALIBRATION))
-
-
-def _sets_aside(job: Job) -> bool:
-    """Whether a part of the samples is for training, and judges nothing."""
-    if job.recipe.mode == "Manual":
-        return job.recipe.recovery is not None
-    return job.recipe.mode == "Auto" and job.dataset is not None and len(job.dataset) >= 4 * LEAST_TO_TRAIN
-
-
-def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
+def _try_methods(job: Job, bench: Bench, span: Span) -> None:
     if job.recipe.mode == "None":
         return
     if job.recipe.mode == "Manual":
@@ -350,7 +151,7 @@ def _try_methods(job: Job, bench: _Bench, span: Span) -> None:
     bench.shop.notes.append(f"The search ended with its {budget.trials} trials (compression.search.trials).")
 
 
-def _time(job: Job, bench: _Bench, span: Span) -> None:
+def _time(job: Job, bench: Bench, span: Span) -> None:
     """Latency, throughput and memory of every candidate; more runs of those that may be chosen."""
     eligible = {trial.method.name for trial in bench.trials if trial.verdict in ("Good", "Doubtful")}
     poor = bench.files.keys() - eligible - {ORIGINAL}
@@ -375,7 +176,7 @@ def _time(job: Job, bench: _Bench, span: Span) -> None:
     weighing.report("Measuring", "timed every candidate", 1.0)
 
 
-def _damage(bench: _Bench, choice: Choice) -> dict[str, float]:
+def _damage(bench: Bench, choice: Choice) -> dict[str, float]:
     """By node of the chosen model; empty where it has no calibrated integers."""
     if choice.chosen is None:
         return {}

@@ -125,7 +125,7 @@ class Judge:
     def score(self, model: Path, threads: int, advance: Callable[[float], None]) -> Score:
         """Score the file ``model``. ``advance`` is told the share done.
 
-        Runs one sample at a time: dynamic quantization takes its ranges from the whole batch.
+        Runs each sample on its own: dynamic quantization takes its ranges from the whole batch.
         """
         session = Session(model, threads)
         labels = self.samples.labels() if self.metric in _LABELLED else None
@@ -133,8 +133,7 @@ class Judge:
         scores: list[float] = []
         among: list[float] = []
         spent = 0
-        for index, feed in enumerate(self.samples.feeds()):
-            output = session.run(feed)[0]
+        for index, (output, *_) in enumerate(session.run_each(self.samples.feeds())):
             if labels is not None:
                 scores.append(_against_label(self.metric, output, labels[index]))
                 if self.metric == "top1" and output.shape[-1] > TOP:

@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
+from edgemodel_compressor.bench import Job
 from edgemodel_compressor.candidates import check_recipe
 from edgemodel_compressor.choose import Choice
 from edgemodel_compressor.dataset import open_dataset, read_dataset, show_arrays
-from edgemodel_compressor.engine import Job, Outcome, compress
+from edgemodel_compressor.engine import Outcome, compress
 from edgemodel_compressor.errors import TaskError, limits_explained
 from edgemodel_compressor.fetch.fetcher import Fetcher
 from edgemodel_compressor.formats.source import load_source

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgemodel_compressor.errors import first_line
+from edgemodel_compressor.parallel import in_order
 
 # The package has set ORT_DISABLE_TELEMETRY before this import; this is for builds that do not know the variable.
 onnxruntime.disable_telemetry_events()
@@ -18,6 +19,9 @@ onnxruntime.set_default_logger_severity(4)
 
 Array = NDArray[Any]
 Feed = Mapping[str, Array]
+
+MOST_AT_ONCE = 4
+"""Runs of one model: each has its own activations in memory."""
 
 
 def available_cpus() -> int:
@@ -29,6 +33,7 @@ class Session:
     """One model loaded for inference on ``threads`` threads of the CPU."""
 
     def __init__(self, model: Path, threads: int) -> None:
+        self._threads = threads
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -51,6 +56,11 @@ class Session:
     def run(self, feed: Feed) -> list[Array]:
         """All outputs, in the model's order, for one batch."""
         return [np.asarray(output) for output in self._session.run(None, dict(feed))]
+
+    def run_each(self, feeds: Iterable[Feed]) -> Iterator[list[Array]]:
+        """``run`` of each of ``feeds``, in their order: as many at once as there are CPUs for, up to MOST_AT_ONCE."""
+        at_once = min(available_cpus() // self._threads, MOST_AT_ONCE)
+        return in_order(self.run, feeds, at_once if at_once > 1 else 0)
 
 
 def optimize(source: Path, target: Path, external: bool) -> None:

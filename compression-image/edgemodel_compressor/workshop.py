@@ -19,6 +19,7 @@ from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.mixed import mixed_precision
+from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.sensitivity import MEASURED, Sensitivity, sensitivity
 from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.structure import (
@@ -81,6 +82,7 @@ class Workshop:
     notes: list[str] = field(default_factory=list)
     """One sentence for each thing that was left as it was."""
     _floats: dict[Method, Path] = field(default_factory=dict)
+    _prepared: dict[Path, Path] = field(default_factory=dict)
     _calibrations: dict[Path, Calibration] = field(default_factory=dict)
     _analyses: dict[Path, Analysis] = field(default_factory=dict)
     _scores: dict[Path, Scores] = field(default_factory=dict)
@@ -97,16 +99,17 @@ class Workshop:
         if recipe is None:
             return source
         target = self.folder / f"{method.name}.onnx"
+        prepared = self._prepare(source)
         measured = self._calibrate(source, method, quantizing) if recipe.method == "Static" else None
         quantizing.report("Compressing", f"building {method.name}", 0.8)
         if method.mixed and measured is not None:
             ranking = [item.node for item in self.rank(source, method)]
             found = mixed_precision(
-                source, target, recipe, ranking, holds, measured, self.cpu, self.folder, MIXED_TRIALS
+                prepared, target, recipe, ranking, holds, measured, self.cpu, self.folder, MIXED_TRIALS
             )
             self.notes.append(f"{method.name} keeps {len(found.recipe.excluded)} nodes as floats.")
         else:
-            quantize(source, target, recipe, measured, self.cpu, self.folder, self._example())
+            quantize(prepared, target, recipe, measured, self.cpu, self.folder, self._example())
         return target
 
     def rank(self, source: Path, method: Method) -> list[Sensitivity]:
@@ -116,7 +119,9 @@ class Workshop:
             return []
         feeds = [feed for feed, _ in zip(samples.feeds(), range(SENSITIVITY_SAMPLES), strict=False)]
         most = int(np.clip(SENSITIVITY_BYTES / model_size(source), LEAST_MEASURED, MEASURED))
-        return sensitivity(source, feeds, recipe, self._calibrations[source], self.cpu, self.folder, most)
+        return sensitivity(
+            self._prepare(source), feeds, recipe, self._calibrations[source], self.cpu, self.folder, most
+        )
 
     def float_file(self, method: Method) -> Path:
         """The file that the integers of ``method`` were made of; only after ``build``."""
@@ -289,6 +294,11 @@ class Workshop:
             self.notes.append(f"The training of {method.name} diverged; its best weights were kept.")
         return trained.proto
 
+    def _prepare(self, source: Path) -> Path:
+        if source not in self._prepared:
+            self._prepared[source] = prepare(source, self.folder)
+        return self._prepared[source]
+
     def _calibrate(self, source: Path, method: Method, span: Span) -> Calibration:
         if self.calibration is None:
             raise NotApplicableError("static quantization needs samples")
@@ -303,7 +313,9 @@ class Workshop:
                     "Compressing", f"building {method.name}: calibration sample {seen} of {total}", 0.7 * seen / total
                 )
 
-            self._calibrations[source] = calibrate(source, self.calibration.feeds(), self.folder, advance)
+            self._calibrations[source] = calibrate(
+                self._prepare(source), self.calibration.feeds(), self.folder, advance
+            )
         return self._calibrations[source]
 
     def _example(self) -> Feed | None:

@@ -82,7 +82,7 @@ class Bench:
 
     def _peers(self, prepared: Prepared, folder: Path, models: dict[str, Path], walls: dict[str, float]) -> None:
         for peer in PEERS:
-            if not peer.serves(prepared):
+            if prepared.row.name in peer.left_out:
                 continue
             name = f"{prepared.row.name}: {peer.name}"
             try:

@@ -26,8 +26,6 @@ class Row:
     title: str
     data: Callable[[], Data]
     train: training.Train
-    full_size: bool = False
-    """Too large to train here: a row about size and speed."""
     transformer: bool = False
     """Attention and linear layers: NNCF wants to be told."""
     perplexity: bool = False
@@ -58,14 +56,12 @@ ROWS = (
         "ResNet-18 at 224×224, random weights, last layer fitted",
         data.large_images,
         training.last_layer,
-        full_size=True,
     ),
     Row(
         "bert-base",
         "BERT-base, 64 tokens, random weights, last layer fitted",
         data.pixels,
         training.last_layer,
-        full_size=True,
         transformer=True,
     ),
 )

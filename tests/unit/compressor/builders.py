@@ -1,9 +1,11 @@
 """Small real models with weights that were fitted by numpy, and datasets they can be judged on."""
 
+import os
 from pathlib import Path
 
 import numpy as np
 import onnx
+import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
@@ -137,6 +139,11 @@ def model(
         [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()],
     )
     return helper.make_model(graph, opset_imports=opsets or OPSET, ir_version=8, producer_name="test")
+
+
+def have_cpus(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """Let this process believe that it may run on so many CPUs."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(count)), raising=False)
 
 
 def save(proto: onnx.ModelProto, path: Path) -> Path:

@@ -86,6 +86,24 @@ def test_one_pass_serves_every_method(shared: Path, tmp_path: Path) -> None:
     assert calibration.ranges("MinMax")["x"] == (float(values.min()), float(values.max()))
 
 
+def test_a_calibration_does_not_depend_on_the_number_of_cpus(
+    shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values, _ = builders.blobs(20, (1, 12, 12))
+
+    def counted_on(cpus: int) -> list[object]:
+        builders.have_cpus(monkeypatch, cpus)
+        feeds = ({"image": values[index : index + 1]} for index in range(20))
+        found = calibrate(shared / "conv.onnx", feeds, tmp_path)
+        means = {name: mean.tobytes() for name, mean in found.means.items()}
+        counts = {name: (seen.low, seen.high, seen.counts.tobytes()) for name, seen in found.histograms.items()}
+        return [found.samples, means, counts]
+
+    alone = counted_on(1)
+    assert alone[1]
+    assert alone == counted_on(2) == counted_on(16)
+
+
 def test_no_samples_is_a_sentence(shared: Path, tmp_path: Path) -> None:
     with pytest.raises(NotApplicableError, match="no samples"):
         calibrate(shared / "mlp.onnx", [], tmp_path)

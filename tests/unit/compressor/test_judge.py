@@ -9,8 +9,8 @@ from onnx import TensorProto, helper
 from edgemodel_compressor.confidence import wilson
 from edgemodel_compressor.dataset import Dataset
 from edgemodel_compressor.errors import TaskError
-from edgemodel_compressor.judge import Judge, Samples, classes_of, metric_for
-from edgemodel_compressor.runtime import Array
+from edgemodel_compressor.judge import Judge, Samples, Score, classes_of, metric_for
+from edgemodel_compressor.runtime import Array, Feed, Session
 from edgemodel_contract.quality import Metric
 from edgemodel_contract.task import TensorSpec
 from tests.unit.compressor import builders
@@ -124,6 +124,43 @@ def test_whole_outputs_are_remembered_up_to_a_bound(tmp_path: Path, monkeypatch:
     judge = Judge(samples(), "cosine")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).samples == 2
     assert judge.score(scaler(tmp_path / "b.onnx", 1), 1, lambda _: None).samples == 2
+
+
+@pytest.mark.parametrize("metric", ["agreement", "cosine", "mse", "perplexity", "top1"])
+def test_scores_do_not_depend_on_the_number_of_cpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: Metric
+) -> None:
+    rng = np.random.default_rng(1)
+    values = rng.normal(size=(50, 3)).astype(np.float32)
+    tokens = rng.integers(0, 3, size=(50, 1))
+    labels = {"mse": np.exp(values), "perplexity": tokens, "top1": tokens[:, 0]}.get(metric)
+    part = Samples(Dataset({"x": values}, labels), rng.permutation(50)[:40])
+    models = [scaler(tmp_path / "a.onnx", 1), scaler(tmp_path / "b.onnx", 0.7, offset=0.3)]
+    monkeypatch.setattr("edgemodel_compressor.judge.REFERENCE_BYTES", 200)
+
+    def scores(cpus: int) -> list[tuple[Score, list[float]]]:
+        builders.have_cpus(monkeypatch, cpus)
+        judge, found = Judge(part, metric), []
+        for model in models:
+            told: list[float] = []
+            found.append((judge.score(model, 1, told.append), told))
+        return found
+
+    assert scores(1) == scores(2) == scores(64)
+
+
+def test_what_a_run_raises_is_raised_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    builders.have_cpus(monkeypatch, 4)
+    calls = iter(range(4))
+
+    def run(_: Session, feed: Feed) -> list[Array]:
+        if next(calls) == 2:
+            raise MemoryError
+        return [feed["x"]]
+
+    monkeypatch.setattr(Session, "run", run)
+    with pytest.raises(MemoryError):
+        Judge(samples(), "cosine").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edgemodel_compressor.bench import Job
 from edgemodel_compressor.card import reports
 from edgemodel_compressor.dataset import read_dataset
-from edgemodel_compressor.engine import Job, Outcome, compress
+from edgemodel_compressor.engine import Outcome, compress
 from edgemodel_compressor.model import load_model
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.report.document import CLOCKED, make_report

@@ -16,7 +16,8 @@ from edgemodel_compressor.graph.quantization.operators import CARRIERS, weighted
 from edgemodel_compressor.graph.quantization.prepare import explained, prepare
 from edgemodel_compressor.graph.quantization.ranges import Range, range_of
 from edgemodel_compressor.graph.quantization.recipe import CalibrationMethod
-from edgemodel_compressor.runtime import Feed, Session
+from edgemodel_compressor.parallel import in_order
+from edgemodel_compressor.runtime import Array, Feed, Session, available_cpus
 
 
 @dataclass
@@ -41,7 +42,7 @@ def calibrate(
 ) -> Calibration:
     """Run ``feeds`` through the model at ``source``, which is prepared first; ``advance`` is called per feed.
 
-    Memory: the activations of one feed, and a histogram per tensor.
+    Memory: the activations of two feeds, of which one is counted while the other is run, and a histogram per tensor.
 
     Raises:
         NotApplicableError: the model cannot be prepared or run, or ``feeds`` is empty.
@@ -56,11 +57,14 @@ def calibrate(
         watched.write_bytes(model.SerializeToString())
         del model
         session = Session(watched, 1)
+
+        def activations(feed: Feed) -> dict[str, Array]:
+            return dict(zip(session.outputs, session.run(feed), strict=True)) | {name: feed[name] for name in inputs}
+
         histograms = {name: Histogram() for name in (*inputs, *names)}
         sums: dict[str, NDArray[np.float64]] = {}
         samples = 0
-        for feed in feeds:
-            seen = dict(zip(session.outputs, session.run(feed), strict=True)) | {name: feed[name] for name in inputs}
+        for seen in in_order(activations, feeds, min(available_cpus() - 1, 1)):
             for name in histograms:
                 histograms[name].add(seen[name])
             for name in histograms.keys() & convolved.keys():

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 BINS = 8192
 """Over both signs. At least a quarter of them covers the values seen, because the limit grows by doubling."""
+_PIECE = 1 << 15
+"""Values counted at once: what is calculated of so many stays in a CPU's cache."""
 FORBIDDING = 1e4
 """Scores as large as this are not measured by anything: they are what masks of attention forbid a place with."""
 
@@ -46,13 +48,17 @@ class Histogram:
             return
         self.low, self.high = (low, high) if self.empty else (min(self.low, low), max(self.high, high))
         self.empty = False
-        nonzero = flat[flat != 0]
-        self.zeros += flat.size - nonzero.size
-        if not nonzero.size:
+        zeros = flat.size - int(np.count_nonzero(flat))
+        self.zeros += zeros
+        if zeros == flat.size:
             return
         self._grow(max(-low, high))
-        places = ((nonzero.astype(np.float64) + self.limit) * (BINS / (2 * self.limit))).astype(np.int64)
-        self.counts += np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
+        for start in range(0, flat.size, _PIECE):
+            piece = flat[start : start + _PIECE].astype(np.float64)
+            places = ((piece + self.limit) * (BINS / (2 * self.limit))).astype(np.int64)
+            self.counts += np.bincount(np.minimum(places, BINS - 1), minlength=BINS)
+        # To count all, and take out the zeros again, which lie in this bin, takes half as long as to leave them out.
+        self.counts[BINS // 2] -= zeros
 
     def _grow(self, reach: float) -> None:
         if self.limit == 0:

@@ -88,8 +88,8 @@ def noise_ratio(truth: Sequence[Array], answer: Sequence[Array]) -> float:
 
 
 def _outputs(path: Path, feeds: Sequence[Feed]) -> list[Array]:
-    session = Session(path, 1)
-    return [output for feed in feeds for output in session.run(feed) if output.dtype.kind == "f"]
+    answers = Session(path, 1).run_each(feeds)
+    return [output for outputs in answers for output in outputs if output.dtype.kind == "f"]
 
 
 def _candidates(

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -42,12 +41,6 @@ class Samples:
         """What calibrates, one sample at a time."""
         for sample in self.train[0][:CALIBRATION]:
             yield {"x": sample[None]}
-
-
-def run_all(model: str | bytes, x: np.ndarray) -> np.ndarray:
-    """The first output for each sample, run alone."""
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    return np.concatenate([session.run(None, {"x": sample[None]})[0] for sample in x])
 
 
 class Reader(CalibrationDataReader):
