@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from edgemodel_compressor.candidates import ORIGINAL, Method
-from edgemodel_compressor.choose import allowed_drop, doubt
+from edgemodel_compressor.choose import allowed_drop
 from edgemodel_compressor.dataset import Dataset, check_labels
 from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhausted
 from edgemodel_compressor.graph.cost import macs, parameters
@@ -64,10 +64,6 @@ class Bench:
     feed: Feed
     files: dict[str, Path] = field(default_factory=dict)
     measured: dict[str, Measurement] = field(default_factory=dict)
-    errors: dict[str, float] = field(default_factory=dict)
-    """Of what each has lost: one standard error."""
-    doubts: dict[str, str] = field(default_factory=dict)
-    """Candidates that may have lost more than is allowed, and why."""
     trials: list[Trial] = field(default_factory=list)
 
     @classmethod
@@ -128,7 +124,6 @@ class Bench:
         message = f"evaluating {name} on {len(self.judge.samples)} samples"
         span.report("Evaluating", message)
         score = score or self.judge.score(path, self.job.threads, partial(span.report, "Evaluating", message))
-        self.errors[name] = score.error
         return msgspec.structs.replace(
             measured,
             accuracy=score.value,
@@ -182,7 +177,7 @@ class Bench:
         path = self.shop.build(method, self.holds, building)
         measured = self._measure(method, path, measuring)
         footprint = measured.size + (measured.layer_size or measured.size)
-        self.trials.append(Trial(method, self._verdict(method, measured), footprint))
+        self.trials.append(Trial(method, self._verdict(measured), footprint))
 
     def _measure(self, method: Method, path: Path, span: Span, score: Score | None = None) -> Measurement:
         """Run and measure the model at ``path``, which is what ``method`` made."""
@@ -196,18 +191,10 @@ class Bench:
         self.files[method.name], self.measured[method.name] = path, measured
         return measured
 
-    def _verdict(self, method: Method, measured: Measurement) -> Verdict:
-        damage, error = self.damage_of(measured.accuracy), self.errors.get(method.name, 0.0)
-        if damage > self.allowed + 1e-9:
+    def _verdict(self, measured: Measurement) -> Verdict:
+        if self.damage_of(measured.accuracy) > self.allowed + 1e-9:
             return "Lossy"
-        if measured.size > self.measured[ORIGINAL].size:
-            return "Larger"
-        # The smallest of many pruned models that seem good enough is the one that luck has favoured: hence the rule of
-        # one standard error (Breiman et al., 1984). What has lost nothing at all is not doubted.
-        if method.pruning and self.job.recipe.mode == "Auto" and damage > 1e-9 and damage + error > self.allowed + 1e-9:
-            self.doubts[method.name] = doubt(measured.metric, damage, error, self.allowed)
-            return "Doubtful"
-        return "Good"
+        return "Larger" if measured.size > self.measured[ORIGINAL].size else "Good"
 
 
 def _calibration_samples(job: Job, dataset: Dataset) -> int:

@@ -1,6 +1,6 @@
 """The choice among measured candidates. Pure: the same figures always give the same answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -26,13 +26,7 @@ class Choice:
     closest: Candidate | None = None
 
 
-def choose(
-    original: Candidate,
-    compressed: Sequence[Candidate],
-    objectives: Objectives,
-    mode: Mode,
-    doubts: Mapping[str, str] | None = None,
-) -> Choice:
+def choose(original: Candidate, compressed: Sequence[Candidate], objectives: Objectives, mode: Mode) -> Choice:
     """Pick the smallest candidate that keeps every promise.
 
     ``Manual`` has only the candidate it names, ``None`` only the original. ``Auto`` also takes the original, loses no
@@ -40,11 +34,7 @@ def choose(
     neither larger nor slower than the original. With objectives that say nothing of latency, one slower than the
     original is taken only where no other meets them. Smallest means the bytes a node downloads plus those it keeps:
     layer and model file.
-
-    ``doubts`` names candidates that keep what they promise by so little that it may be chance, and says why: another
-    that was compressed and is not in doubt goes before them.
     """
-    doubts = doubts or {}
     if mode == "Manual":
         eligible = list(compressed)
     elif mode == "None":
@@ -61,18 +51,12 @@ def choose(
         return Choice(None, tuple(_with_reason(item, rejected) for item in rest), closest)
     patient = mode == "Auto" and objectives.max_latency is None
     slower = {item.method: _slower(item.measured, original.measured) if patient else [] for item in passing}
-    certain = any(
-        item.method not in doubts and not slower[item.method] for item in passing if item.method != original.method
-    )
-    chosen = min(
-        passing,
-        key=lambda item: (bool(slower[item.method]), certain and item.method in doubts, *_footprint(item)),
-    )
+    chosen = min(passing, key=lambda item: (bool(slower[item.method]), *_footprint(item)))
     others = [item for item in (original, *compressed) if item.method != chosen.method]
     reasons = {
         item.method: slower[item.method][0][0]
         if slower[item.method] and not slower[chosen.method]
-        else (doubts[item.method] if certain and item.method in doubts else f"larger than {chosen.method}")
+        else f"larger than {chosen.method}"
         for item in passing
     } | rejected
     return Choice(msgspec.structs.replace(chosen, rejected=None), tuple(_with_reason(item, reasons) for item in others))
@@ -96,12 +80,6 @@ def accuracy_drop(candidate: Measurement, original: Measurement) -> float | None
     if candidate.accuracy is None or original.accuracy is None:
         return None
     return lost(original.metric, original.accuracy, candidate.accuracy)
-
-
-def doubt(metric: str | None, drop: float, error: float, allowed: float) -> str:
-    """In a few words, that a candidate with this standard ``error`` may have lost more than is ``allowed``."""
-    what = f"{metric} increase" if metric in ERRORS else "accuracy drop"
-    return f"{what} {100 * drop:.2g}% ± {100 * error:.2g}% may be more than {100 * allowed:.3g}%"
 
 
 def _footprint(candidate: Candidate) -> tuple[int, float, str]:

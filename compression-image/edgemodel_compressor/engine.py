@@ -80,7 +80,7 @@ def compress(job: Job, span: Span) -> Outcome:
     _try_methods(job, bench, searching)
     _time(job, bench, timing)
     original, *compressed = (Candidate(method=name, measured=figures) for name, figures in bench.measured.items())
-    choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode, bench.doubts)
+    choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode)
     return Outcome(
         model=model,
         original=original,
@@ -153,8 +153,7 @@ def _try_methods(job: Job, bench: Bench, span: Span) -> None:
 
 def _time(job: Job, bench: Bench, span: Span) -> None:
     """Latency, throughput and memory of every candidate; more runs of those that may be chosen."""
-    eligible = {trial.method.name for trial in bench.trials if trial.verdict in ("Good", "Doubtful")}
-    poor = bench.files.keys() - eligible - {ORIGINAL}
+    poor = bench.files.keys() - {trial.method.name for trial in bench.trials if trial.verdict == "Good"} - {ORIGINAL}
     if job.recipe.mode == "Manual":
         poor = set()
     turns = [name for index in range(ROUNDS) for name in bench.files if index == 0 or name not in poor]

@@ -1,6 +1,5 @@
 """How good a model answers, on samples that nothing else has seen."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,16 +55,13 @@ class Samples:
 class Score:
     """A metric's value over so many samples, and the bounds of its 95 % confidence interval.
 
-    ``error`` is the standard error of what ``quality.lost`` says of it against the original, sample by sample: two
-    models err on much the same samples, so that their difference is known better than either. ``top5`` is the same of a
-    ``top1`` among more than five classes.
+    ``top5`` is the same of a ``top1`` among more than five classes.
     """
 
     value: float
     samples: int
     low: float
     high: float
-    error: float = 0.0
     top5: "Score | None" = None
 
 
@@ -119,8 +115,6 @@ class Judge:
     samples: Samples
     metric: Metric
     _reference: list[Array] = field(default_factory=list)
-    _original: NDArray[np.float64] | None = None
-    """The original's score on each sample."""
 
     def score(self, model: Path, threads: int, advance: Callable[[float], None]) -> Score:
         """Score the file ``model``. ``advance`` is told the share done.
@@ -150,12 +144,8 @@ class Judge:
                 advance((index + 1) / len(self.samples))
             if spent > REFERENCE_BYTES:
                 break
-        each = np.array(scores)
-        if self._original is None:
-            self._original = each
         return replace(
-            _summarize(self.metric, each),
-            error=_error(self.metric, self._original, each),
+            _summarize(self.metric, np.array(scores)),
             top5=_summarize("top5", np.array(among)) if among else None,
         )
 
@@ -197,19 +187,6 @@ def _summarize(metric: Metric, scores: NDArray[np.float64]) -> Score:
         figures = np.exp(figures)
     value, low, high = (round(float(figure), 6) for figure in figures)
     return Score(value, count, low, high)
-
-
-def _error(metric: Metric, before: NDArray[np.float64], after: NDArray[np.float64]) -> float:
-    if len(after) < 2:
-        return 0.0
-    change = after - before
-    error = float(change.std(ddof=1)) / math.sqrt(len(change))
-    if metric == "perplexity":
-        # An increase of the logarithm is a relative one.
-        error *= float(np.exp(change.mean()))
-    elif metric == "mse" and before.any():
-        error /= float(before.mean())
-    return round(float(error), 6)
 
 
 def _cosine(first: Array, second: Array) -> float:

@@ -24,8 +24,7 @@ from edgemodel_compressor.candidates import Method
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_contract.task import Pruning, Recovery
 
-Verdict = Literal["Good", "Doubtful", "Lossy", "Larger", "Impossible"]
-"""Doubtful: it has lost no more than is allowed, but by so little that it may be chance."""
+Verdict = Literal["Good", "Lossy", "Larger", "Impossible"]
 
 MAGNITUDE_SPARSITY = 0.5
 """Without retraining, half of the weights is about what magnitude pruning takes before accuracy breaks."""
@@ -137,7 +136,7 @@ def _zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
 
 def _trained_zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     plain, training = _magnitude(tried, None), recovery(facts, 0.0)
-    if training is None or plain not in tried or tried[plain].verdict not in ("Lossy", "Doubtful"):
+    if training is None or plain not in tried or tried[plain].verdict != "Lossy":
         return
     if not any(trial.verdict == "Good" and method.pruning for method, trial in tried.items()):
         yield _magnitude(tried, training)

@@ -107,9 +107,11 @@ class Bench:
 
 
 def limits(row: str) -> tuple[str, ...]:
-    """Auto is told what the row asks for of accuracy; where it asks for nothing, Auto's own limit holds."""
+    """Auto is told to lose half of what the row allows: it judges by its samples, the row by others, and the smallest
+    model that seems good enough on the ones has had luck with them. Where the row says nothing, Auto's own limit holds.
+    """
     target = TARGETS.get(row)
-    return ("--max-accuracy-drop", f"{target.lost}%") if target else ()
+    return ("--max-accuracy-drop", f"{target.lost / 2}%") if target else ()
 
 
 def row_table(row: Row, judged: list[Judged]) -> list[tuple[str, ...]]:

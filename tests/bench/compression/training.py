@@ -31,6 +31,8 @@ def by_adam(epochs: int, learning_rate: float, batch: int = 64) -> Train:
     """Cross-entropy by AdamW over a one-cycle schedule; images turned, sized and moved a little each time."""
 
     def train(name: str, data: Data) -> nn.Module:
+        # Some CPUs take a hundred times as long for numbers as small as the last gradients are.
+        torch.set_flush_denormal(True)
         torch.manual_seed(SEED)
         random = torch.Generator().manual_seed(SEED)
         model = NETWORKS[name]().train()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_compressor.choose import DEFAULT_ACCURACY_DROP, LATENCY_NOISE, accuracy_drop, choose, doubt
+from edgemodel_compressor.choose import DEFAULT_ACCURACY_DROP, LATENCY_NOISE, accuracy_drop, choose
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Mode, Objectives
 
@@ -124,22 +124,6 @@ def test_objectives_may_allow_more_than_one_point() -> None:
 def test_an_objective_on_size_alone_does_not_give_accuracy_away() -> None:
     lossy = candidate("lossy", size=20, accuracy=0.3)
     assert chosen(lossy, objectives=Objectives(max_size=30_000)) is None
-
-
-def test_what_may_be_good_by_chance_goes_after_what_is_good_for_sure() -> None:
-    lucky, sure = candidate("lucky", size=10, accuracy=0.89), candidate("sure", size=25)
-    doubts = {"lucky": doubt("top1", 0.01, 0.005, 0.01)}
-    choice = choose(ORIGINAL, [lucky, sure], NO_OBJECTIVES, "Auto", doubts)
-    assert choice.chosen is not None
-    assert choice.chosen.method == "sure"
-    reasons = {item.method: item.rejected for item in choice.others}
-    assert reasons["lucky"] == "accuracy drop 1% ± 0.5% may be more than 1%"
-    alone = choose(ORIGINAL, [lucky], NO_OBJECTIVES, "Auto", doubts).chosen
-    assert alone is not None
-    assert alone.method == "lucky", "better than nothing: it has kept the promise"
-    slow = choose(ORIGINAL, [lucky, candidate("slow", size=25, ms=20)], Objectives(max_size=30_000), "Auto", doubts)
-    assert slow.chosen is not None
-    assert slow.chosen.method == "lucky"
 
 
 def test_speed_is_not_given_away_for_size_that_nobody_asked_for() -> None:

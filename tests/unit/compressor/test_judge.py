@@ -39,29 +39,6 @@ def test_top1_is_the_share_of_right_labels(tmp_path: Path) -> None:
     assert judge.score(scaler(tmp_path / "b.onnx", 1, offset=100), 1, lambda _: None).value == 0.0
 
 
-def test_a_loss_is_known_by_the_samples_on_which_the_two_differ(tmp_path: Path) -> None:
-    labels = [0, 1, 2, 0]
-    original, same, worse = (
-        scaler(tmp_path / f"{name}.onnx", 1, offset) for name, offset in (("a", 0), ("b", 0.1), ("c", 1.5))
-    )
-    judge = Judge(samples(labels), "top1")
-    assert judge.score(original, 1, lambda _: None).error == 0.0
-    assert judge.score(same, 1, lambda _: None).error == 0.0
-    # One answer of four has gone: -1, 0, 0, 0 have a deviation of a half.
-    score = judge.score(worse, 1, lambda _: None)
-    assert (score.value, score.error) == (0.75, 0.25)
-
-
-def test_the_error_of_a_relative_loss_is_relative(tmp_path: Path) -> None:
-    values = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    targets = values + np.array([[1], [2]], np.float32)
-    judge = Judge(Samples(Dataset({"x": values}, targets), np.arange(2)), "mse")
-    judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
-    score = judge.score(scaler(tmp_path / "b.onnx", 1, offset=3), 1, lambda _: None)
-    # Squared errors 1 and 4 become 2 and 3: the changes 1 and -1 have a deviation of √2, and their mean an error of 1.
-    assert score.error == pytest.approx(1 / 2.5)
-
-
 def ranker(path: Path, classes: int) -> Path:
     """Passes the scores on."""
     model = builders.model(

@@ -144,19 +144,6 @@ def test_branches_stay_where_nothing_can_be_trained() -> None:
     assert not any("depth" in name for name in walk(facts, lambda _: "Good"))
 
 
-def test_what_may_be_good_by_chance_is_not_pruned_further() -> None:
-    def judge(method: Method) -> Verdict:
-        return "Doubtful" if method.pruning is not None and method.pruning.sparsity > 0.3 else "Good"
-
-    assert walk(CONVOLUTIONS, judge)[1:6] == [
-        "prune-0.5+static-int8",
-        "structured-0.5+recovered+static-int8",
-        "structured-0.25+recovered+static-int8",
-        "structured-0.375+recovered+static-int8",
-        "structured-0.3125+recovered+static-int8",
-    ]
-
-
 UNTRAINED = Facts(has_dataset=True, can_train=False, epoch=1e9, prunable=True, multiplies=False)
 TOO_LARGE = Facts(has_dataset=True, can_train=True, epoch=2 * TRAINING_WORK, prunable=True, multiplies=False)
 
