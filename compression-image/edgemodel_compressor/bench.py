@@ -16,7 +16,7 @@ from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
 from edgemodel_compressor.graph.weights import sparsity
 from edgemodel_compressor.judge import Judge, Samples, Score, metric_for
-from edgemodel_compressor.layer import compressing
+from edgemodel_compressor.layer import compressed_size
 from edgemodel_compressor.measure import arbitrary_feed
 from edgemodel_compressor.model import Model
 from edgemodel_compressor.modelfile import model_files, model_size, read_model
@@ -106,14 +106,13 @@ class Bench:
         ``score`` is what the judge has said of it, if it was asked before.
         """
         span.report("Measuring", f"measuring the size of {name}")
-        # Of a large file that takes as long as all the rest, and one CPU.
-        with compressing(model_files(path)) as layer_size:
-            measured = self._cost_and_quality(name, path, floats, span, score)
-            return msgspec.structs.replace(measured, layer_size=layer_size())
-
-    def _cost_and_quality(self, name: str, path: Path, floats: Path, span: Span, score: Score | None) -> Measurement:
         proto = read_model(path)
-        measured = Measurement(size=model_size(path), sparsity=sparsity(proto), threads=self.job.threads)
+        measured = Measurement(
+            size=model_size(path),
+            layer_size=sum(compressed_size(file) for file in model_files(path)),
+            sparsity=sparsity(proto),
+            threads=self.job.threads,
+        )
         # Integers compute the same products; a quantized graph only writes them in other operators.
         proto = proto if floats == path else read_model(floats)
         shapes = {input_name: array.shape for input_name, array in self.feed.items()}

@@ -125,7 +125,7 @@ def _try_methods(job: Job, bench: Bench, span: Span) -> None:
         prunable=prunable,
         multiplies=share_multiplied(shown) > 0.5,
         depthwise=share_depthwise(shown) > DEPTHWISE,
-        shortens=prunable and bench.shop.thin and bool(bench.shop.branches),
+        branches=len(bench.shop.branches) if prunable and bench.shop.thin else 0,
     )
     # What is not going to be trained is not looked at by torch, which takes seconds to load.
     affordable = recovery(facts, FIRST_SHARE) is not None

@@ -4,13 +4,10 @@ import gzip
 import hashlib
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from threading import Event
 from typing import BinaryIO
 
 from edgemodel_contract.card import MODEL_DIR
@@ -67,27 +64,12 @@ def build_layer(files: Mapping[str, Path | bytes], target: Path) -> Layer:
     return Layer(target, f"sha256:{digest.hexdigest()}", f"sha256:{tee.digest.hexdigest()}", target.stat().st_size)
 
 
-@contextmanager
-def compressing(files: Sequence[Path]) -> Iterator[Callable[[], int]]:
-    """The ``compressed_size`` of ``files`` in all, found out in a thread while the block does something else.
-
-    What the block is given waits for the figure. When the block ends, the thread does, done or not.
-    """
-    ended = Event()
-    with ThreadPoolExecutor(1) as pool:
-        size = pool.submit(lambda: sum(compressed_size(file, ended) for file in files))
-        try:
-            yield size.result
-        finally:
-            ended.set()
-
-
-def compressed_size(model: Path, ended: Event | None = None) -> int:
-    """Bytes that ``model`` takes as gzip in a layer, measured without keeping it; once ``ended``, those so far."""
+def compressed_size(model: Path) -> int:
+    """Bytes that ``model`` takes as gzip in a layer, measured without keeping it."""
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, 31)
     size = 0
     with model.open("rb") as stream:
-        while not (ended and ended.is_set()) and (chunk := stream.read(_CHUNK)):
+        while chunk := stream.read(_CHUNK):
             size += len(packer.compress(chunk))
     return size + len(packer.flush())
 

@@ -29,12 +29,10 @@ Verdict = Literal["Good", "Lossy", "Larger", "Impossible"]
 MAGNITUDE_SPARSITY = 0.5
 """Without retraining, half of the weights is about what magnitude pruning takes before accuracy breaks."""
 FIRST_SHARE = 0.5
-FIRST_DEPTH = 0.5
-FINEST_DEPTH = 0.125
 UNTRAINED_SHARE = 0.125
 """What is taken out first where nothing can be trained; if that hurts, the search for channels is over."""
 LARGEST_SHARE = 0.96875
-FINEST_STEP = 0.0625
+FINEST_STEP = 0.125
 """Two shares closer than this differ by less than two trainings of the same model do."""
 TRAINING_WORK = 0.5e12
 """Multiply-accumulates of one training: about twenty seconds of two cores."""
@@ -71,8 +69,8 @@ class Facts:
     convolutions they only make slower."""
     depthwise: bool = False
     """Many convolutions are depthwise: integers make these no faster, so that weights alone may be worth more."""
-    shortens: bool = False
-    """There are residual branches, and starting the operators takes longer than what they compute."""
+    branches: int = 0
+    """Residual branches, where starting the operators takes longer than what they compute; elsewhere none may go."""
 
 
 @dataclass(frozen=True)
@@ -149,13 +147,13 @@ def _magnitude(tried: dict[Method, Trial], training: Recovery | None) -> Method:
 
 def _branches(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     training = recovery(facts, 0.0)
-    if facts.has_dataset and facts.shortens and training is not None:
-        best = best_quantization(tried)
-
-        def at(depth: float) -> Method:
-            return Method(Pruning(depth=depth), training, best.quantization, best.mixed)
-
-        yield at(next_share(_depths(tried), FIRST_DEPTH, FINEST_DEPTH))
+    if not (facts.has_dataset and facts.branches) or training is None:
+        return
+    best, verdicts = best_quantization(tried), _depths(tried)
+    depth = next_share(verdicts)
+    # Of few branches two shares may be as many.
+    if round(depth * facts.branches) not in {round(share * facts.branches) for share in verdicts}:
+        yield Method(Pruning(depth=depth), training, best.quantization, best.mixed)
 
 
 def _depths(tried: dict[Method, Trial]) -> dict[float, Verdict]:
@@ -192,16 +190,17 @@ def _channels(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     yield at(next_share(verdicts, first))
 
 
-def next_share(verdicts: dict[float, Verdict], first: float = FIRST_SHARE, finest: float = FINEST_STEP) -> float:
+def next_share(verdicts: dict[float, Verdict], first: float = FIRST_SHARE) -> float:
     """The share to take out next: ``first``, up by halves while all goes well, then between good and bad.
 
-    The last share tried again when the interval is as fine as ``finest``.
+    The last share tried again when the interval between them is as fine as it gets. Where all has gone well it is never
+    too fine: each step up halves what is left.
     """
     if not verdicts:
         return first
     low = max((share for share, verdict in verdicts.items() if verdict == "Good"), default=0.0)
     high = min((share for share, verdict in verdicts.items() if verdict != "Good" and share > low), default=1.0)
     middle = (low + high) / 2
-    if high - low <= finest or middle > LARGEST_SHARE:
+    if (high < 1 and high - low <= FINEST_STEP) or middle > LARGEST_SHARE:
         return low if low in verdicts else high
     return middle

@@ -276,6 +276,7 @@ class Workshop:
             learning_rate=recovery.learning_rate,
             batch_size=_batch_size(labels),
             patience=PATIENCE,
+            mixing=self.thin,
         )
         try:
             trained = recover(

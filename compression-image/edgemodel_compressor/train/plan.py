@@ -47,8 +47,9 @@ class TrainingPlan:
     """Epochs without a better validation loss before the training stops; None: it runs to its end."""
     temperature: float = 4.0
     """Of distillation (Hinton et al., 2015)."""
-    mixing: bool = True
-    """Whether a distillation also asks the teacher about mixtures of two samples, where samples are floats."""
+    mixing: bool = False
+    """Whether a distillation also asks the teacher about mixtures of two samples, where samples are floats. A step then
+    takes up to half as long again."""
     time_limit: float | None = None
     """Seconds. Where it ends the training, the result depends on the speed of the machine."""
     seed: int = 0

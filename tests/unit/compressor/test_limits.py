@@ -22,16 +22,16 @@ from edgemodel_compressor import __main__ as program
 
 def limited(work):
     from edgemodel_compressor import workshop
-    begin = workshop.quantize
+    begin = workshop.prepare
 
-    def quantize(*arguments):
+    def prepare(*arguments):
         kind, room = getattr(resource, sys.argv[1]), int(sys.argv[2])
         if kind == resource.RLIMIT_AS:
             room += int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(kind, (room, room))
-        begin(*arguments)
+        return begin(*arguments)
 
-    workshop.quantize = quantize
+    workshop.prepare = prepare
     return work()
 
 guarded = program.guarded

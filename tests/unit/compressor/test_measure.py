@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import pytest
 from onnx import numpy_helper
 
-from edgemodel_compressor.layer import compressed_size, compressing
+from edgemodel_compressor.layer import compressed_size
 from edgemodel_compressor.measure import (
     MAX_RUNS,
     MIN_RUNS,
@@ -49,28 +48,6 @@ def test_zeros_make_the_layer_smaller_and_not_the_file(tmp_path: Path) -> None:
     assert full.stat().st_size == empty.stat().st_size
     assert compressed_size(empty) < 0.3 * compressed_size(full)
     assert onnx.load(empty).graph.initializer[0].name == "w1"
-
-
-def test_sizes_are_found_out_while_something_else_is_done(tmp_path: Path) -> None:
-    files = [tmp_path / "a", tmp_path / "b"]
-    for file in files:
-        file.write_bytes(np.random.default_rng(0).integers(0, 9, 3_000_000, np.uint8).tobytes())
-    with compressing(files) as size:
-        alone = [compressed_size(file) for file in files]
-        assert size() == sum(alone) > 0
-
-
-def test_who_leaves_does_not_wait_for_the_size(tmp_path: Path) -> None:
-    endless = tmp_path / "endless"
-    with endless.open("wb") as file:
-        file.truncate(2**40)
-    with pytest.raises(KeyboardInterrupt), compressing([endless]):
-        raise KeyboardInterrupt
-
-
-def test_a_size_that_cannot_be_found_out_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), compressing([tmp_path / "gone"]) as size:
-        size()
 
 
 def test_the_cpu_has_a_name() -> None:

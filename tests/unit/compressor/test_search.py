@@ -2,6 +2,7 @@
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -57,7 +58,6 @@ def test_a_convolutional_network_takes_static_integers_and_as_few_channels_as_it
         "structured-0.5+recovered+static-int8",
         "structured-0.75+recovered+static-int8",
         "structured-0.875+recovered+static-int8",
-        "structured-0.8125+recovered+static-int8",
     ]
 
 
@@ -106,7 +106,7 @@ def test_where_no_integers_are_good_enough_half_precision_is_what_is_left() -> N
     assert "structured-0.5+recovered+fp16" in tried
 
 
-SMALL_OPERATORS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, shortens=True)
+SMALL_OPERATORS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, branches=10)
 
 
 def as_deep_as(depth: float, share: float) -> Judge:
@@ -129,8 +129,13 @@ def test_where_operators_are_small_branches_go_first_and_then_channels_of_what_i
         "depth-0.75+structured-0.5+recovered+static-int8",
         "depth-0.75+structured-0.25+recovered+static-int8",
         "depth-0.75+structured-0.375+recovered+static-int8",
-        "depth-0.75+structured-0.3125+recovered+static-int8",
     ]
+
+
+def test_of_few_branches_each_number_is_tried_once() -> None:
+    facts = replace(SMALL_OPERATORS, branches=4)
+    tried = [name for name in walk(facts, lambda _: "Good") if "structured" not in name and "depth" in name]
+    assert tried == [f"depth-{share}+recovered+static-int8" for share in (0.5, 0.75, 0.875)]
 
 
 def test_where_no_branch_can_go_channels_are_taken_out_of_the_whole_model() -> None:
@@ -140,7 +145,7 @@ def test_where_no_branch_can_go_channels_are_taken_out_of_the_whole_model() -> N
 
 
 def test_branches_stay_where_nothing_can_be_trained() -> None:
-    facts = Facts(has_dataset=True, can_train=False, epoch=1e9, prunable=True, multiplies=False, shortens=True)
+    facts = replace(SMALL_OPERATORS, can_train=False)
     assert not any("depth" in name for name in walk(facts, lambda _: "Good"))
 
 
