@@ -12,10 +12,12 @@ from torch import Tensor
 from edgemodel_compressor.train.batches import Arrays, as_tensors, batched
 from edgemodel_compressor.train.objective import class_axis, squared_error
 from edgemodel_compressor.train.supervision import OUTPUTS, Supervision, by_labels, observe
+from edgemodel_compressor.train.threads import without_denormals
 
 _BATCH = 16
 
 
+@without_denormals()
 def gradients(
     proto: onnx.ModelProto,
     inputs: Arrays,

@@ -24,6 +24,7 @@ from edgemodel_compressor.train.module import GraphModule
 from edgemodel_compressor.train.optimizer import make_optimizer, rate
 from edgemodel_compressor.train.plan import Recovered, StopReason, TrainingPlan
 from edgemodel_compressor.train.supervision import Supervision, Teacher, by_labels, by_teacher, observe
+from edgemodel_compressor.train.threads import without_denormals
 
 _CORRECTION_SAMPLES = 96
 """All at once: two numbers per channel need no more."""
@@ -64,7 +65,7 @@ def recover(
         ValueError: labels or a teacher are missing or do not fit, or a mask fits no weight.
     """
     started = clock()
-    with _deterministic():
+    with _deterministic(), without_denormals():
         module = observe(proto)
         samples = as_tensors(module, inputs)
         if len(samples[0]) < 2:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgemodel_compressor.train.threads import without_denormals
 from tests.bench.compression.data import SEED, Data, Part
 from tests.bench.compression.networks import NETWORKS, sample
 
@@ -30,9 +31,8 @@ def as_the_sample(_name: str, data: Data) -> nn.Module:
 def by_adam(epochs: int, learning_rate: float, batch: int = 64) -> Train:
     """Cross-entropy by AdamW over a one-cycle schedule; images turned, sized and moved a little each time."""
 
+    @without_denormals()
     def train(name: str, data: Data) -> nn.Module:
-        # Some CPUs take a hundred times as long for numbers as small as the last gradients are.
-        torch.set_flush_denormal(True)
         torch.manual_seed(SEED)
         random = torch.Generator().manual_seed(SEED)
         model = NETWORKS[name]().train()
