@@ -13,8 +13,8 @@ from edgemodel_contract.task import TensorSpec
 
 WARM_UP_RUNS = 5
 MIN_RUNS = 10
-MAX_RUNS = 400
-"""Per round; a p95 of some hundred runs is steady, more only takes time."""
+MAX_RUNS = 200
+"""Per round, of which there are three; a p95 of some hundred runs is steady, more only takes time."""
 
 
 def latency_round(model: Path, threads: int, feed: Feed, seconds: float, least: int = MIN_RUNS) -> list[float]:

@@ -2,12 +2,13 @@
 
 Cheap steps come first. Integers alone: the kinds that pay for this model, with other calibrations and with floats in
 between only where the plain ones lose too much. Then zeros, which make the layer that nodes download smaller. Then
-whole channels, heads and neurons: the share of weights taken out is searched by halving the interval between the
-largest share that was recovered and the smallest that was not, each time with the integers that did best. Zeros are
-trained only where no channels could be taken out: those make everything smaller and faster, zeros the layer alone.
+whole channels, heads and neurons, each time with the integers that did best: a half, or a quarter more where zeros did
+no harm; then by steps that each leave half of what the one before has left, as long as all goes well; or by half as
+many, where the first was too much. Zeros are trained only where no channels could be taken out: those make everything
+smaller and faster, zeros the layer alone.
 
 A network of many small operators takes its time to start them, and fewer channels make it smaller, not faster. There
-whole residual branches go first, by the same halving, and channels are taken out of what that has left.
+whole residual branches go first, by the same steps, and channels are taken out of what that has left.
 
 A training may do so much arithmetic and no more, so that a large model is trained for fewer epochs than a small one,
 or not at all: the search takes a minute or two, whatever it is given. Arithmetic is counted, not timed.
@@ -31,9 +32,13 @@ MAGNITUDE_SPARSITY = 0.5
 FIRST_SHARE = 0.5
 UNTRAINED_SHARE = 0.125
 """What is taken out first where nothing can be trained; if that hurts, the search for channels is over."""
+SECOND_SHARE = 0.75
+"""What a network is asked to do without first, where half of its weights could become zero without any training."""
 LARGEST_SHARE = 0.96875
-FINEST_STEP = 0.125
-"""Two shares closer than this differ by less than two trainings of the same model do."""
+FINEST_STEP = 0.25
+"""Between a share that went well and one that did not, a training is worth its time where they are further apart."""
+LEAST_SHARE = 0.125
+"""Fewer channels are not worth a training."""
 TRAINING_WORK = 0.5e12
 """Multiply-accumulates of one training: about twenty seconds of two cores."""
 LEAST_EPOCHS = 2
@@ -184,23 +189,26 @@ def _channels(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
         for method, trial in tried.items()
         if method.pruning and method.pruning.method == "Structured" and method == at(method.pruning.sparsity)
     }
-    first = FIRST_SHARE if training(FIRST_SHARE) else UNTRAINED_SHARE
+    zeros = tried.get(_magnitude(tried, None))
+    bold = SECOND_SHARE if zeros is not None and zeros.verdict == "Good" else FIRST_SHARE
+    first = bold if training(FIRST_SHARE) else UNTRAINED_SHARE
     if first == UNTRAINED_SHARE and verdicts.get(first, "Good") != "Good":
         return
     yield at(next_share(verdicts, first))
 
 
 def next_share(verdicts: dict[float, Verdict], first: float = FIRST_SHARE) -> float:
-    """The share to take out next: ``first``, up by halves while all goes well, then between good and bad.
+    """What to take out next: ``first``; half of what is left, while all goes well; else a share between good and bad.
 
-    The last share tried again when the interval between them is as fine as it gets. Where all has gone well it is never
-    too fine: each step up halves what is left.
+    A share that was tried again where there is no other that is worth it.
     """
     if not verdicts:
         return first
     low = max((share for share, verdict in verdicts.items() if verdict == "Good"), default=0.0)
     high = min((share for share, verdict in verdicts.items() if verdict != "Good" and share > low), default=1.0)
-    middle = (low + high) / 2
-    if (high < 1 and high - low <= FINEST_STEP) or middle > LARGEST_SHARE:
-        return low if low in verdicts else high
-    return middle
+    if high == 1.0:
+        middle = (low + high) / 2
+        return middle if middle <= LARGEST_SHARE else low
+    if low:
+        return (low + high) / 2 if high - low > FINEST_STEP else low
+    return max(FIRST_SHARE if high > FIRST_SHARE else high / 2, min(LEAST_SHARE, high))

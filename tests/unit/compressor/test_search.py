@@ -13,6 +13,7 @@ from edgemodel_compressor.search import (
     FINEST_STEP,
     LARGEST_SHARE,
     LEAST_EPOCHS,
+    LEAST_SHARE,
     TRAINING_WORK,
     Facts,
     Trial,
@@ -55,10 +56,24 @@ def test_a_convolutional_network_takes_static_integers_and_as_few_channels_as_it
     assert walk(CONVOLUTIONS, up_to(0.8)) == [
         "static-int8",
         "prune-0.5+static-int8",
+        "structured-0.75+recovered+static-int8",
+        "structured-0.875+recovered+static-int8",
+    ]
+
+
+def test_a_network_that_zeros_do_harm_is_asked_for_fewer_channels_first() -> None:
+    def judge(method: Method) -> Verdict:
+        if method.pruning is None or (method.pruning.method == "Structured" and method.pruning.sparsity <= 0.8):
+            return "Good"
+        return "Lossy"
+
+    assert walk(CONVOLUTIONS, judge)[2:] == [
         "structured-0.5+recovered+static-int8",
         "structured-0.75+recovered+static-int8",
         "structured-0.875+recovered+static-int8",
     ]
+    few = [method for method in walk(CONVOLUTIONS, up_to(0.2)) if "structured" in method]
+    assert few == [f"structured-{share}+recovered+static-int8" for share in (0.5, 0.25, 0.125)]
 
 
 def test_a_network_of_products_tries_integers_without_calibration_too() -> None:
@@ -71,7 +86,7 @@ def test_depthwise_convolutions_try_integers_for_the_weights_alone_too() -> None
     facts = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, depthwise=True)
     assert walk(facts, up_to(0.0))[:2] == ["static-int8", "weight-int8"]
     tried = walk(facts, lambda method: "Lossy" if "static" in method.name else "Good")
-    assert "structured-0.5+recovered+weight-int8" in tried
+    assert "structured-0.75+recovered+weight-int8" in tried
 
 
 def test_zeros_that_hurt_are_trained_where_no_channels_could_be_taken_out() -> None:
@@ -103,7 +118,7 @@ def test_where_no_integers_are_good_enough_half_precision_is_what_is_left() -> N
 
     tried = walk(CONVOLUTIONS, judge)
     assert tried[4] == "fp16"
-    assert "structured-0.5+recovered+fp16" in tried
+    assert "structured-0.75+recovered+fp16" in tried
 
 
 SMALL_OPERATORS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, branches=10)
@@ -128,7 +143,6 @@ def test_where_operators_are_small_branches_go_first_and_then_channels_of_what_i
         "depth-0.875+recovered+static-int8",
         "depth-0.75+structured-0.5+recovered+static-int8",
         "depth-0.75+structured-0.25+recovered+static-int8",
-        "depth-0.75+structured-0.375+recovered+static-int8",
     ]
 
 
@@ -181,15 +195,20 @@ def test_what_is_impossible_for_a_model_stops_nothing() -> None:
     assert "structured-0.5+recovered" in tried
 
 
-@given(st.floats(0, 1))
-def test_the_interval_is_halved_until_it_is_fine(truth: float) -> None:
+@given(st.floats(0, 1), st.sampled_from([0.125, 0.5, 0.75]))
+def test_the_search_ends_soon_and_close_to_what_can_go(truth: float, first: float) -> None:
     verdicts: dict[float, Verdict] = {}
-    while (share := next_share(verdicts)) not in verdicts:
+    while (share := next_share(verdicts, first)) not in verdicts:
         assert 0 < share <= LARGEST_SHARE
         verdicts[share] = "Good" if share <= truth else "Lossy"
-        assert len(verdicts) <= 8
+        assert len(verdicts) <= 6
     best = max((share for share, verdict in verdicts.items() if verdict == "Good"), default=0.0)
-    assert truth - best <= FINEST_STEP or best >= LARGEST_SHARE - FINEST_STEP
+    if truth >= LARGEST_SHARE:
+        assert 1 - best < 2 * (1 - LARGEST_SHARE)
+    elif best:
+        assert truth - best <= FINEST_STEP
+    else:
+        assert truth < LEAST_SHARE
 
 
 @pytest.mark.parametrize("facts", [CONVOLUTIONS, PRODUCTS])
