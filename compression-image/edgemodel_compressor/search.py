@@ -41,6 +41,7 @@ LEAST_SHARE = 0.125
 """Fewer channels are not worth a training."""
 TRAINING_WORK = 0.5e12
 """Multiply-accumulates of one training: about twenty seconds of two cores."""
+LONGER = 2
 LEAST_EPOCHS = 2
 """Fewer do not bring back what was taken out."""
 
@@ -124,9 +125,10 @@ def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
 def recovery(facts: Facts, share: float) -> Recovery | None:
     """The training of a model without this share of its weights, within TRAINING_WORK; None where that is too little.
 
-    Arithmetic shrinks about as the weights do.
+    Arithmetic shrinks about as the weights do. Where branches may go, more than channels is to be made up for, and an
+    epoch of small operators takes little: there it may be LONGER.
     """
-    most = Recovery().epochs
+    most = Recovery().epochs * (LONGER if facts.branches else 1)
     work = facts.epoch * (1 - share)
     epochs = most if work * most <= TRAINING_WORK else int(TRAINING_WORK / work)
     return Recovery(epochs=epochs) if facts.can_train and epochs >= LEAST_EPOCHS else None

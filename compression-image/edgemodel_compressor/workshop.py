@@ -63,8 +63,8 @@ for each of its positions says as much as many that have one."""
 LEAST_BATCH, MOST_BATCH = 8, 32
 BACKWARD = 2
 """Times the arithmetic of running a model that its gradients take."""
-PATIENCE = 4
-"""Epochs without a better validation loss after which recovery stops."""
+PATIENCE = 0.4
+"""Share of the epochs; so many without a better validation loss end a recovery."""
 
 Masks = dict[str, NDArray[np.bool_]]
 Channels = dict[str, NDArray[np.int64]]
@@ -275,7 +275,7 @@ class Workshop:
             epochs=recovery.epochs,
             learning_rate=recovery.learning_rate,
             batch_size=_batch_size(labels),
-            patience=PATIENCE,
+            patience=max(round(PATIENCE * recovery.epochs), 1),
             mixing=self.thin,
         )
         try:
