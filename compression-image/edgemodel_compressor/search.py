@@ -42,6 +42,7 @@ LEAST_SHARE = 0.125
 TRAINING_WORK = 0.5e12
 """Multiply-accumulates of one training: about twenty seconds of two cores."""
 LONGER = 2
+"""Times the usual epochs, for a model of small operators."""
 LEAST_EPOCHS = 2
 """Fewer do not bring back what was taken out."""
 

@@ -1,6 +1,7 @@
 """What the tests of structured pruning ask of a model: its answers, its size, and a way to rate units by chance."""
 
 from collections.abc import Mapping
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from edgemodel_compressor.graph.structure import Analysis, Scores
+from tests.architectures import NAMES, Exporter, opsets
+
+EXPORTERS: tuple[Exporter, ...] = ("dynamo", "torchscript")
+CASES = [(name, exporter, opset) for name, exporter in product(NAMES, EXPORTERS) for opset in opsets(name, exporter)]
+"""Every architecture, by either exporter, at each of its opsets."""
 
 
 def outputs(proto: onnx.ModelProto, feed: Mapping[str, NDArray[Any]]) -> list[NDArray[np.float32]]:

@@ -1,7 +1,6 @@
 """Residual branches: found on every architecture, and taken out as if they had added zeros."""
 
 from functools import cache
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgemodel_compressor.graph.cost import parameters
 from edgemodel_compressor.graph.structure import Branch, influence, least, residual_branches, without
-from tests.architectures import NAMES, Exporter, example, export, opsets
+from tests.architectures import Exporter, example, export
 from tests.unit.compressor import builders
-from tests.unit.compressor.structure.running import outputs, run
+from tests.unit.compressor.structure.running import CASES, outputs, run
 
-EXPORTERS: tuple[Exporter, ...] = ("dynamo", "torchscript")
-CASES = [(name, exporter, opset) for name, exporter in product(NAMES, EXPORTERS) for opset in opsets(name, exporter)]
 BRANCHES = {
     # Blocks whose shortcut is a projection are none.
     "resnet18": 5,

@@ -12,10 +12,8 @@ from hypothesis import strategies as st
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.structure import Analysis, Scope, analyse, magnitude, mask, remove, select
 from tests.architectures import NAMES, Exporter, example, export, opsets
-from tests.unit.compressor.structure.running import chance, run
+from tests.unit.compressor.structure.running import CASES, EXPORTERS, chance, run
 
-EXPORTERS: tuple[Exporter, ...] = ("dynamo", "torchscript")
-CASES = [(name, exporter, opset) for name, exporter in product(NAMES, EXPORTERS) for opset in opsets(name, exporter)]
 LEFT_AT_HALF = {
     "resnet18": 0.3,
     "resnet50": 0.3,
