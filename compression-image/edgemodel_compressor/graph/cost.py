@@ -29,16 +29,38 @@ def macs(proto: ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = N
         count = _COUNTS.get(node.op_type)
         if count is None:
             continue
-        unknown = [name for name in (*node.input[:3], node.output[0]) if name and name not in shapes]
-        if unknown:
+        if unknown := _unknown(node, shapes):
             raise ValueError(f"The shape of {unknown[0]} cannot be told; give the shapes of all inputs.")
         total += count(node, shapes)
     return total
 
 
+def macs_per_weight(proto: ModelProto, shapes: Shapes) -> dict[str, float]:
+    """How often a run multiplies with an element of each float tensor of two or more dimensions, by its name.
+
+    ``shapes`` are those of all tensors; a node of which one is not known counts for nothing.
+    """
+    known = constants(proto.graph)
+    found: dict[str, float] = {}
+    for node in proto.graph.node:
+        weights = [name for name in node.input if name in known and known[name].data_type in FLOATS]
+        weights = [name for name in weights if len(known[name].dims) > 1]
+        if node.op_type not in _COUNTS or not weights or _unknown(node, shapes):
+            continue
+        elements = sum(prod(known[name].dims) for name in weights)
+        for name in weights:
+            found[name] = found.get(name, 0.0) + _COUNTS[node.op_type](node, shapes) / max(elements, 1)
+    return found
+
+
 def operators(proto: ModelProto) -> int:
     """How many of the nodes do the arithmetic that ``macs`` counts."""
     return sum(node.op_type in _COUNTS for node in proto.graph.node)
+
+
+def _unknown(node: NodeProto, shapes: Shapes) -> list[str]:
+    """The tensors that counting ``node`` needs and that have no shape."""
+    return [name for name in (*node.input[:3], node.output[0]) if name and name not in shapes]
 
 
 def _convolution(node: NodeProto, shapes: Shapes) -> int:

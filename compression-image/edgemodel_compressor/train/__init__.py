@@ -12,9 +12,3 @@ Only this package imports torch, and importing the package itself does not: ask 
 * ``recover``     the training loop
 * ``gradients``   mean gradients by weight
 """
-
-import os
-
-# OpenMP reads it once, when torch is loaded. Threads that spin while they wait make training ten times slower on a
-# machine that is doing something else, too, or that gives this process a part of its cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

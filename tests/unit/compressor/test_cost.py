@@ -1,10 +1,13 @@
 """MACs and parameters, against counts by hand."""
 
+import math
+
 import pytest
 from onnx import TensorProto, helper
 
-from edgemodel_compressor.graph.cost import macs, parameters
-from tests.architectures import export
+from edgemodel_compressor.graph.cost import macs, macs_per_weight, parameters
+from edgemodel_compressor.graph.shapes import tensor_shapes
+from tests.architectures import Exporter, export
 from tests.unit.compressor import builders
 
 
@@ -19,6 +22,21 @@ def test_an_mlp() -> None:
 def test_convolutions() -> None:
     model = builders.convnet(channels=24, side=12)
     assert macs(model) == 24 * 10 * 10 * 9 + 24 * 8 * 8 * 24 * 9 + 24 * 4 * 4 * 4
+
+
+def test_a_kernel_is_multiplied_with_at_every_position() -> None:
+    model = builders.convnet(channels=24, side=12)
+    assert sorted(macs_per_weight(model, tensor_shapes(model)).values()) == [1, 8 * 8, 10 * 10]
+
+
+@pytest.mark.parametrize(("name", "exporter", "opset"), [("resnet18", "dynamo", 23), ("unet", "torchscript", 17), ("lstm", "torchscript", 17), ("mobilenet_v2", "dynamo", 23)])  # fmt: skip
+def test_all_weights_together_are_multiplied_with_as_often_as_the_model_says(
+    name: str, exporter: Exporter, opset: int
+) -> None:
+    model = export(name, exporter, opset)
+    shapes = tensor_shapes(model)
+    uses = macs_per_weight(model, shapes)
+    assert sum(count * math.prod(shapes[weight]) for weight, count in uses.items()) == pytest.approx(macs(model))
 
 
 def test_depthwise_and_transposed_convolutions() -> None:

@@ -7,7 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edgemodel_compressor.graph.structure.analysis import Analysis, Group
+from edgemodel_compressor.graph.structure.analysis import Analysis
+from edgemodel_compressor.graph.structure.expense import weights_per_unit
 from edgemodel_compressor.graph.structure.importance import Scores
 
 Scope = Literal["Global", "Layer"]
@@ -75,14 +76,6 @@ def channels_left(selection: Selection) -> dict[str, NDArray[np.int64]]:
             if not stays.all():
                 found[name] = np.flatnonzero(stays)
     return found
-
-
-def weights_per_unit(analysis: Analysis, group: Group) -> int:
-    """How many weights go with one unit of ``group`` while all other groups are whole."""
-    return sum(
-        part.indices.shape[1] * int(np.prod(np.delete(np.array(analysis.shapes[part.tensor]), part.axis)))
-        for part in group.slices
-    )
 
 
 def _rounded(units: int, gone: int, multiple: int, least: int) -> int:
