@@ -2,13 +2,13 @@
 
 Cheap steps come first. Integers alone: the kinds that pay for this model, with other calibrations and with floats in
 between only where the plain ones lose too much. Then zeros, which make the layer that nodes download smaller. Then
-whole channels, heads and neurons, each time with the integers that did best: a half, or a quarter more where zeros did
-no harm; then by steps that each leave half of what the one before has left, as long as all goes well; or by half as
-many, where the first was too much. Zeros are trained only where no channels could be taken out: those make everything
-smaller and faster, zeros the layer alone.
+whole channels, heads and neurons, each time with the integers that did best: a half, or a quarter more where the model
+has much to spare; then by steps that each leave half of what the one before has left, as long as all goes well; or by
+half as many, where the first was too much. Zeros are trained only where no channels could be taken out: those make
+everything smaller and faster, zeros the layer alone.
 
 A network of many small operators takes its time to start them, and fewer channels make it smaller, not faster. There
-whole residual branches go first, by the same steps, and channels are taken out of what that has left.
+whole residual branches go first, by such steps, and channels are taken out of what that has left.
 
 A training may do so much arithmetic and no more, so that a large model is trained for fewer epochs than a small one,
 or not at all: the search takes a minute or two, whatever it is given. Arithmetic is counted, not timed.
@@ -32,8 +32,9 @@ MAGNITUDE_SPARSITY = 0.5
 FIRST_SHARE = 0.5
 UNTRAINED_SHARE = 0.125
 """What is taken out first where nothing can be trained; if that hurts, the search for channels is over."""
-SECOND_SHARE = 0.75
-"""What a network is asked to do without first, where half of its weights could become zero without any training."""
+BOLD_SHARE = 0.75
+"""What is taken out first of the branches, of which most are seldom needed; and of the channels where so many branches
+were not, or where half of the weights could become zero without any training."""
 LARGEST_SHARE = 0.96875
 FINEST_STEP = 0.25
 """Between a share that went well and one that did not, a training is worth its time where they are further apart."""
@@ -158,7 +159,7 @@ def _branches(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     if not (facts.has_dataset and facts.branches) or training is None:
         return
     best, verdicts = best_quantization(tried), _depths(tried)
-    depth = next_share(verdicts)
+    depth = next_share(verdicts, BOLD_SHARE)
     # Of few branches two shares may be as many.
     if round(depth * facts.branches) not in {round(share * facts.branches) for share in verdicts}:
         yield Method(Pruning(depth=depth), training, best.quantization, best.mixed)
@@ -193,7 +194,8 @@ def _channels(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
         if method.pruning and method.pruning.method == "Structured" and method == at(method.pruning.sparsity)
     }
     zeros = tried.get(_magnitude(tried, None))
-    bold = SECOND_SHARE if zeros is not None and zeros.verdict == "Good" else FIRST_SHARE
+    easy = zeros is not None and zeros.verdict == "Good"
+    bold = BOLD_SHARE if easy or depth >= BOLD_SHARE else FIRST_SHARE
     first = bold if training(FIRST_SHARE) else UNTRAINED_SHARE
     if first == UNTRAINED_SHARE and verdicts.get(first, "Good") != "Good":
         return

@@ -63,6 +63,11 @@ for each of its positions says as much as many that have one."""
 LEAST_BATCH, MOST_BATCH = 8, 32
 BACKWARD = 2
 """Times the arithmetic of running a model that its gradients take."""
+LEARNING_RATE = 1e-3
+"""The highest, times the share that was taken out: the less that is, the less has to be learnt anew, and the more would
+be forgotten for large steps."""
+SHIFTING_WORK = 1e11
+"""Multiply-accumulates of an epoch; the original's answers to shifted images take a third more than one."""
 PATIENCE = 0.4
 """Share of the epochs; so many without a better validation loss end a recovery."""
 
@@ -262,7 +267,7 @@ class Workshop:
     def _recovered(
         self, proto: onnx.ModelProto, masks: Masks, channels: Channels, method: Method, span: Span
     ) -> onnx.ModelProto:
-        recovery = method.recovery or Recovery()
+        recovery, pruning = method.recovery or Recovery(), method.pruning or Pruning()
         if self.training is None or not len(self.training):
             raise NotApplicableError("there are too few samples to set some aside for training")
         from edgemodel_compressor.train.plan import TrainingPlan
@@ -273,10 +278,10 @@ class Workshop:
         plan = TrainingPlan(
             method=recovery.method or "Distillation",
             epochs=recovery.epochs,
-            learning_rate=recovery.learning_rate,
+            learning_rate=recovery.learning_rate or LEARNING_RATE * (pruning.sparsity or pruning.depth),
             batch_size=_batch_size(labels),
             patience=max(round(PATIENCE * recovery.epochs), 1),
-            mixing=self.thin,
+            shifting=self.epoch <= SHIFTING_WORK,
         )
         try:
             trained = recover(

@@ -7,6 +7,7 @@ Only this package imports torch, and importing the package itself does not: ask 
 * ``parameters``  which tensors of a graph are trained
 * ``batches``     many samples at once, also where the graph was exported for one
 * ``objective``   the losses: labels, float targets, the original's outputs
+* ``shifting``    more images than there are, where the original answers them
 * ``holdout``     the part that says when to stop
 * ``correct``     the original's channel statistics, before any gradient
 * ``recover``     the training loop

@@ -47,9 +47,8 @@ class TrainingPlan:
     """Epochs without a better validation loss before the training stops; None: it runs to its end."""
     temperature: float = 4.0
     """Of distillation (Hinton et al., 2015)."""
-    mixing: bool = False
-    """Whether a distillation also asks the teacher about mixtures of two samples, where samples are floats. A step then
-    takes up to half as long again."""
+    shifting: bool = False
+    """Whether a distillation also asks the teacher, once, about images that are a little to the side."""
     time_limit: float | None = None
     """Seconds. Where it ends the training, the result depends on the speed of the machine."""
     seed: int = 0

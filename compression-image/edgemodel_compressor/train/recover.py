@@ -19,10 +19,10 @@ from edgemodel_compressor.graph.weights import constants
 from edgemodel_compressor.train.batches import Arrays, Batched, as_tensors, batched
 from edgemodel_compressor.train.correct import channel_moments, correct
 from edgemodel_compressor.train.holdout import hold_out
-from edgemodel_compressor.train.mixing import Mixing, mixing
 from edgemodel_compressor.train.module import GraphModule
 from edgemodel_compressor.train.optimizer import make_optimizer, rate
-from edgemodel_compressor.train.plan import Recovered, StopReason, TrainingPlan
+from edgemodel_compressor.train.plan import Method, Recovered, StopReason, TrainingPlan
+from edgemodel_compressor.train.shifting import with_shifted
 from edgemodel_compressor.train.supervision import Supervision, Teacher, by_labels, by_teacher, observe
 from edgemodel_compressor.train.threads import without_denormals
 
@@ -68,15 +68,19 @@ def recover(
     with _deterministic(), without_denormals():
         module = observe(proto)
         samples = as_tensors(module, inputs)
-        if len(samples[0]) < 2:
+        count = len(samples[0])
+        if count < 2:
             raise NotApplicableError("training takes at least 2 samples, one to train and one to judge by")
+        if labels is not None and len(labels) != count:
+            raise ValueError(f"{len(labels)} labels for {count} samples")
         forward = batched(module, samples)
+        training, validation = hold_out(count, labels, plan.validation_share, plan.seed)
+        if plan.shifting and _method(labels, plan) == "Distillation":
+            samples = with_shifted(samples, plan.seed)
         supervision = _supervise(module, forward, samples, labels, teacher, plan)
-        training, validation = hold_out(len(samples[0]), labels, plan.validation_share, plan.seed)
         masked = _masks(module, masks or {})
         correction = _correction(proto, module, forward, samples, training, teacher, channels or {}, plan)
-        mixed = mixing(supervision, samples, plan.seed) if plan.mixing else None
-        run = _Run(module, forward, samples, supervision, mixed, plan, masked, progress, clock, started)
+        run = _Run(module, forward, samples, count, supervision, plan, masked, progress, clock, started)
         stopped = run.train(training, validation, correction)
     return Recovered(
         proto=_written(proto, run.best),
@@ -102,6 +106,10 @@ def _deterministic() -> Iterator[None]:
         torch.use_deterministic_algorithms(before, warn_only=warn_only)
 
 
+def _method(labels: Labels | None, plan: TrainingPlan) -> Method:
+    return plan.method or ("Distillation" if labels is None else "Labels")
+
+
 def _supervise(
     module: GraphModule,
     forward: Batched,
@@ -112,10 +120,7 @@ def _supervise(
 ) -> Supervision:
     with torch.no_grad():
         outputs = forward([tensor[:2] for tensor in samples])
-    if labels is not None and len(labels) != len(samples[0]):
-        raise ValueError(f"{len(labels)} labels for {len(samples[0])} samples")
-    method = plan.method or ("Distillation" if labels is None else "Labels")
-    if method == "Labels":
+    if _method(labels, plan) == "Labels":
         if labels is None:
             raise ValueError("training by labels, but there are none; give labels, or distil from the original")
         return by_labels(outputs, labels)
@@ -173,8 +178,9 @@ class _Run:
     module: GraphModule
     forward: Batched
     samples: Sequence[Tensor]
+    originals: int
+    """So many of the samples are those that were given; after them come copies of all, shifted."""
     supervision: Supervision
-    mixing: Mixing | None
     plan: TrainingPlan
     masks: Sequence[tuple[Tensor, Tensor]]
     progress: Progress
@@ -211,7 +217,7 @@ class _Run:
             order = torch.from_numpy(shuffle.permutation(training))
             total = 0.0
             # Of about the same size: a batch of one has no statistics.
-            for index, batch in enumerate(torch.tensor_split(order, per_epoch)):
+            for index, batch in enumerate(torch.tensor_split(self._one_of_each(order, shuffle), per_epoch)):
                 if self._late():
                     # Half an epoch may have helped, too.
                     self._estimate(order, by_batch)
@@ -232,14 +238,15 @@ class _Run:
                 return "no improvement"
         return "epochs"
 
+    def _one_of_each(self, order: Tensor, random: np.random.Generator) -> Tensor:
+        """Each sample as it is, or one of its shifted copies."""
+        versions = len(self.samples[0]) // self.originals
+        return order + self.originals * torch.from_numpy(random.integers(0, versions, len(order)))
+
     def _step(self, batch: Tensor, weights: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> float | None:
         """The loss of ``batch`` before its step; None, and no step, where loss or gradient is not finite."""
         optimizer.zero_grad()
-        if self.mixing is not None:
-            inputs, targets = self.mixing.lesson(self.samples, batch, self.supervision)
-        else:
-            inputs, targets = [tensor[batch] for tensor in self.samples], self.supervision.targets(batch)
-        loss = self.supervision.against(self.forward(inputs), targets)
+        loss = self.supervision(self.forward([tensor[batch] for tensor in self.samples]), batch)
         loss.backward()  # type: ignore[no-untyped-call]
         for weight, mask in self.masks:
             if weight.grad is not None:

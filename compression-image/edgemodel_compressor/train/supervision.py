@@ -27,8 +27,6 @@ from edgemodel_compressor.train.objective import (
 Teacher = Path | onnx.ModelProto
 Targets = Callable[[Tensor], Sequence[Tensor]]
 """Indices of samples (batch,) to what the outputs should be."""
-Answers = Callable[[Sequence[Tensor]], Sequence[Tensor]]
-"""Inputs, in the trained model's order, to what the outputs should be."""
 
 SCORES, OUTPUTS = slice(0, 1), slice(1, None)
 """Where ``observe`` puts the class scores, and the outputs as they are."""
@@ -45,16 +43,10 @@ class Supervision:
     loss: Loss
     outputs: slice
     targets: Targets
-    answers: Answers | None = None
-    """Of a teacher, who can be asked about more than the samples."""
 
     def __call__(self, outputs: Sequence[Tensor], indices: Tensor) -> Tensor:
         """The mean loss of ``outputs``, which belong to the samples at ``indices``."""
-        return self.against(outputs, self.targets(indices))
-
-    def against(self, outputs: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-        """The mean loss of ``outputs`` that should be ``targets``."""
-        return self.loss(outputs[self.outputs], targets)
+        return self.loss(outputs[self.outputs], self.targets(indices))
 
 
 def observe(proto: onnx.ModelProto) -> GraphModule:
@@ -133,15 +125,12 @@ def by_teacher(
         raise NotApplicableError(f"the original answers in shapes {shapes[0]}, and it in {shapes[1]}")
     size = sum(output.nbytes for output in first) * len(ordered[0]) // len(first[0])
 
-    def answers(batch: Sequence[Tensor]) -> Sequence[Tensor]:
-        with torch.no_grad():
-            return forward([batch[names.index(name)] for name in module.inputs])[taken]
-
     def ask(indices: Tensor) -> Sequence[Tensor]:
-        return answers([tensor[indices] for tensor in inputs])
+        with torch.no_grad():
+            return forward([tensor[indices] for tensor in ordered])[taken]
 
     targets = _remembering(ask, len(ordered[0]), batch) if size <= _CACHE_BYTES else ask
-    return Supervision(loss, taken, targets, answers)
+    return Supervision(loss, taken, targets)
 
 
 def _remembering(ask: Targets, samples: int, batch: int) -> Targets:

@@ -29,7 +29,15 @@ def test_a_kernel_is_multiplied_with_at_every_position() -> None:
     assert sorted(macs_per_weight(model, tensor_shapes(model)).values()) == [1, 8 * 8, 10 * 10]
 
 
-@pytest.mark.parametrize(("name", "exporter", "opset"), [("resnet18", "dynamo", 23), ("unet", "torchscript", 17), ("lstm", "torchscript", 17), ("mobilenet_v2", "dynamo", 23)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "exporter", "opset"),
+    [
+        ("resnet18", "dynamo", 23),
+        ("unet", "torchscript", 17),
+        ("lstm", "torchscript", 17),
+        ("mobilenet_v2", "dynamo", 23),
+    ],
+)
 def test_all_weights_together_are_multiplied_with_as_often_as_the_model_says(
     name: str, exporter: Exporter, opset: int
 ) -> None:

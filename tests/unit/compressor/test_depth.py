@@ -67,7 +67,7 @@ def test_auto_takes_branches_out_of_small_operators_and_says_the_same_again(
     for out in outs:
         assert run(settings, net, "--dataset", data, "-o", out) == 0
     tried = {candidate["method"] for candidate in json.loads((outs[0] / "report.json").read_text())["candidates"]}
-    assert any(method.startswith("depth-0.5+recovered") for method in tried)
+    assert any(method.startswith("depth-0.75+recovered") for method in tried)
     assert result(outs[0])["modelDigest"] == result(outs[1])["modelDigest"]
 
 

@@ -138,9 +138,9 @@ def test_where_operators_are_small_branches_go_first_and_then_channels_of_what_i
     assert walk(SMALL_OPERATORS, as_deep_as(0.8, 0.3)) == [
         "static-int8",
         "prune-0.5+static-int8",
-        "depth-0.5+recovered+static-int8",
         "depth-0.75+recovered+static-int8",
         "depth-0.875+recovered+static-int8",
+        "depth-0.75+structured-0.75+recovered+static-int8",
         "depth-0.75+structured-0.5+recovered+static-int8",
         "depth-0.75+structured-0.25+recovered+static-int8",
     ]
@@ -149,7 +149,7 @@ def test_where_operators_are_small_branches_go_first_and_then_channels_of_what_i
 def test_of_few_branches_each_number_is_tried_once() -> None:
     facts = replace(SMALL_OPERATORS, branches=4)
     tried = [name for name in walk(facts, lambda _: "Good") if "structured" not in name and "depth" in name]
-    assert tried == [f"depth-{share}+recovered+static-int8" for share in (0.5, 0.75, 0.875)]
+    assert tried == [f"depth-{share}+recovered+static-int8" for share in (0.75, 0.875)]
 
 
 def test_where_no_branch_can_go_channels_are_taken_out_of_the_whole_model() -> None:

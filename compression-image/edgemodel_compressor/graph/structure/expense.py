@@ -35,5 +35,5 @@ def weights_per_unit(analysis: Analysis, group: Group) -> int:
 
 def _elements(analysis: Analysis, part: Slice) -> int:
     """Of a slice, those that go with one unit."""
-    others = (size for axis, size in enumerate(analysis.shapes[part.tensor]) if axis != part.axis)
-    return part.indices.shape[1] * prod(others)
+    positions: int = part.indices.shape[1]
+    return positions * prod(size for axis, size in enumerate(analysis.shapes[part.tensor]) if axis != part.axis)

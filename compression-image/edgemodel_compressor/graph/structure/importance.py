@@ -6,10 +6,9 @@ Norms of weights say nothing across groups: those differ in how many weights a u
 initialisation. So each group's norms are divided by their mean, as DepGraph does (Fang et al., 2023), and what goes
 first is what is small among its own kind.
 
-Losses do compare: the least is lost by taking first what loses least for what it takes. But they are estimates for one
-unit alone, and the more of a group is gone, the more the rest of it matters. So losses are divided by the geometric mean
-of both, of what a unit takes and of what a unit of its group loses on average: half as if every group were to give
-the same share, half as if each unit were the only one to go.
+Losses do compare, and the least is lost if that goes first which loses least for the weights and arithmetic it takes.
+But a loss is estimated for one unit alone, and the more of a group is gone, the more does the rest of it matter: what
+spares that gives every group's units the same mean. The score is the geometric mean of both.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +26,7 @@ Scores = dict[str, NDArray[np.float64]]
 
 
 def magnitude(proto: ModelProto, analysis: Analysis) -> Scores:
-    """The L2 norm of all weights that go with a unit (Li et al., 2017, over coupled layers), of mean 1 in each group."""
+    """The L2 norm of all weights that go with a unit (Li et al., 2017, over coupled layers), by the group's mean."""
     known = _weights(proto, analysis)
 
     def squares(part: Slice) -> NDArray[np.float64]:
