@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 SITES ?= 2
 NODES_PER_SITE ?= 1
 ARGS ?=
-PROTO := edgemodel_server/grpc_service/open_inference.proto
+PROTO := edgemodel_server/grpc/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help

@@ -15,9 +15,9 @@ def main() -> None:
     started = time.perf_counter()
     # Imported here, so that the time to ready, which is logged, includes the time they take to load.
     from edgemodel_server.errors import ModelError
-    from edgemodel_server.logs import configure_logging
+    from edgemodel_server.observability.logs import configure_logging
+    from edgemodel_server.observability.tracing import DESCRIPTION
     from edgemodel_server.settings import SettingsError, describe_settings, read_settings
-    from edgemodel_server.tracing import DESCRIPTION
 
     argparse.ArgumentParser(
         prog="edgemodel-serve",
@@ -33,9 +33,9 @@ def main() -> None:
 
     import uvloop
 
-    from edgemodel_server.http_service.server import listen
+    from edgemodel_server.access.tls import CertificateError
+    from edgemodel_server.http.server import listen
     from edgemodel_server.process import serve
-    from edgemodel_server.tls import CertificateError
 
     address = settings.listen
     try:

@@ -12,17 +12,17 @@ import time
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from edgemodel_server.app import create_admin_app, create_app
-from edgemodel_server.cpus import available_cpus, divide
-from edgemodel_server.http_service.server import Server
+from edgemodel_server.access.tls import Certificates
+from edgemodel_server.access.watching import INTERVAL
+from edgemodel_server.http.app import create_admin_app, create_app
+from edgemodel_server.http.server import Server
+from edgemodel_server.model.cpus import available_cpus, divide
+from edgemodel_server.observability.tracing import start_tracing
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import Settings
-from edgemodel_server.tls import Certificates
-from edgemodel_server.tracing import start_tracing
-from edgemodel_server.watching import INTERVAL
 
 if TYPE_CHECKING:
-    from edgemodel_server.grpc_service.server import GrpcServer
+    from edgemodel_server.grpc.server import GrpcServer
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ async def _grpc(
     if settings.grpc_listen is None:
         yield None, None
         return
-    from edgemodel_server.grpc_service.server import GrpcServer
+    from edgemodel_server.grpc.server import GrpcServer
 
     server = GrpcServer(service, certificates)
     try:

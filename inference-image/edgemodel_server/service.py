@@ -6,27 +6,27 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from edgemodel_server.bodies import BodyReader
-from edgemodel_server.classifier import Classifier, classifier
-from edgemodel_server.cpus import Parallelism
-from edgemodel_server.datatypes import Array
-from edgemodel_server.engine import Engine
+from edgemodel_server.access.keys import Keys, shown_key
+from edgemodel_server.access.tls import PeerTls
 from edgemodel_server.errors import NotFoundError, UnavailableError, shown
-from edgemodel_server.folder import open_folder
-from edgemodel_server.jobs import Result
-from edgemodel_server.keys import Keys, shown_key
-from edgemodel_server.metrics import Metrics
-from edgemodel_server.parts import check_part
-from edgemodel_server.peers import Lookup, Peers, lookup_of
-from edgemodel_server.protocol import MODEL_VERSION, Signature
-from edgemodel_server.scheduler import Batching, Scheduler
+from edgemodel_server.fanout.parts import check_part
+from edgemodel_server.fanout.peers import Lookup, Peers, lookup_of
+from edgemodel_server.fanout.site import Question, Site
+from edgemodel_server.images.classifier import Classifier, classifier
+from edgemodel_server.model.cpus import Parallelism
+from edgemodel_server.model.engine import Engine
+from edgemodel_server.model.folder import open_folder
+from edgemodel_server.model.warm_up import Profile, warm_up
+from edgemodel_server.observability.metrics import Metrics
+from edgemodel_server.protocol.bodies import BodyReader
+from edgemodel_server.protocol.datatypes import Array
+from edgemodel_server.protocol.open_inference import MODEL_VERSION, Signature
+from edgemodel_server.scheduling.jobs import Result
+from edgemodel_server.scheduling.scheduler import Batching, Scheduler
 from edgemodel_server.settings import Settings
-from edgemodel_server.site import Question, Site
-from edgemodel_server.tls import PeerTls
-from edgemodel_server.warm_up import Profile, warm_up
 
 if TYPE_CHECKING:
-    from edgemodel_server.spans import Tracing
+    from edgemodel_server.observability.spans import Tracing
 
 
 class State(Enum):

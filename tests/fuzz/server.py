@@ -18,8 +18,8 @@ from random import Random
 import grpc
 import orjson
 
-from edgemodel_server.grpc_service import open_inference_pb2 as pb
-from edgemodel_server.grpc_service.methods import SERVICE
+from edgemodel_server.grpc import open_inference_pb2 as pb
+from edgemodel_server.grpc.methods import SERVICE
 from tests.fuzz.bodies import DATATYPES, INFER, Request, damaged, infer, predict
 from tests.unit.server.builders import brighter_side, identity, write_folder
 from tests.unit.server.test_process import Running, running

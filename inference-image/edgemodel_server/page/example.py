@@ -5,7 +5,7 @@ from typing import Any
 
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.task import TensorSpec
-from edgemodel_server.datatypes import FLOATS
+from edgemodel_server.protocol.datatypes import FLOATS
 
 OPEN_SIDE = 32
 """Size given to the open dimensions of an image; other open dimensions get one element."""

@@ -9,10 +9,10 @@ from typing import Any, get_args
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
 from edgemodel_contract.task import Datatype
-from edgemodel_server.forms import FIELD, MAX_IMAGES
+from edgemodel_server.endpoints.predict import MOST_CLASSES
+from edgemodel_server.images.forms import FIELD, MAX_IMAGES
 from edgemodel_server.page.example import example_request, example_shape
-from edgemodel_server.predict import MOST_CLASSES
-from edgemodel_server.protocol import MODEL_VERSION
+from edgemodel_server.protocol.open_inference import MODEL_VERSION
 
 Json = dict[str, Any]
 

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from edgemodel_server.ort import onnxruntime
+from edgemodel_server.model.ort import onnxruntime
 from tests.bench.serving.models import BenchModel
 
 MODULE = "tests.bench.serving.raw"

@@ -10,7 +10,7 @@ import grpc
 import numpy as np
 import pytest
 
-from edgemodel_server.grpc_service import open_inference_pb2
+from edgemodel_server.grpc import open_inference_pb2
 from tests.bench.report import Goal, goal_rows
 from tests.bench.serving import grpc_load
 from tests.bench.serving.grpc_load import METHOD

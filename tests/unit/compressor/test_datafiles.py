@@ -15,8 +15,8 @@ from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.runtime import Array
 from edgemodel_contract.card import Comparison, ModelCard, Provenance
 from edgemodel_contract.task import Preprocessing, Recipe, TensorSpec
-from edgemodel_server.forms import Upload
-from edgemodel_server.images import decode_image, image_input, to_tensor
+from edgemodel_server.images.decode import decode_image, image_input, to_tensor
+from edgemodel_server.images.forms import Upload
 from tests.unit.compressor.test_archive import tar_files, zip_files
 
 PICTURE = TensorSpec(name="image", datatype="FP32", shape=(-1, 1, 4, 4))

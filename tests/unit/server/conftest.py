@@ -8,9 +8,9 @@ import httpx
 import onnx
 import pytest
 
-from edgemodel_server.app import create_app
-from edgemodel_server.cpus import Parallelism
-from edgemodel_server.grpc_service.server import GrpcServer
+from edgemodel_server.grpc.server import GrpcServer
+from edgemodel_server.http.app import create_app
+from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import read_settings
 from tests.unit.server.builders import mlp, write_folder

@@ -9,9 +9,9 @@ from typing import Any
 import hpack
 import numpy as np
 
-from edgemodel_server.grpc_service import open_inference_pb2 as pb
-from edgemodel_server.grpc_service.methods import SERVICE
-from edgemodel_server.grpc_service.server import GrpcServer
+from edgemodel_server.grpc import open_inference_pb2 as pb
+from edgemodel_server.grpc.methods import SERVICE
+from edgemodel_server.grpc.server import GrpcServer
 from edgemodel_server.service import Service
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

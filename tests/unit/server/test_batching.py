@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_server.batching import hold, split, take
-from edgemodel_server.estimates import (
+from edgemodel_server.scheduling.batching import hold, split, take
+from edgemodel_server.scheduling.estimates import (
     HOLD_UP_SECONDS,
     INLINE_BYTES,
     INLINE_SECONDS,

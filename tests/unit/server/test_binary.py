@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from edgemodel_contract.task import Datatype
-from edgemodel_server.datatypes import NUMPY, Array
-from edgemodel_server.raw import encode_raw
+from edgemodel_server.protocol.datatypes import NUMPY, Array
+from edgemodel_server.protocol.raw import encode_raw
 from tests.unit.server.builders import identity, mlp
 from tests.unit.server.conftest import Serve
 from tests.unit.server.test_infer import INFER, ROW, SAMPLES

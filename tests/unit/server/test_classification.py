@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from edgemodel_server.classification import classify
-from edgemodel_server.datatypes import Array
+from edgemodel_server.protocol.classification import classify
+from edgemodel_server.protocol.datatypes import Array
 from tests.unit.server.builders import identity
 from tests.unit.server.conftest import Serve
 from tests.unit.server.test_binary import LENGTH

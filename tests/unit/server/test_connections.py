@@ -10,10 +10,10 @@ import onnx
 import orjson
 import pytest
 
-from edgemodel_server.app import create_app
-from edgemodel_server.cpus import Parallelism
-from edgemodel_server.http_service.connection import HEADER_BYTES
-from edgemodel_server.http_service.server import Server, listen
+from edgemodel_server.http.app import create_app
+from edgemodel_server.http.connection import HEADER_BYTES
+from edgemodel_server.http.server import Server, listen
+from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.service import Service, load_model
 from tests.unit.server.builders import countdown, mlp
 from tests.unit.server.test_infer import INFER, ROW
@@ -115,8 +115,8 @@ async def test_headers_without_end_are_a_431(listening: Open, line: bytes) -> No
 async def test_a_connection_that_hangs_is_closed(
     listening: Open, begin: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgemodel_server.http_service.connection.HEADER_SECONDS", 0.05)
-    monkeypatch.setattr("edgemodel_server.http_service.server.SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr("edgemodel_server.http.connection.HEADER_SECONDS", 0.05)
+    monkeypatch.setattr("edgemodel_server.http.server.SWEEP_SECONDS", 0.02)
     async with listening(mlp()) as server:
         assert await server.exchange(begin) == b""
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from edgemodel_server.cpus import Parallelism, available_cpus, divide
+from edgemodel_server.model.cpus import Parallelism, available_cpus, divide
 
 
 def write(root: Path, files: dict[str, str]) -> Path:

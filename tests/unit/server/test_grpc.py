@@ -16,16 +16,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_contract.task import Datatype, TensorSpec
-from edgemodel_server.cpus import Parallelism
-from edgemodel_server.datatypes import NUMPY, Array
 from edgemodel_server.errors import BadRequestError
-from edgemodel_server.grpc_service import open_inference_pb2 as pb
-from edgemodel_server.grpc_service.contents import FIELDS
-from edgemodel_server.grpc_service.messages import decode_request
-from edgemodel_server.grpc_service.methods import SERVICE
-from edgemodel_server.grpc_service.server import GrpcServer
-from edgemodel_server.protocol import Signature
-from edgemodel_server.raw import encode_raw
+from edgemodel_server.grpc import open_inference_pb2 as pb
+from edgemodel_server.grpc.contents import FIELDS
+from edgemodel_server.grpc.messages import decode_request
+from edgemodel_server.grpc.methods import SERVICE
+from edgemodel_server.grpc.server import GrpcServer
+from edgemodel_server.model.cpus import Parallelism
+from edgemodel_server.protocol.datatypes import NUMPY, Array
+from edgemodel_server.protocol.open_inference import Signature
+from edgemodel_server.protocol.raw import encode_raw
 from edgemodel_server.service import Service, load_model
 from tests.unit.server.builders import identity, mlp
 from tests.unit.server.test_infer import SAMPLES
@@ -241,7 +241,7 @@ async def test_the_access_log_has_calls_with_their_client(
         with caplog.at_level("INFO"):
             await server.infer(row(), metadata=[("x-api-key", "alice-key")])
             await server.refusal(row())
-    lines = [vars(record) for record in caplog.records if record.name == "edgemodel_server.access"]
+    lines = [vars(record) for record in caplog.records if record.name == "edgemodel_server.observability.access_log"]
     assert [(line["method"], line["status"], line["client"], line["address"]) for line in lines] == [
         ("gRPC", 200, "alice", "127.0.0.1"),
         ("gRPC", 401, "", "127.0.0.1"),

@@ -9,8 +9,8 @@ import grpc
 import httpx
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from edgemodel_server.grpc_service import open_inference_pb2 as pb
-from edgemodel_server.grpc_service.methods import SERVICE
+from edgemodel_server.grpc import open_inference_pb2 as pb
+from edgemodel_server.grpc.methods import SERVICE
 from tests.unit.server.builders import countdown, mlp, write_folder
 from tests.unit.server.test_process import DEADLINE, Running, failure, running, wait_until
 

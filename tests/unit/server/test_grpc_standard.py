@@ -8,8 +8,8 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
-from edgemodel_server.grpc_service.call import MOST_WAITING
-from edgemodel_server.grpc_service.methods import SERVICE
+from edgemodel_server.grpc.call import MOST_WAITING
+from edgemodel_server.grpc.methods import SERVICE
 from tests.unit.server.http2 import (
     DATA,
     END_HEADERS,

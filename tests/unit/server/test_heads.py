@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from edgemodel_server.http_service.connection import Connection
-from edgemodel_server.http_service.heads import MOST_BYTES, MOST_HEADS, Heads
-from edgemodel_server.http_service.shared import Shared
-from edgemodel_server.http_service.wire import Request
+from edgemodel_server.http.connection import Connection
+from edgemodel_server.http.heads import MOST_BYTES, MOST_HEADS, Heads
+from edgemodel_server.http.shared import Shared
+from edgemodel_server.http.wire import Request
 from tests.unit.server.test_http_service import app, at_once
 
 STARTS = [

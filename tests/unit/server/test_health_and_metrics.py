@@ -14,7 +14,7 @@ from edgemodel_contract.serving import (
     REQUEST_DURATION_BUCKETS,
     REQUEST_DURATION_METRIC,
 )
-from edgemodel_server.cpus import Parallelism
+from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.service import Service, load_model
 from tests.unit.server.builders import mlp
 from tests.unit.server.conftest import Serve, client_of
@@ -134,7 +134,7 @@ async def test_a_bug_is_a_500_without_its_inside(
         raise RuntimeError("secret detail")
 
     client = await serve(mlp())
-    monkeypatch.setattr("edgemodel_server.inference.decode_request", broken)
+    monkeypatch.setattr("edgemodel_server.endpoints.inference.decode_request", broken)
     response = await client.post(INFER, json=REQUEST)
     assert response.status_code == 500
     assert "secret" not in response.text

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgemodel_server.grpc_service import connection as connections
-from edgemodel_server.grpc_service import open_inference_pb2 as pb
+from edgemodel_server.grpc import connection as connections
+from edgemodel_server.grpc import open_inference_pb2 as pb
 from edgemodel_server.service import Service
 from tests.unit.server.builders import identity
 from tests.unit.server.http2 import (

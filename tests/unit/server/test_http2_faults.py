@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgemodel_server.cpus import Parallelism
-from edgemodel_server.grpc_service import connection as connections
-from edgemodel_server.grpc_service.server import GrpcServer
+from edgemodel_server.grpc import connection as connections
+from edgemodel_server.grpc.server import GrpcServer
+from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.service import Service, load_model
 from tests.unit.server.builders import mlp
 from tests.unit.server.http2 import (

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from edgemodel_server.calls import READ_INTO, Answer
-from edgemodel_server.http_service.server import Server, listen
-from edgemodel_server.http_service.wire import CLOSE, Request
+from edgemodel_server.http.server import Server, listen
+from edgemodel_server.http.wire import CLOSE, Request
+from edgemodel_server.protocol.calls import READ_INTO, Answer
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 LARGE = 20 * 2**20

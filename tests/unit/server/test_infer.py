@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from edgemodel_contract.task import Datatype
-from edgemodel_server.datatypes import NUMPY
+from edgemodel_server.protocol.datatypes import NUMPY
 from tests.unit.server.builders import identity, mlp, pair_sum, picky_lookup
 from tests.unit.server.conftest import Serve
 

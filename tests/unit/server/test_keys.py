@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from edgemodel_server.access.keys import MOST_BYTES, MOST_CLIENTS, Bucket, Keys
+from edgemodel_server.access.watching import Watched
 from edgemodel_server.errors import RateLimitedError, UnauthorizedError
-from edgemodel_server.keys import MOST_BYTES, MOST_CLIENTS, Bucket, Keys
-from edgemodel_server.watching import Watched
 from tests.unit.server.builders import mlp
 from tests.unit.server.conftest import Serve
 from tests.unit.server.test_infer import INFER, ROW
@@ -86,7 +86,7 @@ async def test_keys_are_never_logged(serve: Serve, folder: Path, caplog: pytest.
     with caplog.at_level(logging.DEBUG):
         for key in ("alice-key", "wrong-key"):
             await client.get("/v2?key=alice-key", headers={"x-api-key": key})
-    lines = [vars(record) for record in caplog.records if record.name == "edgemodel_server.access"]
+    lines = [vars(record) for record in caplog.records if record.name == "edgemodel_server.observability.access_log"]
     assert [(line["client"], line["status"], line["path"]) for line in lines] == [
         ("alice", 200, "/v2"),
         ("", 401, "/v2"),
@@ -96,7 +96,7 @@ async def test_keys_are_never_logged(serve: Serve, folder: Path, caplog: pytest.
 
 
 def test_changed_keys_are_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgemodel_server.watching.INTERVAL", 0)
+    monkeypatch.setattr("edgemodel_server.access.watching.INTERVAL", 0)
     keys = Keys(folder, 0)
     assert keys.client({b"x-api-key": b"alice-key"}) == "alice"
     rotate(folder, {"alice": "new-key"})
@@ -107,7 +107,7 @@ def test_changed_keys_are_read_again(folder: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_folder_that_cannot_be_read_any_more_leaves_the_keys(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgemodel_server.watching.INTERVAL", 0)
+    monkeypatch.setattr("edgemodel_server.access.watching.INTERVAL", 0)
     keys = Keys(folder, 0)
     folder.rename(folder.with_name("gone"))
     assert keys.client({b"x-api-key": b"alice-key"}) == "alice"

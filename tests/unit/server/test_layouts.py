@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from edgemodel_contract.task import Datatype, TensorSpec
 from edgemodel_server.errors import BadRequestError
-from edgemodel_server.layouts import MOST_BYTES, MOST_LAYOUTS
-from edgemodel_server.protocol import InferRequest, Signature, decode_request
+from edgemodel_server.protocol.layouts import MOST_BYTES, MOST_LAYOUTS
+from edgemodel_server.protocol.open_inference import InferRequest, Signature, decode_request
 
 DATATYPES: tuple[Datatype, ...] = ("FP32", "INT64", "BOOL", "BYTES")
 SPECS = {kind: TensorSpec(name=kind, datatype=kind, shape=(-1,)) for kind in DATATYPES}

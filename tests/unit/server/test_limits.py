@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 import pytest
 
-from edgemodel_server.datatypes import Array
-from edgemodel_server.engine import Engine, Stop
-from edgemodel_server.estimates import RunTimes
+from edgemodel_server.model.engine import Engine, Stop
+from edgemodel_server.protocol.datatypes import Array
+from edgemodel_server.scheduling.estimates import RunTimes
 from tests.unit.server.builders import brighter_side, mlp
 from tests.unit.server.conftest import Serve
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgemodel_contract.task import Preprocessing, TensorSpec
-from edgemodel_server.classifier import is_distribution
-from edgemodel_server.cpus import Parallelism
 from edgemodel_server.errors import ModelError
+from edgemodel_server.images.classifier import is_distribution
+from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.service import Model, load_model
 from edgemodel_server.settings import read_settings
 from tests.unit.server.builders import ELEMENT_TYPES, brighter_side, identity, mlp, write_folder

@@ -20,8 +20,8 @@ from schemathesis.specs.openapi.checks import (
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from edgemodel_server.app import create_app
-from edgemodel_server.http_service.server import Server, listen
+from edgemodel_server.http.app import create_app
+from edgemodel_server.http.server import Server, listen
 from edgemodel_server.page.openapi import document, operations
 from edgemodel_server.service import Service
 from tests.unit.server.builders import brighter_side

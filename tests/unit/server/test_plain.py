@@ -8,8 +8,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edgemodel_contract.task import TensorSpec
-from edgemodel_server.plain import MOST_BYTES, decode_plain
-from edgemodel_server.protocol import Signature, decode_request
+from edgemodel_server.protocol.open_inference import Signature, decode_request
+from edgemodel_server.protocol.plain import MOST_BYTES, decode_plain
 
 SPECS = {
     "x": TensorSpec(name="x", datatype="FP32", shape=(-1, 2)),

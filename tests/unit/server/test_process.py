@@ -164,7 +164,9 @@ def test_the_access_log_is_off_unless_asked_for(tmp_path: Path) -> None:
             assert server.end() == 0
             assert server.process.stderr
             logged = [json.loads(line) for line in server.process.stderr]
-            assert len([line for line in logged if line["logger"] == "edgemodel_server.access"]) == lines
+            assert (
+                len([line for line in logged if line["logger"] == "edgemodel_server.observability.access_log"]) == lines
+            )
 
 
 class Load:

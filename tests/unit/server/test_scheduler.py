@@ -14,15 +14,15 @@ import numpy as np
 import onnx
 import pytest
 
-from edgemodel_server.cpus import Parallelism
-from edgemodel_server.datatypes import Array
-from edgemodel_server.engine import Engine, Stop
 from edgemodel_server.errors import BadRequestError, DeadlineError, HopelessError, ModelFailedError
-from edgemodel_server.folder import open_folder
-from edgemodel_server.jobs import Result
-from edgemodel_server.metrics import Metrics
-from edgemodel_server.scheduler import Batching, Scheduler
-from edgemodel_server.warm_up import Profile, warm_up
+from edgemodel_server.model.cpus import Parallelism
+from edgemodel_server.model.engine import Engine, Stop
+from edgemodel_server.model.folder import open_folder
+from edgemodel_server.model.warm_up import Profile, warm_up
+from edgemodel_server.observability.metrics import Metrics
+from edgemodel_server.protocol.datatypes import Array
+from edgemodel_server.scheduling.jobs import Result
+from edgemodel_server.scheduling.scheduler import Batching, Scheduler
 from tests.unit.server.builders import (
     brighter_side,
     countdown,

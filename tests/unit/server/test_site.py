@@ -15,15 +15,15 @@ import numpy as np
 import onnx
 import pytest
 
-from edgemodel_server.app import create_app
-from edgemodel_server.cpus import Parallelism
-from edgemodel_server.datatypes import Array
-from edgemodel_server.http_service.server import Server, listen
-from edgemodel_server.peers import Address, is_own, lookup_of
+from edgemodel_server.access.tls import Certificates
+from edgemodel_server.fanout.peers import Address, is_own, lookup_of
+from edgemodel_server.http.app import create_app
+from edgemodel_server.http.server import Server, listen
+from edgemodel_server.model.cpus import Parallelism
+from edgemodel_server.model.warm_up import Profile
+from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import read_settings
-from edgemodel_server.tls import Certificates
-from edgemodel_server.warm_up import Profile
 from tests.cluster.pki import Authority
 from tests.unit.server.builders import identity, mlp, write_folder
 from tests.unit.server.test_infer import INFER

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edgemodel_contract.task import Datatype, TensorSpec
-from edgemodel_server.datatypes import NUMPY
 from edgemodel_server.errors import BadRequestError
-from edgemodel_server.tensors import decode_tensor, json_elements
+from edgemodel_server.protocol.datatypes import NUMPY
+from edgemodel_server.protocol.tensors import decode_tensor, json_elements
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=3),

@@ -7,8 +7,8 @@ import grpc
 import httpx
 import pytest
 
-from edgemodel_server.grpc_service import open_inference_pb2 as pb
-from edgemodel_server.grpc_service.methods import SERVICE
+from edgemodel_server.grpc import open_inference_pb2 as pb
+from edgemodel_server.grpc.methods import SERVICE
 from tests.cluster.pki import Authority, KeyPair
 from tests.unit.server.builders import mlp, write_folder
 from tests.unit.server.test_infer import INFER, ROW

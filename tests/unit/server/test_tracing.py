@@ -13,13 +13,13 @@ import httpx
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Status
 
-from edgemodel_server.app import create_app
-from edgemodel_server.grpc_service import open_inference_pb2 as pb
-from edgemodel_server.grpc_service.methods import SERVICE
-from edgemodel_server.grpc_service.server import GrpcServer
+from edgemodel_server.grpc import open_inference_pb2 as pb
+from edgemodel_server.grpc.methods import SERVICE
+from edgemodel_server.grpc.server import GrpcServer
+from edgemodel_server.http.app import create_app
+from edgemodel_server.observability.spans import LONGEST
+from edgemodel_server.observability.tracing import is_wanted, start_tracing
 from edgemodel_server.service import Service
-from edgemodel_server.spans import LONGEST
-from edgemodel_server.tracing import is_wanted, start_tracing
 from tests.unit.server.builders import brighter_side, mlp
 from tests.unit.server.collector import BODY, PARENT, TRACE, TRACEPARENT, Collector, values
 from tests.unit.server.test_infer import INFER

@@ -63,7 +63,7 @@ def test_a_part_computed_by_a_peer_belongs_to_the_requests_trace(tmp_path: Path,
 
 def test_where_traces_are_off_nothing_of_them_is_imported() -> None:
     program = (
-        "import sys, edgemodel_server.process, edgemodel_server.grpc_service.server;"
+        "import sys, edgemodel_server.process, edgemodel_server.grpc.server;"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], env={}, timeout=60, check=False)

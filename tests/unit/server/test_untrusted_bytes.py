@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from edgemodel_contract.card import Comparison, ModelCard, Provenance
 from edgemodel_contract.task import Preprocessing, Recipe, TensorSpec
 from edgemodel_server.errors import BadRequestError, RequestError
-from edgemodel_server.forms import Upload, read_images
-from edgemodel_server.images import ImageInput, decode_image, to_tensor
-from edgemodel_server.protocol import Signature, decode_request
+from edgemodel_server.images.decode import ImageInput, decode_image, to_tensor
+from edgemodel_server.images.forms import Upload, read_images
+from edgemodel_server.protocol.open_inference import Signature, decode_request
 from tests.unit.server.test_predict import picture
 
 CARD = ModelCard(

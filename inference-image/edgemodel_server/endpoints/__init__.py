@@ -1,0 +1,6 @@
+"""What the inference endpoints do, whatever carries the request.
+
+* ``inference``  POST …/infer
+* ``predict``    POST /predict
+* ``waiting``    for a result as long as the client does
+"""

@@ -1,0 +1,119 @@
+"""POST ``/v2/models/{name}/infer``: the Open Inference Protocol's request in, its response out."""
+
+import time
+from functools import lru_cache, partial
+
+from edgemodel_server.endpoints.waiting import result_of
+from edgemodel_server.errors import UnsupportedContentError, shown
+from edgemodel_server.fanout.parts import check_part
+from edgemodel_server.observability.tracing import record_phases
+from edgemodel_server.protocol.bodies import INLINE_BYTES, Body
+from edgemodel_server.protocol.calls import BINARY, HEADER_LENGTH, JSON, Answer, Call
+from edgemodel_server.protocol.coding import accepted, compress
+from edgemodel_server.protocol.open_inference import MODEL_VERSION, InferResponse, decode_request, encode_response
+from edgemodel_server.service import Model, Service
+
+COMPRESSED_BYTES = 1024
+"""Smaller answers do not get smaller."""
+
+
+@lru_cache(64)
+def infer_target(path: str) -> tuple[str, str] | None:
+    """Model and version that a path asks for inference of; None for any other path."""
+    match path.split("/"):
+        case ["", "v2", "models", name, "infer"]:
+            return name, MODEL_VERSION
+        case ["", "v2", "models", name, "versions", version, "infer"]:
+            return name, version
+    return None
+
+
+async def infer(service: Service, call: Call) -> Answer:
+    """Tensors in, tensors out, as JSON or raw bytes.
+
+    Raises:
+        RequestError: no answer, for the reason its class says.
+    """
+    signature, scheduler = _model(service, call).signature, service.scheduler
+    header_length = call.length(HEADER_LENGTH)
+    _check_content(call)
+    deadline = call.started + call.timeout(service.settings.request_timeout)
+    scheduler.check(deadline)
+    async with service.bodies.read(call) as body:
+        received = time.perf_counter()
+        if len(body) <= INLINE_BYTES or (header_length or len(body)) <= INLINE_BYTES:
+            request = decode_request(body, header_length, signature)
+        else:
+            request = await scheduler.offload_json(decode_request, body, header_length, signature)
+        if request.timeout is not None:
+            deadline = min(deadline, call.started + request.timeout)
+        decoded = time.perf_counter()
+        result = await result_of(service.submit(request.inputs, request.outputs, deadline, call.headers), call)
+    call.timings = [("decode", decoded - received), ("queue", result.waited), ("compute", result.computed)]
+    record_phases(call.timings)
+    answered = partial(encode_response, signature, request.id, request.outputs, result.arrays, request.form)
+    # Raw bytes are not even copied.
+    takes_time = request.form.classes or not request.form.raw
+    if takes_time and sum(array.nbytes for array in result.arrays) > INLINE_BYTES:
+        response = await scheduler.offload_json(answered)
+    else:
+        response = answered()
+    answer, coding = _answer(call, response)
+    if coding is not None:
+        work = partial(compress, answer.parts, coding)
+        is_small = sum(map(len, answer.parts)) <= INLINE_BYTES
+        answer.parts = [work() if is_small else await scheduler.offload_json(work)]
+    return answer
+
+
+def infer_at_once(service: Service, call: Call, body: Body) -> Answer:
+    """As ``infer``, for a ``body`` that is there, without a content coding, and that the service calls quick.
+
+    Raises:
+        RequestError: no answer, for the reason its class says.
+    """
+    model = _model(service, call)
+    signature = model.signature
+    header_length = call.length(HEADER_LENGTH)
+    _check_content(call)
+    call.timeout(service.settings.request_timeout)
+    request = decode_request(body, header_length, signature)
+    decoded = time.perf_counter()
+    check_part(call.headers, model.digest)
+    result = service.scheduler.compute(request.inputs, request.outputs)
+    call.timings = [("decode", decoded - call.started), ("queue", 0.0), ("compute", result.computed)]
+    answer, coding = _answer(call, encode_response(signature, request.id, request.outputs, result.arrays, request.form))
+    if coding is not None:
+        answer.parts = [compress(answer.parts, coding)]
+    return answer
+
+
+def _model(service: Service, call: Call) -> Model:
+    name, version = infer_target(call.path) or ("", "")
+    return service.named_model(name, version)
+
+
+def _answer(call: Call, response: InferResponse) -> tuple[Answer, str | None]:
+    """The answer, and the coding under which its parts have yet to be brought."""
+    headers = [(b"content-type", JSON)]
+    if response.header_length is not None:
+        headers = [(b"content-type", BINARY), (HEADER_LENGTH, b"%d" % response.header_length)]
+    coding = None
+    if b"accept-encoding" in call.headers and sum(map(len, response.parts)) >= COMPRESSED_BYTES:
+        coding = accepted(call.header(b"accept-encoding"))
+    if coding is not None:
+        headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
+    return Answer(200, response.parts, headers), coding
+
+
+def _check_content(call: Call) -> None:
+    value = call.headers.get(b"content-type")
+    if value is None:
+        return
+    kind = value.partition(b";")[0].strip().lower()
+    # Clients that know of binary tensors call JSON by the second name, too.
+    if kind not in (JSON, BINARY) and not kind.endswith(b"+json"):
+        raise UnsupportedContentError(
+            f"Content-Type is {shown(call.header(b'content-type'))}; send application/json, or with binary tensors "
+            "application/octet-stream"
+        )

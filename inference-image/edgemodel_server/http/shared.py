@@ -1,0 +1,41 @@
+"""What all connections of a server have in common."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp
+
+from edgemodel_server.http.heads import Heads
+from edgemodel_server.http.wire import Request
+from edgemodel_server.protocol.calls import Answer
+
+if TYPE_CHECKING:
+    from edgemodel_server.http.connection import Connection
+
+READ_BYTES = 64 * 1024
+"""Read at a time; a small request with its body is less."""
+
+AtOnce = Callable[[Request, bytes | bytearray, str], Answer | None]
+"""Answers a whole request, with its body, from the client's address; None: only the application can."""
+
+
+@dataclass
+class Shared:
+    """``date`` is the header's value."""
+
+    app: ASGIApp
+    at_once: AtOnce | None
+    connections: "set[Connection]" = field(default_factory=set)
+    tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+    date: bytes = b""
+    emptied: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the last connection closes."""
+    # What is read stays here for no longer than it takes to parse it, so that one buffer serves all connections.
+    buffer: bytearray = field(default_factory=lambda: bytearray(READ_BYTES))
+    heads: Heads = field(default_factory=Heads)
+
+    def __post_init__(self) -> None:
+        """Make the view through which ``buffer`` is filled."""
+        self.view = memoryview(self.buffer)

@@ -1,0 +1,8 @@
+"""The model: its folder, its session in ONNX Runtime, and what the first runs show.
+
+* ``folder``   the model folder, checked against its card
+* ``ort``      the only import of ONNX Runtime, with its telemetry off
+* ``engine``   the session: load, run tensors through the model, stop
+* ``warm_up``  the first runs, and what they show: times and batches that pay
+* ``cpus``     CPU quota of the container → threads and workers
+"""

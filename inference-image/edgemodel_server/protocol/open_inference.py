@@ -1,0 +1,332 @@
+"""Open Inference Protocol, version 2, as REST: request bytes to tensors, tensors to response bytes.
+
+With the binary tensor extension: after the JSON, whose length a header gives, come the raw bytes of the inputs that
+have the parameter ``binary_data_size``, in their order; outputs for which ``binary_data`` or ``binary_data_output`` is
+true are answered likewise. An output with the parameter ``classification`` is answered as its largest values. Of the
+other parameters ``timeout`` (microseconds) has an effect; the rest is accepted and has none, as the protocol leaves
+them to each server.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from edgemodel_contract.card import ModelCard
+from edgemodel_contract.task import Datatype, TensorSpec
+from edgemodel_server.errors import BadRequestError, shown
+from edgemodel_server.protocol.classification import classify, decode_count
+from edgemodel_server.protocol.datatypes import Array
+from edgemodel_server.protocol.jsons import loads
+from edgemodel_server.protocol.layouts import Layouts
+from edgemodel_server.protocol.plain import decode_plain
+from edgemodel_server.protocol.raw import decode_raw, encode_raw
+from edgemodel_server.protocol.shapes import decode_shape
+from edgemodel_server.protocol.tensors import decode_tensor, json_elements
+
+MODEL_VERSION = "1"
+PLATFORM = "onnxruntime_onnx"
+EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "parameters")
+MICROSECONDS = 1_000_000
+MAX_TIMEOUT = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The names a request may use; inputs and outputs keep the card's order. ``labels`` are those of an output's
+    classes. ``layouts`` are of requests that were read before."""
+
+    model: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    layouts: Layouts = field(default_factory=Layouts, compare=False)
+
+    @classmethod
+    def of(cls, card: ModelCard) -> "Signature":
+        """The card's, whose labels are those of the first output."""
+        return cls(
+            card.name,
+            {spec.name: spec for spec in card.inputs},
+            {spec.name: spec for spec in card.outputs},
+            {spec.name: card.labels for spec in card.outputs[:1]},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How outputs are answered: those in ``raw`` as raw bytes, the others element by element; of those in ``classes``
+    that many of the largest values."""
+
+    raw: frozenset[str] = frozenset()
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+
+PLAIN = Form()
+
+
+@dataclass(frozen=True, slots=True)
+class InferRequest:
+    """``inputs`` has every input of the model; ``outputs`` the names wanted, in the order of the answer.
+
+    ``timeout`` is in seconds. ``form`` says which outputs to answer as raw bytes, and which as classes.
+    """
+
+    id: str | None
+    inputs: dict[str, Array]
+    outputs: tuple[str, ...]
+    timeout: float | None = None
+    form: Form = PLAIN
+
+    def of(self, inputs: dict[str, Array]) -> "InferRequest":
+        """The same, of other inputs."""
+        return InferRequest(self.id, inputs, self.outputs, self.timeout, self.form)
+
+
+@dataclass(frozen=True, slots=True)
+class InferResponse:
+    """``parts`` are the body. The first ``header_length`` bytes are JSON; None: all of it."""
+
+    parts: list[bytes | memoryview]
+    header_length: int | None
+
+
+def decode_request(
+    body: bytes | bytearray | memoryview, header_length: int | None, signature: Signature
+) -> InferRequest:
+    """Read an inference request. ``header_length`` is that of the JSON; None: the body is all JSON.
+
+    Raises:
+        BadRequestError: not JSON, or a field is missing, misplaced or does not fit the model; the message names it.
+    """
+    if header_length is None:
+        content = bytes(body) if isinstance(body, memoryview) else body
+        plain = decode_plain(content, signature.inputs)
+        if plain is not None:
+            return InferRequest(*plain, tuple(signature.outputs))
+        return _decode(content, None, signature)
+    if header_length > len(body):
+        raise BadRequestError(f"Inference-Header-Content-Length is {header_length} but the body has {len(body)} bytes")
+    whole = memoryview(body)
+    header, raw = bytes(whole[:header_length]), whole[header_length:]
+    request = signature.layouts.find(header, raw)
+    if request is None:
+        request = _decode(header, Raw(raw), signature)
+        signature.layouts.learn(header, len(raw), request, signature.inputs)
+    return request
+
+
+def _decode(header: bytes | bytearray, raw: "Raw | None", signature: Signature) -> InferRequest:
+    request = loads(header)
+    if not isinstance(request, dict):
+        raise BadRequestError('the body is not a JSON object; send {"inputs": [...]}')
+    identifier = request.get("id")
+    if identifier is not None and not isinstance(identifier, str):
+        raise BadRequestError(f"id is {shown(identifier)}; give a string")
+    parameters = _parameters(request, "parameters")
+    inputs = _decode_inputs(request.get("inputs"), signature.inputs, raw)
+    outputs, binary = _decode_outputs(request.get("outputs"), signature.outputs, parameters)
+    return InferRequest(identifier, inputs, outputs, decode_timeout(parameters.get("timeout")), binary)
+
+
+def encode_response(
+    signature: Signature,
+    identifier: str | None,
+    names: Sequence[str],
+    arrays: Sequence[Array],
+    form: Form = PLAIN,
+) -> InferResponse:
+    """An inference response; elements flat, in row-major order."""
+    outputs: list[dict[str, Any]] = []
+    raw: list[bytes | memoryview] = []
+    for name, datatype, array in answers(signature, names, arrays, form):
+        output = {"name": name, "datatype": datatype, "shape": array.shape}
+        if name in form.raw:
+            content = encode_raw(array)
+            output["parameters"] = {"binary_data_size": len(content)}
+            raw.append(content)
+        else:
+            output["data"] = json_elements(array)
+        outputs.append(output)
+    response: dict[str, Any] = {"model_name": signature.model, "model_version": MODEL_VERSION, "outputs": outputs}
+    if identifier is not None:
+        response["id"] = identifier
+    header = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
+    return InferResponse([header, *raw], len(header) if raw else None)
+
+
+def answers(
+    signature: Signature, names: Sequence[str], arrays: Sequence[Array], form: Form
+) -> list[tuple[str, Datatype, Array]]:
+    """Name, datatype and elements of each output as ``form`` wants it."""
+    found: list[tuple[str, Datatype, Array]] = []
+    for name, array in zip(names, arrays, strict=True):
+        count = form.classes.get(name)
+        if count is None:
+            found.append((name, signature.outputs[name].datatype, array))
+        else:
+            found.append((name, "BYTES", classify(array, count, signature.labels.get(name, ()))))
+    return found
+
+
+def decode_timeout(value: Any) -> float | None:
+    """Seconds from the parameter ``timeout``, which is in microseconds; 0 is no timeout.
+
+    Raises:
+        BadRequestError: not a whole number from 0.
+    """
+    if value is None:
+        return None
+    if type(value) is not int or not 0 <= value <= MAX_TIMEOUT:
+        raise BadRequestError(f"parameters.timeout is {shown(value)}; give microseconds, a whole number from 0")
+    return value / MICROSECONDS or None
+
+
+def model_metadata(card: ModelCard) -> dict[str, Any]:
+    """The answer to a model metadata request."""
+    return {
+        "name": card.name,
+        "versions": [MODEL_VERSION],
+        "platform": PLATFORM,
+        "inputs": [_tensor_metadata(spec) for spec in card.inputs],
+        "outputs": [_tensor_metadata(spec) for spec in card.outputs],
+    }
+
+
+class Raw:
+    """The bytes after the JSON, taken from the front."""
+
+    def __init__(self, content: memoryview) -> None:
+        """Nothing is taken yet."""
+        self._content = content
+        self._taken = 0
+
+    def take(self, size: Any, field: str) -> memoryview:
+        """The next ``size`` bytes. Raises BadRequestError if there are fewer, or ``size`` is none."""
+        left = len(self._content) - self._taken
+        if type(size) is not int or not 0 <= size <= left:
+            raise BadRequestError(f"{field} is {shown(size)}; {left} bytes are left of the body")
+        self._taken += size
+        return self._content[self._taken - size : self._taken]
+
+    def check_empty(self) -> None:
+        """Raise BadRequestError if bytes are left over."""
+        left = len(self._content) - self._taken
+        if left:
+            raise BadRequestError(f"{left} bytes follow the last tensor; give their input parameters.binary_data_size")
+
+
+def _tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+
+
+def _decode_inputs(inputs: Any, specs: Mapping[str, TensorSpec], raw: Raw | None) -> dict[str, Array]:
+    if not isinstance(inputs, list):
+        raise BadRequestError(f"inputs is {shown(inputs)}; give a list with the model's inputs: {', '.join(specs)}")
+    arrays: dict[str, Array] = {}
+    for index, entry in enumerate(inputs):
+        field = f"inputs[{index}]"
+        name = _name(entry, field)
+        spec = input_spec(name, specs, arrays, field)
+        size = _parameters(entry, f"{field}.parameters").get("binary_data_size")
+        for key in ("datatype", "shape"):
+            if key not in entry:
+                raise BadRequestError(f"{field}.{key} is missing")
+        if size is None:
+            if "data" not in entry:
+                raise BadRequestError(f"{field}.data is missing")
+            arrays[name] = decode_tensor(spec, entry["datatype"], entry["shape"], entry["data"], field)
+        else:
+            arrays[name] = _decode_binary(spec, entry, size, raw, field)
+    check_complete(specs, arrays)
+    if raw is not None:
+        raw.check_empty()
+    return arrays
+
+
+def input_spec(name: str, specs: Mapping[str, TensorSpec], seen: Mapping[str, Array], field: str) -> TensorSpec:
+    """The input of that name. Raises BadRequestError if there is none, or it was ``seen``."""
+    spec = specs.get(name)
+    if spec is None:
+        raise BadRequestError(f"{field}.name is {shown(name)}; the model's inputs are: {', '.join(specs)}")
+    if name in seen:
+        raise BadRequestError(f"{field}.name is {shown(name)} a second time")
+    return spec
+
+
+def check_complete(specs: Mapping[str, TensorSpec], arrays: Mapping[str, Array]) -> None:
+    """Raise BadRequestError unless there is an array for every input."""
+    if len(arrays) != len(specs):
+        missing = ", ".join(name for name in specs if name not in arrays)
+        raise BadRequestError(f"inputs lacks {missing}; the model's inputs are: {', '.join(specs)}")
+
+
+def output_name(name: str, specs: Mapping[str, TensorSpec], seen: Sequence[str], field: str) -> str:
+    """``name``. Raises BadRequestError if the model has no such output, or it was ``seen``."""
+    if name not in specs:
+        raise BadRequestError(f"{field}.name is {shown(name)}; the model's outputs are: {', '.join(specs)}")
+    if name in seen:
+        raise BadRequestError(f"{field}.name is {shown(name)} a second time")
+    return name
+
+
+def _decode_binary(spec: TensorSpec, entry: dict[str, Any], size: Any, raw: Raw | None, field: str) -> Array:
+    parameter = f"{field}.parameters.binary_data_size"
+    if raw is None:
+        raise BadRequestError(f"{parameter} needs the header Inference-Header-Content-Length: the length of the JSON")
+    if "data" in entry:
+        raise BadRequestError(f"{field} has both data and parameters.binary_data_size; give one of them")
+    shape = decode_shape(spec, entry["datatype"], entry["shape"], field)
+    return decode_raw(spec, shape, raw.take(size, parameter), f"{field} as binary")
+
+
+def _decode_outputs(
+    outputs: Any, specs: Mapping[str, TensorSpec], parameters: Mapping[str, Any]
+) -> tuple[tuple[str, ...], Form]:
+    """The names wanted, and the form of each."""
+    everything = _flag(parameters, "binary_data_output", "parameters", default=False)
+    if outputs is None or outputs == []:
+        names = tuple(specs)
+        return names, Form(frozenset(names)) if everything else PLAIN
+    if not isinstance(outputs, list):
+        raise BadRequestError(f"outputs is {shown(outputs)}; give a list of objects with a name")
+    wanted: list[str] = []
+    binary: set[str] = set()
+    classes: dict[str, int] = {}
+    for index, entry in enumerate(outputs):
+        field = f"outputs[{index}]"
+        name = output_name(_name(entry, field), specs, wanted, field)
+        wanted.append(name)
+        options = _parameters(entry, f"{field}.parameters")
+        if _flag(options, "binary_data", f"{field}.parameters", default=everything):
+            binary.add(name)
+        if "classification" in options:
+            where = f"{field}.parameters.classification"
+            classes[name] = decode_count(options["classification"], specs[name], where)
+    return tuple(wanted), Form(frozenset(binary), classes)
+
+
+def _flag(parameters: Mapping[str, Any], name: str, field: str, *, default: bool) -> bool:
+    value = parameters.get(name, default)
+    if not isinstance(value, bool):
+        raise BadRequestError(f"{field}.{name} is {shown(value)}; give true or false")
+    return value
+
+
+def _name(entry: Any, field: str) -> str:
+    if not isinstance(entry, dict):
+        raise BadRequestError(f"{field} is {shown(entry)}; give an object")
+    name = entry.get("name")
+    if not isinstance(name, str):
+        raise BadRequestError(f"{field}.name is {shown(name)}; give a string")
+    return name
+
+
+def _parameters(entry: dict[str, Any], field: str) -> dict[str, Any]:
+    parameters = entry.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise BadRequestError(f"{field} is {shown(parameters)}; give an object")
+    return parameters

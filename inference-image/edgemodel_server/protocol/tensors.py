@@ -1,0 +1,89 @@
+"""JSON values to numpy arrays, strictly: what does not fit exactly is refused, never rounded into place."""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from edgemodel_contract.task import Datatype, TensorSpec
+from edgemodel_server.errors import BadRequestError, shown
+from edgemodel_server.protocol.datatypes import FLOATS, NUMPY, Array
+from edgemodel_server.protocol.shapes import decode_shape, elements, too_large
+
+_JSON_NAMES = {
+    bool: "true/false",
+    int: "an integer",
+    float: "a number with a fraction, an exponent or more than 64 bits",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+    type(None): "null",
+}
+
+
+def decode_tensor(spec: TensorSpec, datatype: Any, shape: Any, data: Any, field: str) -> Array:
+    """The array that a request's JSON stands for: C-contiguous, of the dtype and a shape that ``spec`` allows.
+
+    ``data`` holds the elements in row-major order, either flat or nested as ``shape``. ``field`` is where the tensor
+    was found, for messages.
+
+    Raises:
+        BadRequestError: another datatype or shape than the model's, another number of elements than the shape says,
+            elements of another JSON type, out of the datatype's range, or not finite.
+    """
+    dimensions = decode_shape(spec, datatype, shape, field)
+    flat = _flatten(data, dimensions, f"{field}.data")
+    array = _decode_elements(flat, spec.datatype, f"{field}.data")
+    try:
+        return array.reshape(dimensions)
+    except ValueError as error:
+        raise too_large(dimensions, field) from error
+
+
+def json_elements(array: Array) -> Any:
+    """The elements of ``array``, flat, in a form that orjson writes: an array, or a list of ``str``.
+
+    JSON has no NaN and no infinity: orjson writes them as ``null``.
+    """
+    if array.dtype.kind in "OSU":
+        return [item.decode() if isinstance(item, bytes) else str(item) for item in array.ravel()]
+    return np.ascontiguousarray(array).ravel()
+
+
+def _flatten(data: Any, shape: tuple[int, ...], field: str) -> Sequence[Any]:
+    if not isinstance(data, list):
+        raise BadRequestError(f"{field} is {shown(data)}; give a list, flat or nested as the shape")
+    rows: list[Any] = [data]
+    if data and isinstance(data[0], list):
+        for depth, size in enumerate(shape):
+            if not all(type(row) is list and len(row) == size for row in rows):
+                raise BadRequestError(f"{field} is nested but not as shape {list(shape)}: see dimension {depth}")
+            rows = list(chain.from_iterable(rows))
+        return rows
+    count = elements(shape)
+    if len(data) != count:
+        raise BadRequestError(f"{field} has {len(data)} elements; shape {list(shape)} has {count}")
+    return data
+
+
+def _decode_elements(flat: Sequence[Any], datatype: Datatype, field: str) -> Array:
+    allowed: set[type] = {int}
+    if datatype == "BOOL":
+        allowed = {bool}
+    elif datatype == "BYTES":
+        allowed = {str}
+    elif datatype in FLOATS:
+        allowed = {int, float}
+    if not set(map(type, flat)) <= allowed:
+        index, found = next((i, item) for i, item in enumerate(flat) if type(item) not in allowed)
+        raise BadRequestError(f"{field}[{index}] is {_JSON_NAMES[type(found)]}; the datatype is {datatype}")
+    try:
+        with np.errstate(over="ignore"):
+            array = np.array(flat, dtype=NUMPY[datatype])
+    except OverflowError as error:
+        raise BadRequestError(f"{field} has an element out of the range of {datatype}") from error
+    if datatype in FLOATS and not np.isfinite(array).all():
+        index = int(np.flatnonzero(~np.isfinite(array))[0])
+        raise BadRequestError(f"{field}[{index}] is out of the range of {datatype}")
+    return array
