@@ -29,16 +29,16 @@ demo-down: $(STAMP) ## remove everything that `make demo` made
 	@$(BIN)/python -m tests.demo down
 
 cluster: $(STAMP) ## a local Kubernetes with a core node and edge sites (SITES=2 NODES_PER_SITE=1)
-	@$(BIN)/python -m tests.cluster up --sites $(SITES) --nodes-per-site $(NODES_PER_SITE) $(ARGS)
+	@$(BIN)/python -m tools.localcluster up --sites $(SITES) --nodes-per-site $(NODES_PER_SITE) $(ARGS)
 
 cluster-status: $(STAMP) ## what of the local cluster runs
-	@$(BIN)/python -m tests.cluster status
+	@$(BIN)/python -m tools.localcluster status
 
 cluster-down: $(STAMP) ## stop the local cluster and leave nothing behind
-	@$(BIN)/python -m tests.cluster down
+	@$(BIN)/python -m tools.localcluster down
 
 images: $(STAMP) ## build the three images and push them to the local registry
-	@$(BIN)/python -m tests.cluster.images $(ARGS)
+	@$(BIN)/python -m tools.localcluster.images $(ARGS)
 
 test: $(STAMP) check ## everything: checks, unit, api and e2e tests, with all they need
 	@$(BIN)/python -m pytest tests/unit tests/browser tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
@@ -61,7 +61,7 @@ check: $(STAMP) ## formatting, lint, types, layers, CRD and protocol drift
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports > build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
-	@$(BIN)/python -m edgemodel_operator.crd crds/edgemodels.yaml --check
+	@$(BIN)/python -m edgemodel_operator.api.crd crds/edgemodels.yaml --check
 	@rm -rf build/protos && mkdir -p build/protos
 	@$(PROTOC) --python_out=build/protos --pyi_out=build/protos $(PROTO)
 	@for file in $(notdir $(basename $(PROTO)))_pb2.py $(notdir $(basename $(PROTO)))_pb2.pyi; do \
@@ -69,7 +69,7 @@ check: $(STAMP) ## formatting, lint, types, layers, CRD and protocol drift
 		|| { echo "$(dir $(PROTO))$$file is not what $(notdir $(PROTO)) says: run make protos"; exit 1; }; done
 
 crds: $(STAMP) ## write crds/ from operator/edgemodel_operator/api/
-	@$(BIN)/python -m edgemodel_operator.crd crds/edgemodels.yaml
+	@$(BIN)/python -m edgemodel_operator.api.crd crds/edgemodels.yaml
 
 protos: $(STAMP) ## write the Python code of the gRPC protocol
 	@$(PROTOC) --python_out=inference-image --pyi_out=inference-image $(PROTO)

@@ -1,27 +1,21 @@
 """The compression program: a trained model in, a smaller one out as ONNX, measured before and after.
 
 Two faces on one engine: the Job that an EdgeModel starts (``job``), and the command line for a desk without a
-cluster (``commandline``). From the edge inwards:
+cluster (``cli``). From the edge inwards:
 
-* ``guard``      the work in a child process: what crashes or kills it becomes a sentence, too
-* ``delivery``   where a Job's Result goes
-* ``fetch``      gets the model and the dataset: ``oci://``, ``https://``, ``http://``, ``pvc://``, a local path
-* ``archive``    unpacks what came packed, bounded
-* ``formats``    makes ONNX of torch.export programs, TorchScript and transformers folders
-* ``model``      turns untrusted bytes into a checked model, or into one sentence that says what is wrong
-* ``modelfile``  how models lie on the disk, those above protobuf's limit too
-* ``dataset``    reads samples, from the kinds of file in ``datafiles``, and checks them against the model
-* ``split``      the disjoint parts that calibrate, recover and judge
-* ``graph``      prunes and quantizes
-* ``train``      recovers what pruning took; with ``formats`` alone knows torch
-* ``workshop``   builds the model file of a method out of these
-* ``judge``, ``measure``, ``memory``  quality, latency, memory of a model file
-* ``search``     pure: what to try next
-* ``choose``, ``pareto``  pure: which candidate, or why none; which nobody beats
-* ``engine``     the sequence of the above
-* ``report``     what was tried, for programs and for people
-* ``card``, ``layer``, ``image``, ``publish``  the result as one reproducible layer on the inference image
-* ``registry``   plain registry HTTP
+* ``cli``, ``job``  the two programs
+* ``fetch``         gets the model and the dataset: ``oci://``, ``https://``, ``http://``, ``pvc://``, a local path;
+  unpacks what came packed, bounded
+* ``formats``       makes ONNX of torch.export programs, TorchScript and transformers folders
+* ``onnxmodel``     models as files, and checked
+* ``data``          samples, and the disjoint parts that calibrate, recover and judge
+* ``graph``         prunes and quantizes
+* ``train``         recovers what pruning took; with ``formats`` alone knows torch
+* ``evaluate``      quality, latency, memory of a model file
+* ``search``        what to try next, and which candidate is chosen
+* ``report``        what was tried, for programs and for people
+* ``publish``       the result as one reproducible layer on the inference image
+* ``registry``      plain registry HTTP
 """
 
 import os

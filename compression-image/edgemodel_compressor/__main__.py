@@ -8,10 +8,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from edgemodel_compressor import arguments
-from edgemodel_compressor.delivery import deliver, failure_code
+from edgemodel_compressor.cli import arguments
 from edgemodel_compressor.errors import TaskError, crash
-from edgemodel_compressor.guard import guarded
+from edgemodel_compressor.job.supervisor import guarded
+from edgemodel_compressor.job.termination_message import deliver, failure_code
 from edgemodel_compressor.settings import Settings, read_settings
 from edgemodel_contract.encoding import decode
 from edgemodel_contract.result import EXIT_BAD_INPUT, Failure
@@ -39,10 +39,10 @@ def _work(options: argparse.Namespace, settings: Settings) -> int:
     try:
         # Imported here, so that --help and a mistyped option answer without loading ONNX Runtime.
         if options.task:
-            from edgemodel_compressor.job import run_job
+            from edgemodel_compressor.job.run import run_job
 
             return run_job(options.task, settings)
-        from edgemodel_compressor.commandline import run_commandline
+        from edgemodel_compressor.cli.commandline import run_commandline
 
         return run_commandline(options, settings)
     except KeyboardInterrupt:

@@ -137,6 +137,10 @@ class Service:
             raise UnavailableError(f"not ready: {self.state.value}")
         return self._model
 
+    def identity(self) -> tuple[str, str] | None:
+        """Name and digest of the model; None while there is none."""
+        return (self._model.engine.card.name, self._model.digest) if self._model else None
+
     def named_model(self, name: str, version: str) -> Model:
         """The model of that name and version. Raises NotFoundError for any other."""
         model = self.model()

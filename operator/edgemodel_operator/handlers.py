@@ -14,8 +14,8 @@ from typing import Any, cast
 import kopf
 
 from edgemodel_operator.api import GROUP, KIND, PLURAL, VERSION
-from edgemodel_operator.cluster import SELECTOR, in_cluster
-from edgemodel_operator.controller import Controller
+from edgemodel_operator.kube.client import SELECTOR, in_cluster
+from edgemodel_operator.runtime.controller import Controller
 from edgemodel_operator.settings import Settings
 
 _WATCHED: tuple[tuple[str, str, str, str], ...] = (

@@ -7,7 +7,7 @@ import pytest
 from tests.api.client import Api
 from tests.api.operator_process import RESYNC_SECONDS, OperatorProcess
 from tests.api.world import EDGE_LABEL, ZONE_LABEL, World, make_node
-from tests.cluster.control_plane import ControlPlane
+from tools.localcluster.control_plane import ControlPlane
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 SITES = ("site-a", "site-b")

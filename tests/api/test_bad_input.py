@@ -10,7 +10,7 @@ from tests.api.client import RefusedError
 from tests.api.edge_model import COMPRESSOR, Model
 from tests.api.operator_process import OperatorProcess
 from tests.api.world import URI, World
-from tests.cluster.control_plane import ControlPlane
+from tools.localcluster.control_plane import ControlPlane
 
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 

@@ -7,7 +7,7 @@ import pytest
 from tests.api.client import RefusedError
 from tests.api.operator_process import OperatorProcess
 from tests.api.world import EDGE_LABEL, URI, ZONE_LABEL, World
-from tests.cluster.control_plane import ControlPlane
+from tools.localcluster.control_plane import ControlPlane
 
 pytestmark = [pytest.mark.api]
 

@@ -4,8 +4,8 @@ import pytest
 
 from tests.api.operator_process import OperatorProcess
 from tests.api.world import World
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.kubectl import Kubectl
+from tools.localcluster.control_plane import ControlPlane
+from tools.localcluster.kubectl import Kubectl
 
 pytestmark = [pytest.mark.api]
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from tests import cluster
-from tests.cluster import packages
-from tests.cluster.progress import Progress
-from tests.cluster.shell import run, wait_for
+from tools import localcluster as cluster
+from tools.localcluster import packages
+from tools.localcluster.progress import Progress
+from tools.localcluster.shell import run, wait_for
 
 pytestmark = pytest.mark.e2e
 
@@ -125,7 +125,7 @@ def test_killing_what_does_not_run_says_so(here: cluster.Cluster) -> None:
 
 
 def test_a_port_can_be_forwarded(here: cluster.Cluster, web: list[str], tmp_path: Path) -> None:
-    from tests.cluster.forward import Forwards
+    from tools.localcluster.forward import Forwards
 
     forwards = Forwards(here.kubectl, tmp_path)
     try:

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import cluster
-from tests.cluster.leftovers import leftovers
-from tests.cluster.paths import state_dir
-from tests.cluster.shell import wait_for
+from tools import localcluster as cluster
+from tools.localcluster.leftovers import leftovers
+from tools.localcluster.paths import state_dir
+from tools.localcluster.shell import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.native]
 
@@ -99,20 +99,22 @@ def test_state_of_an_earlier_boot_is_forgotten(here: cluster.Cluster) -> None:
 
 def test_another_shape_is_refused_while_one_is_up(here: cluster.Cluster) -> None:
     sites = len(here.sites) + 1
-    with pytest.raises(cluster.ClusterError, match=r"run `python -m tests\.cluster down` before"):
+    with pytest.raises(cluster.ClusterError, match=r"run `python -m tools\.localcluster down` before"):
         cluster.up(cluster.ClusterConfig(sites=sites))
 
 
 def test_two_ups_at_once_make_one_cluster() -> None:
     cluster.down()
-    command = [sys.executable, "-m", "tests.cluster", "up"]
+    command = [sys.executable, "-m", "tools.localcluster", "up"]
     both = [subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for _ in range(2)]
     deadline = time.monotonic() + 300
     assert [each.wait(timeout=max(1, deadline - time.monotonic())) for each in both] == [0, 0]
 
 
 def _status() -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "tests.cluster", "status", "--json"], capture_output=True, text=True)
+    return subprocess.run(
+        [sys.executable, "-m", "tools.localcluster", "status", "--json"], capture_output=True, text=True
+    )
 
 
 def _up_killed_after(actions: int) -> bool:
@@ -141,6 +143,6 @@ def mortal(function):
 subprocess.run = mortal(subprocess.run)
 os.posix_spawnp = mortal(os.posix_spawnp)
 
-from tests import cluster
+from tools import localcluster as cluster
 cluster.up()
 """

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 
 from msgspec import UNSET
 
-from edgemodel_compressor.confidence import wilson
+from edgemodel_compressor.evaluate.confidence import wilson
 from edgemodel_compressor.registry.errors import RegistryError
 from edgemodel_contract.quantity import parse_percent
 from edgemodel_operator.api import EdgeModel, SiteStatus
-from tests import cluster
-from tests.cluster import ClusterConfig, ClusterError, images, kind, providers
-from tests.cluster.progress import Progress, clock
+from tools import localcluster as cluster
+from tools.localcluster import ClusterConfig, ClusterError, images, kind, providers
+from tools.localcluster.progress import Progress, clock
 
 from . import install, report, rollout, sample, scaling, served
 

@@ -11,7 +11,7 @@ from edgemodel_compressor.registry.credentials import Credentials
 from edgemodel_compressor.registry.reference import parse_reference
 from edgemodel_compressor.retry import RetryPolicy
 from edgemodel_contract.task import RegistryAccess
-from tests.cluster import Registry
+from tools.localcluster import Registry
 
 _EMPTY = b"{}"
 _EMPTY_TYPE = "application/vnd.oci.empty.v1+json"

@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from tests.cluster import Cluster, ClusterError
-from tests.cluster.handle import OPERATOR_NAMESPACE, OPERATOR_SELECTOR
-from tests.cluster.paths import state_dir
-from tests.cluster.progress import Progress
+from tools.localcluster import Cluster, ClusterError
+from tools.localcluster.handle import OPERATOR_NAMESPACE, OPERATOR_SELECTOR
+from tools.localcluster.paths import state_dir
+from tools.localcluster.progress import Progress
 
 from .sample import ROOT
 
@@ -32,7 +32,7 @@ def install(cluster: Cluster, images: Mapping[str, str], progress: Progress) -> 
     """Apply the overlay and wait until the operator is ready.
 
     Args:
-        images: the references by digest that tests.cluster.images.build returned.
+        images: the references by digest that tools.localcluster.images.build returned.
     """
     with progress.step("operator: kubectl apply -k") as step:
         folder = state_dir() / "demo"

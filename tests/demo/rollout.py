@@ -11,8 +11,8 @@ from edgemodel_operator.api import Condition, EdgeModel, parse
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.names import serving_selector
 from edgemodel_operator.manifests.service import SERVICE_PORT
-from tests.cluster import Cluster, ClusterError
-from tests.cluster.progress import Progress, Step
+from tools.localcluster import Cluster, ClusterError
+from tools.localcluster.progress import Progress, Step
 
 from .sample import manifest
 

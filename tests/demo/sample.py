@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.cluster import Registry
-from tests.cluster.progress import Progress
-from tests.cluster.shell import stream
+from tools.localcluster import Registry
+from tools.localcluster.progress import Progress
+from tools.localcluster.shell import stream
 
 from .artifacts import push
 

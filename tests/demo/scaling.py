@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import httpx
 
 from edgemodel_operator.api import SiteStatus
-from tests.cluster import ClusterError
+from tools.localcluster import ClusterError
 
 from .sample import HeldOutImage
 from .served import infer_request

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from tests.cluster import ClusterError
+from tools.localcluster import ClusterError
 
 from .sample import HeldOutImage
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests import cluster as harness
-from tests.cluster import Cluster, images
-from tests.cluster.progress import Progress
 from tests.demo.artifacts import push
 from tests.demo.install import install
 from tests.e2e.digits import Digits, make_digits
 from tests.e2e.world import World
+from tools import localcluster as harness
+from tools.localcluster import Cluster, images
+from tools.localcluster.progress import Progress
 
 ONNX = "application/onnx"
 NPZ = "application/x-npz"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import Cluster
+from tools.localcluster import Cluster
 
 pytestmark = pytest.mark.e2e
 

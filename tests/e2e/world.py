@@ -16,8 +16,8 @@ from edgemodel_operator.api import Condition, EdgeModel, parse
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.names import serving_selector
 from edgemodel_operator.manifests.service import SERVICE_PORT
-from tests.cluster import Cluster
 from tests.e2e.digits import Digits
+from tools.localcluster import Cluster
 
 SMALL = {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "384Mi"}}
 SMALL_JOB = {"requests": {"cpu": "100m", "memory": "128Mi"}, "limits": {"cpu": "2", "memory": "1Gi"}}

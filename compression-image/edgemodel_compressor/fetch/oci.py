@@ -7,9 +7,9 @@ from typing import Any
 
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.fetch.limits import Limits, save
-from edgemodel_compressor.image import ImageError, choose_platform, descriptor, is_index
 from edgemodel_compressor.registry.client import Descriptor, Registry
 from edgemodel_compressor.registry.errors import RegistryError
+from edgemodel_compressor.registry.image import ImageError, choose_platform, descriptor, is_index
 from edgemodel_compressor.registry.reference import Reference, parse_reference
 from edgemodel_compressor.retry import RetryPolicy, with_retries
 from edgemodel_contract.result import FailureReason

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from edgemodel_compressor.archive import is_archive, zip_names
 from edgemodel_compressor.errors import TaskError
+from edgemodel_compressor.fetch.archive import is_archive, zip_names
 from edgemodel_contract.task import Format
 
 CONFIG = "config.json"

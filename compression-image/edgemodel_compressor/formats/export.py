@@ -13,10 +13,10 @@ from onnx import ModelProto
 
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.formats.verify import verify
-from edgemodel_compressor.graph.walk import graphs
-from edgemodel_compressor.modelfile import read_model, write_model
-from edgemodel_compressor.runtime import Array, Feed
-from edgemodel_compressor.tensors import dtype_of
+from edgemodel_compressor.onnxmodel.modelfile import read_model, write_model
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed
+from edgemodel_compressor.onnxmodel.tensors import dtype_of
+from edgemodel_compressor.onnxmodel.walk import graphs
 from edgemodel_contract.task import TensorSpec
 
 if TYPE_CHECKING:

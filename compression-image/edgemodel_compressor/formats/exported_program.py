@@ -14,7 +14,7 @@ from edgemodel_compressor.formats.export import (
     torch_at_work,
 )
 from edgemodel_compressor.formats.pt2_archive import rewrite
-from edgemodel_compressor.runtime import Array, Feed
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed
 from edgemodel_contract.task import Datatype, TensorSpec
 
 if TYPE_CHECKING:

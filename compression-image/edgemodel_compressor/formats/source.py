@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from edgemodel_compressor.archive import unpack
 from edgemodel_compressor.errors import TaskError
+from edgemodel_compressor.fetch.archive import unpack
 from edgemodel_compressor.formats import exported_program, torchscript, transformers
 from edgemodel_compressor.formats.detect import detect, needs_unpacking
-from edgemodel_compressor.model import Model, load_model
+from edgemodel_compressor.onnxmodel.model import Model, load_model
 from edgemodel_contract.task import Format, TensorSpec
 
 

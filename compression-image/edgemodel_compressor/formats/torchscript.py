@@ -31,7 +31,7 @@ from edgemodel_compressor.formats.export import (
     to_arrays,
     torch_at_work,
 )
-from edgemodel_compressor.runtime import Array, Feed
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed
 from edgemodel_contract.task import TensorSpec
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import numpy as np
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.formats.detect import CONFIG
 from edgemodel_compressor.formats.export import SAMPLES, checked, export_program, torch_at_work
-from edgemodel_compressor.runtime import Array, Feed
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed
 from edgemodel_contract.task import TensorSpec
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from edgemodel_compressor.errors import TaskError, first_line
-from edgemodel_compressor.runtime import Array, Feed, Session, explain
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session, explain
 
 TOLERANCE = 1e-3
 """Of the largest value of an output. Other kernels round differently; a wrong export differs by far more."""

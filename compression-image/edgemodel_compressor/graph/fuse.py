@@ -18,8 +18,8 @@ from edgemodel_compressor.graph.quantization.files import scratch
 from edgemodel_compressor.graph.quantization.operators import DOMAIN
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.tidy import drop_unused
-from edgemodel_compressor.modelfile import is_large, read_model, write_model
-from edgemodel_compressor.runtime import Array, Feed, Session
+from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model, write_model
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session
 
 TOLERANCE = 1e-3
 """Largest difference of an output, relative to its largest value or to 1."""

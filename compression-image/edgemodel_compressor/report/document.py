@@ -4,13 +4,13 @@ vary; the command line's has the clock's figures and the machine's name as well.
 
 import msgspec
 
-from edgemodel_compressor.engine import Outcome
+from edgemodel_compressor.evaluate.throughput import Throughput
 from edgemodel_compressor.fetch.source import public_uri
 from edgemodel_compressor.graph.weights import weights_of
 from edgemodel_compressor.libraries import library_versions
-from edgemodel_compressor.modelfile import read_model
-from edgemodel_compressor.pareto import pareto
-from edgemodel_compressor.throughput import Throughput
+from edgemodel_compressor.onnxmodel.modelfile import read_model
+from edgemodel_compressor.search.engine import Outcome
+from edgemodel_compressor.search.pareto import pareto
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Objectives, Recipe, Struct, Task
 

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from edgemodel_server.endpoints.configuration import Configuration
 from edgemodel_server.errors import BadRequestError
 from edgemodel_server.grpc import open_inference_pb2 as pb
 from edgemodel_server.grpc.contents import decode_contents, encode_contents
 from edgemodel_server.protocol.classification import decode_count
-from edgemodel_server.protocol.configuration import Configuration
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.protocol.open_inference import (
     MODEL_VERSION,

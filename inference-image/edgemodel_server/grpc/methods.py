@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
+from edgemodel_server.endpoints.configuration import model_config
 from edgemodel_server.errors import RequestError
 from edgemodel_server.grpc import messages
 from edgemodel_server.grpc import open_inference_pb2 as pb
@@ -17,7 +18,6 @@ from edgemodel_server.observability.access_log import log_line
 from edgemodel_server.observability.tracing import record_phases
 from edgemodel_server.protocol import open_inference as protocol
 from edgemodel_server.protocol.bodies import INLINE_BYTES
-from edgemodel_server.protocol.configuration import model_config
 from edgemodel_server.service import Model, Service, State
 
 if TYPE_CHECKING:

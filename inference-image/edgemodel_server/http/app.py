@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
+from edgemodel_server.endpoints.configuration import model_config
 from edgemodel_server.endpoints.inference import infer, infer_at_once, infer_target
 from edgemodel_server.endpoints.predict import predict
 from edgemodel_server.errors import RequestError, shown
@@ -26,7 +27,6 @@ from edgemodel_server.observability.metrics import CONTENT_TYPE
 from edgemodel_server.page.routes import page_routes
 from edgemodel_server.protocol.bodies import Body
 from edgemodel_server.protocol.calls import Answer, Call, error_answer, error_headers, json_answer, server_timing
-from edgemodel_server.protocol.configuration import model_config
 from edgemodel_server.protocol.open_inference import EXTENSIONS, MODEL_VERSION, model_metadata
 from edgemodel_server.service import Service, State
 

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from opentelemetry.context import Context
@@ -22,11 +22,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edgemodel_server.errors import UnavailableError
 from edgemodel_server.observability.tracing import current
-
-if TYPE_CHECKING:
-    from edgemodel_server.service import Service
 
 LONGEST = 1024
 """Characters of what a client sent in one attribute: many spans may wait for a collector that is away."""
@@ -42,6 +38,13 @@ _ROUTES = (
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 Attributes = dict[str, str | int]
+
+
+class ModelSource(Protocol):
+    """What knows which model is served."""
+
+    def identity(self) -> tuple[str, str] | None:
+        """Name and digest of the model; None while there is none."""
 
 
 class RequestSpan:
@@ -106,7 +109,7 @@ class Tracing:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("edgemodel_server", version("edgemodel"))
 
-    def over_http(self, app: ASGIApp, service: "Service") -> ASGIApp:
+    def over_http(self, app: ASGIApp, service: ModelSource) -> ASGIApp:
         """``app``, which ``service`` is behind, with spans."""
 
         async def traced(scope: Scope, receive: Receive, send: Send) -> None:
@@ -128,7 +131,7 @@ class Tracing:
 
     @contextlib.contextmanager
     def over_grpc(
-        self, method: str, headers: Mapping[bytes, bytes], address: str, service: "Service"
+        self, method: str, headers: Mapping[bytes, bytes], address: str, service: ModelSource
     ) -> Iterator[RequestSpan]:
         """The span of a call of ``method``, as in ``package.Service/Method``, until the block ends."""
         attributes: Attributes = {"rpc.system.name": "grpc", "rpc.method": method, "client.address": address}
@@ -193,10 +196,10 @@ def _http_attributes(scope: Scope, route: str) -> Attributes:
     return attributes
 
 
-def _model_attributes(service: "Service") -> Attributes:
+def _model_attributes(service: ModelSource) -> Attributes:
     """The model that is served, if it is there yet."""
-    try:
-        model = service.model()
-    except UnavailableError:
+    identity = service.identity()
+    if identity is None:
         return {}
-    return {"edgemodel.model.name": model.engine.card.name, "edgemodel.model.digest": model.digest}
+    name, digest = identity
+    return {"edgemodel.model.name": name, "edgemodel.model.digest": digest}

@@ -9,7 +9,6 @@
 * ``plain``          requests as most are: JSON of floats, read faster
 * ``layouts``        JSON before raw bytes that was read before
 * ``classification`` an output as its largest values, with index and label
-* ``configuration``  how the model is served, as Triton's clients ask for it
 * ``calls``          a request and its answer, as the endpoints see them
 * ``bodies``         request bodies, bounded in bytes and time
 * ``coding``         gzip and deflate, bounded

@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgemodel_compressor.measure import cpu_name
+from edgemodel_compressor.evaluate.latency import cpu_name
 from tests.bench import report
 from tests.bench.compression.judging import judge
 from tests.bench.compression.models import ROWS, Prepared, Row, prepare
@@ -22,7 +22,7 @@ from tests.bench.compression.processes import ENVIRONMENT, ToolError
 from tests.bench.compression.scale import SIZES, Scaled, measure, scale_goals
 from tests.bench.compression.verdict import TARGETS, Judged, points_lost, row_goals
 from tests.bench.report import Goal
-from tests.cluster.progress import Progress, clock
+from tools.localcluster.progress import Progress, clock
 
 ORIGINAL, OURS = "fp32", "edgemodel"
 SCALE = "scale"
@@ -32,7 +32,7 @@ QUICK = (TWICE, SCALE)
 NAMES = (*(row.name for row in ROWS), SCALE)
 
 
-class Bench:
+class Evaluation:
     """What has come of the run so far."""
 
     def __init__(self, quick: bool) -> None:
@@ -159,7 +159,7 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=NAMES, metavar="ROW", help=f"of: {' '.join(NAMES)}")
     arguments = parser.parse_args()
     os.environ.update(ENVIRONMENT)
-    bench = Bench(arguments.quick)
+    bench = Evaluation(arguments.quick)
     wanted = arguments.only or (QUICK if arguments.quick else NAMES)
     for row in ROWS:
         if row.name in wanted:
@@ -177,7 +177,7 @@ def main() -> int:
     return 0 if not bench.failures and all(goal.met for goal in bench.goals) else 1
 
 
-def details(bench: Bench) -> dict[str, Any]:
+def details(bench: Evaluation) -> dict[str, Any]:
     """What stands in the JSON beside the goals."""
     return {
         "quick": bench.quick,

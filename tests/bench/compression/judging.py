@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgemodel_compressor.runtime import Session
+from edgemodel_compressor.onnxmodel.runtime import Session
 from tests.bench.compression.data import Part
 from tests.bench.compression.peer_scripts.quality import quality
 from tests.bench.compression.verdict import Judged

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import version
 
-from edgemodel_compressor.measure import cpu_name
+from edgemodel_compressor.evaluate.latency import cpu_name
 from tests.bench import report
 from tests.bench.serving.batching import batching, splitting
 from tests.bench.serving.footprint import footprint
@@ -21,7 +21,7 @@ from tests.bench.serving.processes import LOG, share_cpus
 from tests.bench.serving.restart import rolling_restart
 from tests.bench.serving.section import Section, Setting
 from tests.bench.serving.throughput import against_peers, against_peers_over_grpc, against_the_limit
-from tests.cluster.progress import Progress
+from tools.localcluster.progress import Progress
 
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "limit": against_the_limit,

@@ -9,9 +9,9 @@ from tests.bench.serving.processes import edgemodel, running
 from tests.bench.serving.requests import binary_request
 from tests.bench.serving.section import Section, Setting
 from tests.bench.usage import memory_mib
-from tests.cluster.errors import ClusterError
-from tests.cluster.images import unpacked_bytes
-from tests.cluster.progress import Progress
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.images import unpacked_bytes
+from tools.localcluster.progress import Progress
 
 STARTS = 5
 CLIENTS = 8

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cluster.config import (
+from tools.localcluster.config import (
     HOST_ADDRESS,
     MAX_NODES,
     NODE_NETWORK,
@@ -16,7 +16,7 @@ from tests.cluster.config import (
     SERVICE_NETWORK,
     ClusterConfig,
 )
-from tests.cluster.errors import ClusterError
+from tools.localcluster.errors import ClusterError
 
 
 @st.composite

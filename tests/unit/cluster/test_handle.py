@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import existing, providers
-from tests.cluster.config import ClusterConfig
-from tests.cluster.errors import ClusterError, NotSupportedError
-from tests.cluster.handle import Cluster, labelled_nodes
-from tests.cluster.paths import cache_dir, locked, state_dir
-from tests.cluster.progress import Progress, clock
-from tests.cluster.status import text
+from tools.localcluster import existing, providers
+from tools.localcluster.config import ClusterConfig
+from tools.localcluster.errors import ClusterError, NotSupportedError
+from tools.localcluster.handle import Cluster, labelled_nodes
+from tools.localcluster.paths import cache_dir, locked, state_dir
+from tools.localcluster.progress import Progress, clock
+from tools.localcluster.status import text
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def test_kind_is_taken_where_it_can_run(answers: bool, provider: str) -> None:
 
 
 def test_without_a_cluster_load_says_how_to_get_one() -> None:
-    with pytest.raises(ClusterError, match=r"python -m tests\.cluster up"):
+    with pytest.raises(ClusterError, match=r"python -m tools\.localcluster up"):
         providers.load()
 
 

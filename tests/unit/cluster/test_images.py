@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster import images
-from tests.cluster.buildah import choose_mirror, superseded
-from tests.cluster.errors import ClusterError
-from tests.cluster.image_inputs import content_key, copied_sources
-from tests.cluster.pip_settings import inside_build
-from tests.cluster.progress import Progress, Step
+from tools.localcluster import images
+from tools.localcluster.buildah import choose_mirror, superseded
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.image_inputs import content_key, copied_sources
+from tools.localcluster.pip_settings import inside_build
+from tools.localcluster.progress import Progress, Step
 
 DOCKERFILE = """\
 # COPY comment.txt /

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster import kind
-from tests.cluster.config import ClusterConfig
+from tools.localcluster import kind
+from tools.localcluster.config import ClusterConfig
 
 FAKE = """#!/usr/bin/env python3
 import json, os, sys
@@ -82,7 +82,7 @@ def test_the_registry_listens_on_loopback_alone() -> None:
 
 
 def test_up_creates_the_cluster_and_labels_its_nodes_afterwards(tools: Path, tmp_path: Path) -> None:
-    from tests.cluster.progress import Progress
+    from tools.localcluster.progress import Progress
 
     nodes = [ready(f"edgemodel-worker{number}") for number in ("", 2, 3)]
     (tools / "nodes.json").write_text(json.dumps({"items": nodes}))
@@ -125,7 +125,7 @@ def test_nodes_and_containers_are_killed_from_outside(tools: Path, tmp_path: Pat
 
 
 def test_down_deletes_the_cluster_and_the_registry(tools: Path, tmp_path: Path) -> None:
-    from tests.cluster.progress import Progress
+    from tools.localcluster.progress import Progress
 
     kind.KindCluster(ClusterConfig(provider="kind"), tmp_path).down(Progress())
     assert [call[:3] for call in calls(tools)] == [["kind", "delete", "cluster"], ["docker", "rm", "--force"]]

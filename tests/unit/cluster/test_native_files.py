@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import cgroups, packages, pause_image
-from tests.cluster.assets import minor_version
-from tests.cluster.config import ClusterConfig
-from tests.cluster.errors import ClusterError, CommandFailedError
-from tests.cluster.kubernetes_source import source_lists
-from tests.cluster.network import overlapping, site_bridge, uplink
-from tests.cluster.node_config import PAUSE_IMAGE, cni, files, kubelet, nameservers
-from tests.cluster.shell import run
+from tools.localcluster import cgroups, packages, pause_image
+from tools.localcluster.assets import minor_version
+from tools.localcluster.config import ClusterConfig
+from tools.localcluster.errors import ClusterError, CommandFailedError
+from tools.localcluster.kubernetes_source import source_lists
+from tools.localcluster.network import overlapping, site_bridge, uplink
+from tools.localcluster.node_config import PAUSE_IMAGE, cni, files, kubelet, nameservers
+from tools.localcluster.shell import run
 
 
 def test_a_node_reaches_the_registry_by_the_name_that_images_carry() -> None:

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.errors import ClusterError
-from tests.cluster.processes import Daemon, Identity, boot_id, owned_by_this_process, stray_processes, sweep_orphans
-from tests.cluster.shell import wait_for
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.processes import (
+    Daemon,
+    Identity,
+    boot_id,
+    owned_by_this_process,
+    stray_processes,
+    sweep_orphans,
+)
+from tools.localcluster.shell import wait_for
 
 
 def test_a_daemon_is_started_once_and_stopped(tmp_path: Path) -> None:
@@ -117,7 +124,7 @@ def test_what_a_killed_owner_left_is_swept_and_what_a_living_one_has_is_not(tmp_
     try:
         code = (
             "import os, sys; from pathlib import Path\n"
-            "from tests.cluster.processes import Daemon, owned_by_this_process\n"
+            "from tools.localcluster.processes import Daemon, owned_by_this_process\n"
             "Daemon('theirs', Path(sys.argv[1])).ensure(['sleep', '300'], owned_by_this_process())\n"
             "os.kill(os.getpid(), 9)\n"
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from edgemodel_compressor.job import answer
+from edgemodel_compressor.job.run import answer
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.progress import Progress

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from edgemodel_compressor import archive
-from edgemodel_compressor.archive import unpack
 from edgemodel_compressor.errors import TaskError
+from edgemodel_compressor.fetch import archive
+from edgemodel_compressor.fetch.archive import unpack
 
 FILES = {"net/model.onnx": b"model", "net/data/weights.bin": bytes(1000)}
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from edgemodel_compressor.candidates import Method, check_recipe, named_method
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_compressor.search.candidates import Method, check_recipe, named_method
 from edgemodel_contract.task import Objectives, Pruning, Quantization, Recipe, Recovery
 
 STATIC = Quantization(method="Static")

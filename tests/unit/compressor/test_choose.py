@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_compressor.choose import DEFAULT_ACCURACY_DROP, LATENCY_NOISE, accuracy_drop, choose
+from edgemodel_compressor.search.choose import DEFAULT_ACCURACY_DROP, LATENCY_NOISE, accuracy_drop, choose
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Mode, Objectives
 

@@ -9,9 +9,11 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
-from edgemodel_compressor import arguments, modelfile, pipeline
-from edgemodel_compressor.commandline import run_commandline
-from edgemodel_compressor.runtime import Session
+from edgemodel_compressor.cli import arguments
+from edgemodel_compressor.cli.commandline import run_commandline
+from edgemodel_compressor.job import pipeline
+from edgemodel_compressor.onnxmodel import modelfile
+from edgemodel_compressor.onnxmodel.runtime import Session
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.encoding import decode

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_compressor.confidence import wilson
+from edgemodel_compressor.evaluate.confidence import wilson
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from edgemodel_compressor.datafiles import image_folder
-from edgemodel_compressor.dataset import Dataset, open_dataset, read_dataset, show_arrays
+from edgemodel_compressor.data.dataset import Dataset, open_dataset, read_dataset, show_arrays
+from edgemodel_compressor.data.files import image_folder
 from edgemodel_compressor.errors import TaskError
-from edgemodel_compressor.runtime import Array
+from edgemodel_compressor.onnxmodel.runtime import Array
 from edgemodel_contract.card import Comparison, ModelCard, Provenance
 from edgemodel_contract.task import Preprocessing, Recipe, TensorSpec
 from edgemodel_server.images.decode import decode_image, image_input, to_tensor

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemodel_compressor.dataset import Dataset, check_labels, read_dataset
+from edgemodel_compressor.data.dataset import Dataset, check_labels, read_dataset
 from edgemodel_compressor.errors import TaskError
 from edgemodel_contract.task import TensorSpec
 

@@ -7,8 +7,8 @@ from typing import Any
 import onnx
 import pytest
 
-from edgemodel_compressor import arguments
-from edgemodel_compressor.commandline import run_commandline
+from edgemodel_compressor.cli import arguments
+from edgemodel_compressor.cli.commandline import run_commandline
 from edgemodel_compressor.settings import Settings
 from tests.unit.compressor import builders
 

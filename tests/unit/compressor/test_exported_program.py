@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.formats.exported_program import convert
 from edgemodel_compressor.formats.pt2_archive import check_program, rewrite
-from edgemodel_compressor.runtime import Session
+from edgemodel_compressor.onnxmodel.runtime import Session
 from tests.unit.compressor import programs
 
 MODEL, SAMPLES, WEIGHTS = "models/model.json", "data/sample_inputs/model.pt", "data/weights/model_weights_config.json"

@@ -8,16 +8,16 @@ import onnx
 import pytest
 from onnx import TensorProto
 
-from edgemodel_compressor import modelfile
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.weights import sparsity
-from edgemodel_compressor.model import Model, load_model
-from edgemodel_compressor.modelfile import model_files, model_size, read_model, write_model
-from edgemodel_compressor.runtime import Session
+from edgemodel_compressor.onnxmodel import modelfile
+from edgemodel_compressor.onnxmodel.model import Model, load_model
+from edgemodel_compressor.onnxmodel.modelfile import model_files, model_size, read_model, write_model
+from edgemodel_compressor.onnxmodel.runtime import Session
 from edgemodel_contract.task import Pruning
 from tests.unit.compressor import builders
 

@@ -15,8 +15,8 @@ from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.formats.detect import Found, detect, needs_unpacking
 from edgemodel_compressor.formats.source import load_source
 from edgemodel_compressor.formats.verify import relative_difference, verify
-from edgemodel_compressor.model import Model
-from edgemodel_compressor.runtime import Array, Session
+from edgemodel_compressor.onnxmodel.model import Model
+from edgemodel_compressor.onnxmodel.runtime import Array, Session
 from edgemodel_contract.task import Format, TensorSpec
 from tests.unit.compressor import builders, programs
 from tests.unit.compressor.test_archive import tar_files, zip_files

@@ -9,7 +9,7 @@ import pytest
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.fuse import TOLERANCE, fuse, keep_norms_apart
 from edgemodel_compressor.graph.quantization.prepare import prepare
-from edgemodel_compressor.runtime import Session
+from edgemodel_compressor.onnxmodel.runtime import Session
 from tests.unit.compressor import builders, transformers
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from edgemodel_compressor.image import ImageError, check_base, choose_platform, compose
-from edgemodel_compressor.layer import build_layer
 from edgemodel_compressor.registry.client import Descriptor, Manifest, sha256
+from edgemodel_compressor.registry.image import ImageError, check_base, choose_platform, compose
+from edgemodel_compressor.registry.layer import build_layer
 from tests.unit.compressor.images import DOCKER, OCI, OCI_INDEX
 
 LAYER = Descriptor("", "sha256:" + "1" * 64, 10)

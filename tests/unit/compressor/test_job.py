@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgemodel_compressor.job import answer, run_job
+from edgemodel_compressor.job.run import answer, run_job
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.encoding import decode
 from edgemodel_contract.progress import Progress, last_progress
@@ -272,7 +272,7 @@ def test_whatever_else_goes_wrong_is_an_internal_error_with_its_type(
     def explode(*_: object) -> None:
         raise ZeroDivisionError("boom")
 
-    monkeypatch.setattr("edgemodel_compressor.job.find_result", explode)
+    monkeypatch.setattr("edgemodel_compressor.job.run.find_result", explode)
     failure = desk.fail(desk.task())
     assert failure.reason == "InternalError"
     assert "ZeroDivisionError: boom" in failure.message
@@ -309,7 +309,7 @@ def test_a_layer_that_finds_no_room_on_the_disk_is_no_internal_error(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("edgemodel_compressor.publish.build_layer", full)
+    monkeypatch.setattr("edgemodel_compressor.publish.push.build_layer", full)
     failure = desk.fail(desk.task())
     assert failure.reason == "SourceTooLarge"
     assert "not enough disk space" in failure.message

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edgemodel_compressor.confidence import wilson
-from edgemodel_compressor.dataset import Dataset
+from edgemodel_compressor.data.dataset import Dataset
 from edgemodel_compressor.errors import TaskError
-from edgemodel_compressor.judge import Judge, Samples, Score, classes_of, metric_for
-from edgemodel_compressor.runtime import Array, Feed, Session
+from edgemodel_compressor.evaluate.confidence import wilson
+from edgemodel_compressor.evaluate.evaluator import Evaluator, Samples, Score, classes_of, metric_for
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session
 from edgemodel_contract.quality import Metric
 from edgemodel_contract.task import TensorSpec
 from tests.unit.compressor import builders
@@ -34,7 +34,7 @@ def samples(labels: list[int] | None = None) -> Samples:
 
 
 def test_top1_is_the_share_of_right_labels(tmp_path: Path) -> None:
-    judge = Judge(samples([0, 1, 0, 0]), "top1")
+    judge = Evaluator(samples([0, 1, 0, 0]), "top1")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 0.75
     assert judge.score(scaler(tmp_path / "b.onnx", 1, offset=100), 1, lambda _: None).value == 0.0
 
@@ -59,17 +59,17 @@ def ranked(labels: list[int], scores: list[float]) -> Samples:
 def test_top5_is_the_share_of_labels_among_the_five_best_scores(tmp_path: Path) -> None:
     model = ranker(tmp_path / "a.onnx", 7)
     part = ranked([0, 1, 2, 3, 4, 5, 6, 6], [7, 6, 1, 5, 4, 2, 3])
-    named = Judge(part, "top5").score(model, 1, lambda _: None)
+    named = Evaluator(part, "top5").score(model, 1, lambda _: None)
     assert (named.value, named.samples, named.top5) == (0.75, 8, None)
     assert (named.low, named.high) == tuple(round(bound, 6) for bound in wilson(6, 8))
-    usual = Judge(part, "top1").score(model, 1, lambda _: None)
+    usual = Evaluator(part, "top1").score(model, 1, lambda _: None)
     assert usual.value == 0.125
     assert usual.top5 == named
 
 
 def test_among_equal_scores_the_first_are_the_best(tmp_path: Path) -> None:
     part = ranked([0, 4, 5, 6], [1.0] * 7)
-    score = Judge(part, "top1").score(ranker(tmp_path / "a.onnx", 7), 1, lambda _: None)
+    score = Evaluator(part, "top1").score(ranker(tmp_path / "a.onnx", 7), 1, lambda _: None)
     assert score.value == 0.25
     assert score.top5 is not None
     assert score.top5.value == 0.5
@@ -77,18 +77,18 @@ def test_among_equal_scores_the_first_are_the_best(tmp_path: Path) -> None:
 
 def test_of_five_classes_or_less_there_is_no_top5(tmp_path: Path) -> None:
     part = ranked([0, 1], [3, 2, 1, 0, 4])
-    assert Judge(part, "top1").score(ranker(tmp_path / "a.onnx", 5), 1, lambda _: None).top5 is None
+    assert Evaluator(part, "top1").score(ranker(tmp_path / "a.onnx", 5), 1, lambda _: None).top5 is None
 
 
 def test_agreement_is_with_the_original_which_agrees_with_itself(tmp_path: Path) -> None:
-    judge = Judge(samples(), "agreement")
+    judge = Evaluator(samples(), "agreement")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 1.0
     assert judge.score(scaler(tmp_path / "b.onnx", 5), 1, lambda _: None).value == 1.0
     assert judge.score(scaler(tmp_path / "c.onnx", 1, offset=5), 1, lambda _: None).value == 0.5
 
 
 def test_cosine_is_with_the_originals_outputs(tmp_path: Path) -> None:
-    judge = Judge(samples(), "cosine")
+    judge = Evaluator(samples(), "cosine")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 1.0
     assert judge.score(scaler(tmp_path / "b.onnx", 2), 1, lambda _: None).value == 1.0
     assert judge.score(scaler(tmp_path / "c.onnx", -1), 1, lambda _: None).value == -1.0
@@ -97,8 +97,8 @@ def test_cosine_is_with_the_originals_outputs(tmp_path: Path) -> None:
 
 
 def test_whole_outputs_are_remembered_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgemodel_compressor.judge.REFERENCE_BYTES", 20)
-    judge = Judge(samples(), "cosine")
+    monkeypatch.setattr("edgemodel_compressor.evaluate.evaluator.REFERENCE_BYTES", 20)
+    judge = Evaluator(samples(), "cosine")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).samples == 2
     assert judge.score(scaler(tmp_path / "b.onnx", 1), 1, lambda _: None).samples == 2
 
@@ -113,11 +113,11 @@ def test_scores_do_not_depend_on_the_number_of_cpus(
     labels = {"mse": np.exp(values), "perplexity": tokens, "top1": tokens[:, 0]}.get(metric)
     part = Samples(Dataset({"x": values}, labels), rng.permutation(50)[:40])
     models = [scaler(tmp_path / "a.onnx", 1), scaler(tmp_path / "b.onnx", 0.7, offset=0.3)]
-    monkeypatch.setattr("edgemodel_compressor.judge.REFERENCE_BYTES", 200)
+    monkeypatch.setattr("edgemodel_compressor.evaluate.evaluator.REFERENCE_BYTES", 200)
 
     def scores(cpus: int) -> list[tuple[Score, list[float]]]:
         builders.have_cpus(monkeypatch, cpus)
-        judge, found = Judge(part, metric), []
+        judge, found = Evaluator(part, metric), []
         for model in models:
             told: list[float] = []
             found.append((judge.score(model, 1, told.append), told))
@@ -137,7 +137,7 @@ def test_what_a_run_raises_is_raised_as_it_is(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Session, "run", run)
     with pytest.raises(MemoryError):
-        Judge(samples(), "cosine").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
+        Evaluator(samples(), "cosine").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_the_interval_of_a_share_holds_it_and_narrows_with_samples() -> None:
 
 
 def test_a_score_says_what_it_rests_on(tmp_path: Path) -> None:
-    score = Judge(samples([0, 1, 0, 0]), "top1").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
+    score = Evaluator(samples([0, 1, 0, 0]), "top1").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
     assert (score.samples, score.value) == (4, 0.75)
     assert score.low < 0.75 < score.high
 
@@ -173,8 +173,8 @@ def test_a_score_says_what_it_rests_on(tmp_path: Path) -> None:
 def test_squared_error_is_against_float_targets(tmp_path: Path) -> None:
     values = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     part = Samples(Dataset({"x": values}, 2 * values), np.arange(2))
-    assert Judge(part, "mse").score(scaler(tmp_path / "a.onnx", 2), 1, lambda _: None).value == 0.0
-    wrong = Judge(part, "mse").score(scaler(tmp_path / "b.onnx", 1), 1, lambda _: None)
+    assert Evaluator(part, "mse").score(scaler(tmp_path / "a.onnx", 2), 1, lambda _: None).value == 0.0
+    wrong = Evaluator(part, "mse").score(scaler(tmp_path / "b.onnx", 1), 1, lambda _: None)
     assert wrong.value == pytest.approx(float(np.mean(values**2)))
 
 
@@ -187,7 +187,7 @@ def test_perplexity_of_a_model_that_knows_nothing_is_the_number_of_words(tmp_pat
     )
     tokens = np.array([[0, 1, 2, 3, -1], [6, 5, 4, 3, 2]], np.int64)
     part = Samples(Dataset({"x": np.ones((2, 5, 7), np.float32)}, tokens), np.arange(2))
-    score = Judge(part, "perplexity").score(builders.save(model, tmp_path / "m.onnx"), 1, lambda _: None)
+    score = Evaluator(part, "perplexity").score(builders.save(model, tmp_path / "m.onnx"), 1, lambda _: None)
     assert score.value == pytest.approx(7.0, abs=1e-4)
 
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgemodel_compressor.errors import NotApplicableError, TaskError, exhausted
-from edgemodel_compressor.runtime import optimize
+from edgemodel_compressor.onnxmodel.runtime import optimize
 from tests.unit.compressor import builders
 
 SIDE = 2000
@@ -21,8 +21,8 @@ import pathlib, resource, sys
 from edgemodel_compressor import __main__ as program
 
 def limited(work):
-    from edgemodel_compressor import workshop
-    begin = workshop.prepare
+    from edgemodel_compressor.search import candidate_builder
+    begin = candidate_builder.prepare
 
     def prepare(*arguments):
         kind, room = getattr(resource, sys.argv[1]), int(sys.argv[2])
@@ -31,7 +31,7 @@ def limited(work):
         resource.setrlimit(kind, (room, room))
         return begin(*arguments)
 
-    workshop.prepare = prepare
+    candidate_builder.prepare = prepare
     return work()
 
 guarded = program.guarded

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from edgemodel_compressor.cli.manifest import read_manifest
 from edgemodel_compressor.errors import TaskError
-from edgemodel_compressor.manifest import read_manifest
 from edgemodel_contract.task import Objectives, Pruning, Quantization, Recipe, Recovery, Search, Source, Task
 
 FULL = """

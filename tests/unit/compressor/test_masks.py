@@ -12,7 +12,7 @@ from edgemodel_compressor.graph.quantization.calibration import calibrate
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
 from edgemodel_compressor.graph.quantization.recipe import CalibrationMethod, QuantizationRecipe
 from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio, sensitivity
-from edgemodel_compressor.runtime import Feed, Session
+from edgemodel_compressor.onnxmodel.runtime import Feed, Session
 from tests.unit.compressor import builders
 
 PLACES, WIDTH = 12, 32

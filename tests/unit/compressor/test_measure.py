@@ -6,14 +6,14 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from edgemodel_compressor.layer import compressed_size
-from edgemodel_compressor.measure import (
+from edgemodel_compressor.evaluate.latency import (
     MAX_RUNS,
     MIN_RUNS,
     arbitrary_feed,
     cpu_name,
     latency_round,
 )
+from edgemodel_compressor.registry.layer import compressed_size
 from edgemodel_contract.task import TensorSpec
 from tests.unit.compressor import builders
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgemodel_compressor.errors import TaskError
-from edgemodel_compressor.model import Model, load_model
-from edgemodel_compressor.tensors import require_concrete
+from edgemodel_compressor.onnxmodel.model import Model, load_model
+from edgemodel_compressor.onnxmodel.tensors import require_concrete
 from edgemodel_contract.task import TensorSpec
 from tests.unit.compressor import builders
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemodel_compressor.parallel import in_order
-from edgemodel_compressor.runtime import Feed, Session
+from edgemodel_compressor.onnxmodel.parallel import in_order
+from edgemodel_compressor.onnxmodel.runtime import Feed, Session
 from tests.unit.compressor.builders import have_cpus
 
 PATIENCE = 30

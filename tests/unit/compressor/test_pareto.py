@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_compressor.pareto import pareto
+from edgemodel_compressor.search.pareto import pareto
 from edgemodel_contract.result import Candidate, Measurement
 
 

@@ -151,7 +151,7 @@ def test_telemetry_is_off_before_onnx_runtime_is_loaded(environment: dict[str, s
         "    def find_spec(self, name, path, target=None):\n"
         "        if name == 'onnxruntime': print('switch', os.environ.get('ORT_DISABLE_TELEMETRY'))\n"
         "sys.meta_path.insert(0, Watch())\n"
-        "import edgemodel_compressor.commandline\n"
+        "import edgemodel_compressor.cli.commandline\n"
         "assert 'torch' not in sys.modules\n"
     )
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)

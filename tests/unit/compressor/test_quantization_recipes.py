@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper, numpy_helper
 
-from edgemodel_compressor import modelfile
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.quantization import static
@@ -26,7 +25,8 @@ from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio
 from edgemodel_compressor.graph.quantization.weight_only import pack, quantize_blocks
 from edgemodel_compressor.graph.weights import share_depthwise, sparsity
-from edgemodel_compressor.runtime import Array, Feed, Session, optimize
+from edgemodel_compressor.onnxmodel import modelfile
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session, optimize
 from edgemodel_contract.task import Pruning
 from tests.architectures import export
 from tests.unit.compressor import builders, transformers

@@ -18,7 +18,7 @@ from edgemodel_compressor.graph.quantization.calibration import calibrate
 from edgemodel_compressor.graph.quantization.cpu import CpuTarget, target_cpu
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.weights import sparsity
-from edgemodel_compressor.runtime import Array, Feed, Session
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session
 from edgemodel_contract.task import Pruning
 from tests.unit.compressor import builders
 

@@ -7,14 +7,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgemodel_compressor.bench import Job
-from edgemodel_compressor.card import reports
-from edgemodel_compressor.dataset import read_dataset
-from edgemodel_compressor.engine import Outcome, compress
-from edgemodel_compressor.model import load_model
+from edgemodel_compressor.data.dataset import read_dataset
+from edgemodel_compressor.onnxmodel.model import load_model
 from edgemodel_compressor.progress import Span
+from edgemodel_compressor.publish.card import reports
 from edgemodel_compressor.report.document import CLOCKED, make_report
 from edgemodel_compressor.report.page import render_page
+from edgemodel_compressor.search.engine import Outcome, compress
+from edgemodel_compressor.search.evaluation import Job
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.quality import format_quality
 from edgemodel_contract.task import Objectives, Quantization, Recipe, Search, Source, Task

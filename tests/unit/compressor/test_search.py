@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_compressor.candidates import Method
-from edgemodel_compressor.search import (
+from edgemodel_compressor.search.candidates import Method
+from edgemodel_compressor.search.proposals import (
     FINEST_STEP,
     LARGEST_SHARE,
     LEAST_EPOCHS,
@@ -28,10 +28,10 @@ CONVOLUTIONS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True,
 PRODUCTS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=True)
 MOST = 40
 
-Judge = Callable[[Method], Verdict]
+Evaluator = Callable[[Method], Verdict]
 
 
-def walk(facts: Facts, judge: Judge) -> list[str]:
+def walk(facts: Facts, judge: Evaluator) -> list[str]:
     """The names of all that is tried on a model that ``judge`` knows."""
     trials: list[Trial] = []
     while (method := propose(facts, trials)) is not None:
@@ -47,7 +47,7 @@ def footprint(method: Method) -> int:
     return round(size * (1 - (method.pruning.sparsity if method.pruning else 0)))
 
 
-def up_to(share: float) -> Judge:
+def up_to(share: float) -> Evaluator:
     """Everything is good, but pruning beyond ``share`` loses too much."""
     return lambda method: "Good" if method.pruning is None or method.pruning.sparsity <= share else "Lossy"
 
@@ -124,7 +124,7 @@ def test_where_no_integers_are_good_enough_half_precision_is_what_is_left() -> N
 SMALL_OPERATORS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, branches=10)
 
 
-def as_deep_as(depth: float, share: float) -> Judge:
+def as_deep_as(depth: float, share: float) -> Evaluator:
     """Branches up to ``depth`` may go, and beside them channels up to ``share``."""
 
     def judge(method: Method) -> Verdict:

@@ -18,7 +18,7 @@ from edgemodel_compressor.graph.quantization.cpu import TargetCpu, target_cpu
 from edgemodel_compressor.graph.quantization.mixed import mixed_precision
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio, sensitivity
-from edgemodel_compressor.runtime import Feed, Session
+from edgemodel_compressor.onnxmodel.runtime import Feed, Session
 from tests.unit.compressor import builders
 
 STATIC = QuantizationRecipe("Static")

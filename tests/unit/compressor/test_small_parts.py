@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_compressor.delivery import failure_code
 from edgemodel_compressor.errors import TaskError
-from edgemodel_compressor.job import line_reporter
+from edgemodel_compressor.job.run import line_reporter
+from edgemodel_compressor.job.termination_message import failure_code
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.retry import RetryPolicy, with_retries
 from edgemodel_compressor.settings import Settings, read_settings

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_compressor.split import split
+from edgemodel_compressor.data.split import split
 
 
 @given(st.integers(2, 400), st.integers(1, 300), st.integers(0, 2**32 - 1), st.integers(1, 8), st.booleans())

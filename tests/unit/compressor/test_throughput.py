@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from edgemodel_compressor.throughput import by_threads, thread_counts
+from edgemodel_compressor.evaluate.throughput import by_threads, thread_counts
 from tests.unit.compressor import builders
 
 FEED = {"x": np.zeros((1, 48), np.float32)}

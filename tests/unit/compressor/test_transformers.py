@@ -12,8 +12,8 @@ import torch
 
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.formats.source import load_source
-from edgemodel_compressor.model import Model
-from edgemodel_compressor.runtime import Session
+from edgemodel_compressor.onnxmodel.model import Model
+from edgemodel_compressor.onnxmodel.runtime import Session
 from edgemodel_contract.task import TensorSpec
 from tests.unit.compressor.test_archive import tar_files
 

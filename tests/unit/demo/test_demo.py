@@ -13,13 +13,13 @@ import pytest
 import yaml
 
 from edgemodel_operator.api import EdgeModel, parse
-from tests.cluster import ClusterError
 from tests.demo import report
 from tests.demo.__main__ import check_accuracy
 from tests.demo.install import write_overlay
 from tests.demo.sample import MANIFESTS, HeldOutImage
 from tests.demo.scaling import Moment, Scaled
 from tests.demo.served import Endpoint, Served, infer_request, serve_all
+from tools.localcluster import ClusterError
 
 DIGEST = "sha256:" + "4f" * 32
 

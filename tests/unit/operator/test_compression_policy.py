@@ -8,7 +8,7 @@ from edgemodel_contract.progress import Progress
 from edgemodel_contract.result import RETRYABLE, FailureReason
 from edgemodel_contract.task import Source, Task
 from edgemodel_operator.observed import Object
-from edgemodel_operator.policy.compression import (
+from edgemodel_operator.plan.policy.compression import (
     FIRST_RETRY,
     LONGEST_RETRY,
     UNEXPLAINED_ATTEMPTS,

@@ -5,8 +5,8 @@ from typing import Literal
 import pytest
 
 from edgemodel_operator.api import Condition
-from edgemodel_operator.conditions import MESSAGE_LIMIT, TYPES, Finding, merge, transitions
 from edgemodel_operator.observed import moment, timestamp
+from edgemodel_operator.plan.status.conditions import MESSAGE_LIMIT, TYPES, Finding, merge, transitions
 from tests.unit.operator.builders import NOW, after
 
 Truth = Literal["True", "False", "Unknown"]

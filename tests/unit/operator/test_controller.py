@@ -3,8 +3,8 @@
 import pytest
 
 from edgemodel_operator.api import KIND
-from edgemodel_operator.controller import Controller
 from edgemodel_operator.observed import Object
+from edgemodel_operator.runtime.controller import Controller
 from tests.unit.operator.builders import SETTINGS, edge_model, server_pod
 
 KEY = ("default", "digits")

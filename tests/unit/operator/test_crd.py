@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from edgemodel_operator.api import Spec, Status
-from edgemodel_operator.crd import custom_resource_definition, render
+from edgemodel_operator.api.crd import custom_resource_definition, render
 from tests.unit.operator.builders import edge_model
 
 FILE = Path(__file__).parents[3] / "crds" / "edgemodels.yaml"
@@ -114,7 +114,7 @@ def test_the_file_is_up_to_date() -> None:
 
 def test_the_check_of_the_command_line_sees_drift(tmp_path: Path) -> None:
     copy = tmp_path / "crd.yaml"
-    command = [sys.executable, "-m", "edgemodel_operator.crd", str(copy)]
+    command = [sys.executable, "-m", "edgemodel_operator.api.crd", str(copy)]
     missing = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
     assert missing.returncode == 1
     assert "make crds" in missing.stderr

@@ -11,7 +11,7 @@ from edgemodel_operator.manifests.job import build_job
 from edgemodel_operator.manifests.network_policy import build_compression_policy, build_serving_policy
 from edgemodel_operator.manifests.service import build_peer_service, build_service
 from edgemodel_operator.observed import Object
-from edgemodel_operator.policy.task import desired_task
+from edgemodel_operator.plan.policy.task import desired_task
 from edgemodel_operator.settings import Settings
 from tests.unit.operator.builders import SETTINGS, ModelBuilder, as_json, edge_model, image
 

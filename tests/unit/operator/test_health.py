@@ -6,8 +6,8 @@ import pytest
 
 from edgemodel_operator.manifests.deployment import build_deployment, revision, site_serving
 from edgemodel_operator.observed import Object
-from edgemodel_operator.policy.health import SiteHealth, site_health
-from edgemodel_operator.policy.placement import Site
+from edgemodel_operator.plan.policy.health import SiteHealth, site_health
+from edgemodel_operator.plan.policy.placement import Site
 from tests.unit.operator.builders import (
     NOW,
     SETTINGS,

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_contract.serving import REQUEST_DURATION_BUCKETS
-from edgemodel_operator.policy.histogram import difference, quantile, total
+from edgemodel_operator.plan.policy.histogram import difference, quantile, total
 
 INF = math.inf
 

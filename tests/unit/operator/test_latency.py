@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
 from edgemodel_contract.serving import METRICS_PATH, REQUEST_DURATION_BUCKETS, REQUEST_DURATION_METRIC
-from edgemodel_operator.latency import Latencies, Target, parse
+from edgemodel_operator.runtime.scraper import Latencies, Target, parse
 from tests.unit.operator.builders import NOW
 
 KEY = ("default", "digits")

@@ -6,7 +6,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from edgemodel_operator.metrics import STUCK_SECONDS, Metrics
+from edgemodel_operator.runtime.metrics import STUCK_SECONDS, Metrics
 
 
 class Running:
@@ -67,7 +67,7 @@ async def test_health_is_fine_while_work_is_done_or_there_is_none(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = [1000.0]
-    monkeypatch.setattr("edgemodel_operator.metrics.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("edgemodel_operator.runtime.metrics.time.monotonic", lambda: clock[0])
     running.metrics.reconciled(0.1, error=False, models=1)
     assert await running.get("/healthz") == (200, "ok\n")
     clock[0] += 10 * STUCK_SECONDS

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from edgemodel_operator.observed import Object
-from edgemodel_operator.policy.mounts import (
+from edgemodel_operator.plan.policy.mounts import (
     PATIENCE,
     absent_object,
     is_being_created,

@@ -15,7 +15,7 @@ from edgemodel_operator.manifests.names import (
     peer_service_name,
     serving_selector,
 )
-from edgemodel_operator.policy.task import desired_task
+from edgemodel_operator.plan.policy.task import desired_task
 from tests.unit.operator.builders import SETTINGS, edge_model
 
 DNS_1035 = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")

@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edgemodel_contract.progress import Progress
 from edgemodel_contract.result import Candidate, FailureReason
 from edgemodel_operator.api import Status
+from edgemodel_operator.kube.cache import CHILD_KINDS
 from edgemodel_operator.observed import SiteLatency
-from edgemodel_operator.reconcile import plan
-from edgemodel_operator.store import CHILD_KINDS
+from edgemodel_operator.plan.plan import plan
 from tests.unit.operator.builders import ORIGINAL, edge_model, failure, success
 from tests.unit.operator.world import World, equal
 

@@ -3,7 +3,7 @@
 import pytest
 
 from edgemodel_operator.observed import SiteLatency
-from edgemodel_operator.reconcile import Ref, Scale
+from edgemodel_operator.plan.plan import Ref, Scale
 from tests.unit.operator.builders import edge_model, image, node, success
 from tests.unit.operator.world import World, nothing_to_do
 

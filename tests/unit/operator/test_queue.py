@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_operator.queue import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, WorkQueue
+from edgemodel_operator.runtime.queue import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, WorkQueue
 
 SOON = 5.0
 """A deadline for what should happen at once; nothing is measured by it."""

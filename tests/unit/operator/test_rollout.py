@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_operator.policy.rollout import Admission, SiteProgress, admit, wave_size
+from edgemodel_operator.plan.policy.rollout import Admission, SiteProgress, admit, wave_size
 from tests.unit.operator.builders import NOW, after
 
 OLD, CUT = "old", "cut"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_operator.observed import Recommendation, SiteLatency
-from edgemodel_operator.policy.scaling import Decision, Limits, limits, scale
+from edgemodel_operator.plan.policy.scaling import Decision, Limits, limits, scale
 from tests.unit.operator.builders import NOW, after, edge_model
 
 TARGET = 0.020

@@ -8,9 +8,9 @@ from msgspec.structs import replace
 from edgemodel_operator.api import Condition, ConditionStatus, ModelStatus, Status
 from edgemodel_operator.manifests.owned import is_owned
 from edgemodel_operator.manifests.service import build_service
-from edgemodel_operator.policy.health import SiteHealth
-from edgemodel_operator.policy.placement import Site
-from edgemodel_operator.status import MOST_SITES, is_news, site_statuses
+from edgemodel_operator.plan.policy.health import SiteHealth
+from edgemodel_operator.plan.policy.placement import Site
+from edgemodel_operator.plan.status.figures import MOST_SITES, is_news, site_statuses
 from tests.unit.operator.builders import NOW, edge_model
 
 

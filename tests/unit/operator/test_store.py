@@ -3,9 +3,9 @@
 import pytest
 
 from edgemodel_operator.api import KIND
+from edgemodel_operator.kube.cache import CHILD_KINDS, Store
 from edgemodel_operator.manifests.names import label_value, model_labels
 from edgemodel_operator.observed import Object
-from edgemodel_operator.store import CHILD_KINDS, Store
 from tests.unit.operator.builders import edge_model, job_pod, server_pod
 
 KEY = ("default", "digits")

@@ -7,7 +7,7 @@ import pytest
 
 from edgemodel_contract.encoding import decode, encode
 from edgemodel_contract.task import Task
-from edgemodel_operator.policy.task import desired_task
+from edgemodel_operator.plan.policy.task import desired_task
 from tests.unit.operator.builders import SETTINGS, ModelBuilder, edge_model
 
 BASE = edge_model().set("compression.dataset", {"uri": "https://models.example/digits.npz"})

@@ -6,7 +6,7 @@ import pytest
 
 from edgemodel_operator.api import Status, compression, parse, spec
 from edgemodel_operator.api.base import Struct
-from edgemodel_operator.policy.validation import find_problem
+from edgemodel_operator.plan.policy.validation import find_problem
 from tests.unit.operator.builders import ModelBuilder, edge_model
 
 DATASET = {"uri": "https://models.example/digits.npz"}

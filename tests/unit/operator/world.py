@@ -16,13 +16,13 @@ from edgemodel_contract.progress import Progress
 from edgemodel_contract.result import Failure, Success
 from edgemodel_contract.task import Task
 from edgemodel_operator.api import Condition, EdgeModel, SiteStatus
+from edgemodel_operator.kube.cache import CHILD_KINDS
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.job import job_name
 from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, SiteLatency
-from edgemodel_operator.policy.task import desired_task
-from edgemodel_operator.reconcile import Plan, plan
+from edgemodel_operator.plan.plan import Plan, plan
+from edgemodel_operator.plan.policy.task import desired_task
 from edgemodel_operator.settings import Settings
-from edgemodel_operator.store import CHILD_KINDS
 from tests.unit.operator.builders import (
     NOW,
     SETTINGS,

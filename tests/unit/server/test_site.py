@@ -24,11 +24,11 @@ from edgemodel_server.model.warm_up import Profile
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import read_settings
-from tests.cluster.pki import Authority
 from tests.unit.server.builders import identity, mlp, write_folder
 from tests.unit.server.test_infer import INFER
 from tests.unit.server.test_process import running
 from tests.unit.server.test_tls import mount, server_pair
+from tools.localcluster.pki import Authority
 
 ONE = Parallelism(threads=1, workers=1, spinning=False)
 ROWS = 7

@@ -9,10 +9,10 @@ import pytest
 
 from edgemodel_server.grpc import open_inference_pb2 as pb
 from edgemodel_server.grpc.methods import SERVICE
-from tests.cluster.pki import Authority, KeyPair
 from tests.unit.server.builders import mlp, write_folder
 from tests.unit.server.test_infer import INFER, ROW
 from tests.unit.server.test_process import Running, failure, running, wait_until
+from tools.localcluster.pki import Authority, KeyPair
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.static import static
 from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.quantization.weight_only import weight_only
-from edgemodel_compressor.modelfile import read_model, write_model
-from edgemodel_compressor.runtime import Feed
+from edgemodel_compressor.onnxmodel.modelfile import read_model, write_model
+from edgemodel_compressor.onnxmodel.runtime import Feed
 
 
 def quantize(

@@ -16,8 +16,8 @@ from edgemodel_compressor.graph.quantization.operators import CARRIERS, weighted
 from edgemodel_compressor.graph.quantization.prepare import explained, prepare
 from edgemodel_compressor.graph.quantization.ranges import Range, range_of
 from edgemodel_compressor.graph.quantization.recipe import CalibrationMethod
-from edgemodel_compressor.parallel import in_order
-from edgemodel_compressor.runtime import Array, Feed, Session, available_cpus
+from edgemodel_compressor.onnxmodel.parallel import in_order
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session, available_cpus
 
 
 @dataclass

@@ -11,7 +11,7 @@ from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.graph.quantization.operators import DOMAIN
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.modelfile import is_large, read_model
+from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model
 
 _OPERATORS = ("Attention", "EmbedLayerNormalization", "Gather", "Gemm", "LSTM", "MatMul")
 

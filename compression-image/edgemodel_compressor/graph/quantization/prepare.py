@@ -11,8 +11,8 @@ from onnx import version_converter
 
 from edgemodel_compressor.errors import CutShortError, NotApplicableError, first_line, is_exhausted
 from edgemodel_compressor.graph.quantization.files import remove, scratch
-from edgemodel_compressor.modelfile import is_large, read_model, write_model
-from edgemodel_compressor.runtime import optimize
+from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model, write_model
+from edgemodel_compressor.onnxmodel.runtime import optimize
 
 _PER_CHANNEL_OPSET = 13
 _TARGET_OPSET = 17

@@ -17,8 +17,8 @@ from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.static import left_in_float, static
-from edgemodel_compressor.modelfile import read_model, write_model
-from edgemodel_compressor.runtime import Array, Feed, Session
+from edgemodel_compressor.onnxmodel.modelfile import read_model, write_model
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session
 
 MEASURED = 24
 """Nodes that are measured by default; a measurement quantizes one node and runs the model."""

@@ -20,7 +20,7 @@ from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.tidy import drop_unused
-from edgemodel_compressor.modelfile import read_model
+from edgemodel_compressor.onnxmodel.modelfile import read_model
 
 
 def static(

@@ -8,8 +8,8 @@ from onnx import TensorProto, helper
 
 from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.graph.structure.branches import Branch
-from edgemodel_compressor.modelfile import read_model, write_model
-from edgemodel_compressor.runtime import Array, Feed, Session
+from edgemodel_compressor.onnxmodel.modelfile import read_model, write_model
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session
 
 
 def influence(source: Path, branches: Sequence[Branch], feeds: Iterable[Feed], folder: Path) -> list[float]:

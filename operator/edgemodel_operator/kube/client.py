@@ -1,0 +1,239 @@
+"""The Kubernetes API, as far as the operator needs it. The only file that imports its client.
+
+Objects go in and out as JSON data. Writes are server-side apply under one field manager.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from urllib.request import getproxies
+
+import aiohttp
+import msgspec
+from kubernetes.aio import client, config
+from kubernetes.aio.dynamic import DynamicClient
+from kubernetes.aio.dynamic.exceptions import DynamicApiError
+
+from edgemodel_operator.api import API_VERSION, GROUP, KIND, PLURAL, VERSION, EdgeModel, Status
+from edgemodel_operator.manifests.names import MANAGED_BY_LABEL, MANAGER
+from edgemodel_operator.observed import Object, Pod
+from edgemodel_operator.plan.status.conditions import Transition
+
+TIMEOUT_SECONDS = 30
+LOG_LINES = 20
+LOG_BYTES = 16384
+PAGE = 500
+
+_PATHS = {
+    KIND: (f"/apis/{GROUP}/{VERSION}", PLURAL),
+    "Deployment": ("/apis/apps/v1", "deployments"),
+    "Job": ("/apis/batch/v1", "jobs"),
+    "ConfigMap": ("/api/v1", "configmaps"),
+    "Service": ("/api/v1", "services"),
+    "Pod": ("/api/v1", "pods"),
+    "Node": ("/api/v1", "nodes"),
+    "Event": ("/api/v1", "events"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+}
+SELECTOR = f"{MANAGED_BY_LABEL}={MANAGER}"
+_UNSELECTED = frozenset({KIND, "Node"})
+
+Observe = Callable[[str, int, float], None]
+"""(verb, HTTP status or 0, seconds) of every call."""
+
+
+class ApiError(Exception):
+    """The API server refused, or could not be reached (``status`` 0)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class Cluster:
+    """A connection to one API server."""
+
+    def __init__(self, api: client.ApiClient, observe: Observe) -> None:
+        self._api = api
+        self._client = DynamicClient(api)  # type: ignore[no-untyped-call]
+        self._observe = observe
+
+    @classmethod
+    async def connect(cls, observe: Observe) -> "Cluster":
+        """As the pod's ServiceAccount inside a cluster, else by kubeconfig (``KUBECONFIG`` or the default file)."""
+        configuration = client.Configuration()
+        if in_cluster():
+            config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        else:
+            await config.load_kube_config(client_configuration=configuration, persist_config=False)  # type: ignore[no-untyped-call]
+        configuration.connection_pool_maxsize = 64
+        # Else every request looks for proxies and for a .netrc, in a thread of its own.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
+        return cls(client.ApiClient(configuration=configuration), observe)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._api.close()  # type: ignore[no-untyped-call]
+
+    async def list_all(self, kind: str, namespace: str | None = None) -> tuple[list[Object], int]:
+        """All objects of ``kind`` that concern the operator, and the version of the list."""
+        selector = None if kind in _UNSELECTED else SELECTOR
+        items: list[Object] = []
+        following: str | None = None
+        while True:
+            page = await self._json(
+                "get", _path(kind, namespace), label_selector=selector, limit=PAGE, _continue=following
+            )
+            # The items of a list lack what every other answer has.
+            items += ({"apiVersion": page["apiVersion"], "kind": kind, **item} for item in page.get("items") or [])
+            following = page["metadata"].get("continue")
+            if not following:
+                version = page["metadata"].get("resourceVersion", "0")
+                return items, int(version) if version.isdigit() else 0
+
+    async def apply(self, obj: Object, *, force: bool) -> Object:
+        """Server-side apply. Without ``force`` a field that another manager holds is an ApiError with status 409."""
+        meta = obj["metadata"]
+        return await self._apply(_path(obj["kind"], meta["namespace"], meta["name"]), obj, force)
+
+    async def overwrite(self, obj: Object) -> Object:
+        """Merge patch (RFC 7386): lists become exactly those of ``obj``, where apply leaves entries of others alone."""
+        meta = obj["metadata"]
+        return await self._json(
+            "patch",
+            _path(obj["kind"], meta["namespace"], meta["name"]),
+            body=obj,
+            content_type="application/merge-patch+json",
+            field_manager=MANAGER,
+        )
+
+    async def apply_status(self, model: EdgeModel, status: Status) -> Object:
+        """Server-side apply of the status subresource."""
+        namespace, name = model.key
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": name, "namespace": namespace, "uid": model.metadata.uid},
+            "status": msgspec.to_builtins(status),
+        }
+        return await self._apply(f"{_path(KIND, namespace, name)}/status", body, force=True)
+
+    async def scale(self, namespace: str, deployment: str, replicas: int) -> None:
+        """Change nothing of a Deployment but its replicas."""
+        await self._json(
+            "patch",
+            f"{_path('Deployment', namespace, deployment)}/scale",
+            body={"spec": {"replicas": replicas}},
+            content_type="application/merge-patch+json",
+            field_manager=MANAGER,
+        )
+
+    async def delete(self, kind: str, namespace: str, name: str) -> None:
+        """Delete an object and, in the background, what it owns. One that is gone already is fine."""
+        try:
+            await self._json("delete", _path(kind, namespace, name), body={"propagationPolicy": "Background"})
+        except ApiError as error:
+            if error.status != 404:
+                raise
+
+    async def pod_log(self, namespace: str, pod: str) -> str:
+        """The last lines of a pod's log; empty while it has none or its node does not answer."""
+        try:
+            data = await self._request("get", f"{_path('Pod', namespace, pod)}/log", query_params=_log_window())
+        except ApiError:
+            return ""
+        return data.decode(errors="replace")
+
+    async def pod_events(self, namespace: str, pod: Pod) -> list[Object]:
+        """The latest events about a pod; none while the API server does not answer."""
+        try:
+            page = await self._json(
+                "get", _path("Event", namespace), field_selector=f"involvedObject.uid={pod.uid}", limit=PAGE
+            )
+        except ApiError:
+            return []
+        return list(page.get("items") or [])
+
+    async def tell(self, model: EdgeModel, transition: Transition, at: str) -> None:
+        """Write an Event about ``model``."""
+        namespace, name = model.key
+        condition = transition.condition
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"generateName": f"{name[:200]}.", "namespace": namespace},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": name,
+                "namespace": namespace,
+                "uid": model.metadata.uid,
+            },
+            "type": "Warning" if transition.warning else "Normal",
+            "reason": condition.reason,
+            "message": condition.message,
+            "source": {"component": MANAGER},
+            "firstTimestamp": at,
+            "lastTimestamp": at,
+            "count": 1,
+        }
+        await self._json("post", _path("Event", namespace), body=body)
+
+    async def _apply(self, path: str, body: Object, force: bool) -> Object:
+        return await self._json(
+            "patch",
+            path,
+            body=body,
+            content_type="application/apply-patch+yaml",
+            field_manager=MANAGER,
+            force_conflicts=str(force).lower(),
+        )
+
+    async def _json(self, verb: str, path: str, **parameters: Any) -> Object:
+        obj: Object = msgspec.json.decode(await self._request(verb, path, **parameters))
+        return obj
+
+    async def _request(self, verb: str, path: str, **parameters: Any) -> bytes:
+        # Passed explicitly: the client's own defaults are shared between calls, and so would be what they hold.
+        parameters.setdefault("query_params", [])
+        started, status = time.monotonic(), 0
+        try:
+            response = await self._client.request(
+                verb, path, serialize=False, header_params={}, _request_timeout=TIMEOUT_SECONDS, **parameters
+            )
+            status = response.status
+            data: bytes = await response.read()
+        except DynamicApiError as error:
+            status = error.status
+            raise ApiError(error.status, _message(error.body) or str(error.reason)) from error
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise ApiError(0, f"the API server does not answer: {error or type(error).__name__}") from error
+        finally:
+            self._observe(verb, status, time.monotonic() - started)
+        return data
+
+
+def in_cluster() -> bool:
+    """Whether this process runs in a pod with a ServiceAccount."""
+    return Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists()
+
+
+def _log_window() -> list[tuple[str, str]]:
+    return [("tailLines", str(LOG_LINES)), ("limitBytes", str(LOG_BYTES))]
+
+
+def _path(kind: str, namespace: str | None = None, name: str | None = None) -> str:
+    root, plural = _PATHS[kind]
+    place = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+    return f"{root}{place}/{plural}" + (f"/{quote(name, safe='')}" if name else "")
+
+
+def _message(body: Any) -> str:
+    try:
+        answer = msgspec.json.decode(body)
+    except (msgspec.DecodeError, TypeError):
+        return ""
+    return str(answer.get("message", "")) if isinstance(answer, Mapping) else ""

@@ -1,0 +1,160 @@
+"""How one site is doing, from its Deployment and its pods."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from edgemodel_operator.api import SiteState
+from edgemodel_operator.manifests.deployment import image, revision
+from edgemodel_operator.observed import Object, Pod, moment
+from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, absent_object
+from edgemodel_operator.plan.policy.placement import Site
+
+IMAGE_PULL_REASONS = frozenset({"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"})
+START_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+
+@dataclass(frozen=True)
+class SiteHealth:
+    """State of a site, and when it is not Ready, why. ``settled_at`` as in ``rollout.SiteProgress``."""
+
+    site: Site
+    state: SiteState
+    reason: str = ""
+    message: str = ""
+    image: str | None = None
+    revision: str | None = None
+    replicas: int = 0
+    ready: int = 0
+    settled_at: datetime | None = None
+    capacity_limited: bool = False
+    """A replica waits for a node that could take it."""
+    deadline_exceeded: bool = False
+    """The Deployment gave up waiting for progress."""
+
+    @property
+    def name(self) -> str:
+        """Of the site."""
+        return self.site.name
+
+
+def site_health(
+    site: Site,
+    deployment: Object | None,
+    pods: Sequence[Pod],
+    min_replicas: int,
+    settled_revision: str | None,
+    now: datetime,
+) -> SiteHealth:
+    """Evaluator one site. ``pods`` are the site's inference pods.
+
+    ``settled_revision`` is the pod template that stood here when it was looked at last. Where it is still asked for,
+    a change that the Deployment controller has not seen yet is one of replicas, and takes nothing away.
+    """
+    if deployment is None:
+        state: SiteState = "Pending" if site.connected else "Disconnected"
+        return SiteHealth(site, state, "Waiting", "Nothing is deployed here yet.")
+    status = deployment.get("status", {})
+    wanted = deployment.get("spec", {}).get("replicas", 1)
+    trouble = _trouble(pods)
+    current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
+    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
+    # Replicas beyond the minimum that are on their way, or find no room, are scaling; a version stands without them.
+    settled = (
+        (current or (settled_revision is not None and settled_revision == revision(deployment)))
+        and updated == status.get("replicas", 0)
+        and available >= max(1, min(wanted, min_replicas))
+        and (trouble is None or trouble[0] == "InsufficientCapacity")
+    )
+    facts: dict[str, Any] = {
+        "image": image(deployment),
+        "revision": revision(deployment),
+        "replicas": status.get("replicas", 0),
+        "ready": status.get("readyReplicas", 0),
+        "capacity_limited": trouble is not None and trouble[0] == "InsufficientCapacity",
+        # Before the controller has seen the last change, its verdict is on the version before.
+        "deadline_exceeded": current
+        and any(
+            condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
+            for condition in status.get("conditions") or []
+        ),
+    }
+    if not site.connected:
+        return SiteHealth(
+            site,
+            "Disconnected",
+            "Disconnected",
+            "The site's nodes do not report; what runs there keeps serving and is left alone.",
+            settled_at=_settled_since(status, now) if settled else None,
+            **facts,
+        )
+    if settled:
+        return SiteHealth(site, "Ready", settled_at=_settled_since(status, now), **facts)
+    if trouble:
+        return SiteHealth(site, "Degraded", *trouble, **facts)
+    if facts["deadline_exceeded"]:
+        return SiteHealth(
+            site,
+            "Degraded",
+            "ProgressDeadlineExceeded",
+            f"{min(updated, available)} of {wanted} replicas became available in time; see the events and the log of "
+            "the site's pods.",
+            **facts,
+        )
+    return SiteHealth(
+        site,
+        "Progressing",
+        "Progressing",
+        f"{min(updated, available)} of {wanted} replicas are updated and available.",
+        **facts,
+    )
+
+
+def _settled_since(status: Object, now: datetime) -> datetime:
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "Progressing" and condition.get("lastUpdateTime"):
+            return moment(condition["lastUpdateTime"])
+    return now
+
+
+def _trouble(pods: Sequence[Pod]) -> tuple[str, str] | None:
+    """Reason and sentence of the first pod that needs a person."""
+    for pod in pods:
+        if pod.deleting or pod.ready:
+            continue
+        if pod.unschedulable is not None:
+            return (
+                "InsufficientCapacity",
+                f"No node of the site has room for pod {pod.name}: {pod.unschedulable} Lower spec.serving.resources "
+                "or the replicas, or add a node.",
+            )
+        if pod.waiting_reason in IMAGE_PULL_REASONS:
+            return (
+                "ImagePullFailed",
+                f"The image cannot be pulled for pod {pod.name}: {pod.waiting_message} Check the site's way to the "
+                "registry and the pull secret.",
+            )
+        if pod.waiting_reason == MOUNT_FAILED:
+            absent = absent_object(pod.waiting_message)
+            if absent is None:
+                return "CannotStart", f"Pod {pod.name} waits for a volume: {pod.waiting_message}"
+            return (
+                "SecretNotFound",
+                f"Pod {pod.name} waits for {absent}: create it in the EdgeModel's namespace, or correct "
+                "spec.serving.tls or spec.serving.auth.",
+            )
+        if pod.waiting_reason in START_REASONS:
+            return "CannotStart", f"Pod {pod.name} cannot start: {pod.waiting_message}"
+        if pod.waiting_reason == "CrashLoopBackOff" or (pod.restarts > 0 and pod.exit_code not in (None, 0)):
+            if pod.exit_reason == "OOMKilled":
+                return (
+                    "ServerOutOfMemory",
+                    f"The server in pod {pod.name} ran out of memory; raise spec.serving.resources.limits.memory.",
+                )
+            last = pod.termination_message.strip().splitlines()[-1:] or [f"see the log of pod {pod.name}"]
+            return (
+                "ServerCrashing",
+                f"The server in pod {pod.name} ended with exit code {pod.exit_code}: {last[0][:300]}",
+            )
+    return None

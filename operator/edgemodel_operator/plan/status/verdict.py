@@ -1,0 +1,254 @@
+"""The truth in conditions: one reason and one sentence per condition type, from everything that was decided."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from msgspec import UNSET, UnsetType
+
+from edgemodel_operator.api import CompressionStatus, EdgeModel, Spec
+from edgemodel_operator.observed import Refusal, timestamp
+from edgemodel_operator.plan.policy.compression import Compression, Failed, Running
+from edgemodel_operator.plan.policy.health import SiteHealth
+from edgemodel_operator.plan.policy.scaling import Decision
+from edgemodel_operator.plan.status.conditions import (
+    AVAILABLE,
+    COMPRESSED,
+    PROGRESSING,
+    READY,
+    RECONCILING,
+    SCALING_ACTIVE,
+    STALLED,
+    Finding,
+)
+from edgemodel_operator.plan.status.figures import describe_result
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the verdict rests on."""
+
+    spec: Spec
+    compression: Compression | None
+    """None: done before."""
+    measured: CompressionStatus | UnsetType
+    image: str | None
+    """The version that sites serve, or are to serve."""
+    sites: Sequence[SiteHealth]
+    scaling: Mapping[str, Decision]
+    missing: Sequence[str]
+    refusals: Mapping[str, Refusal]
+
+
+@dataclass(frozen=True)
+class _Obstacle:
+    reason: str
+    message: str
+    stalled: bool
+
+
+def halted(model: EdgeModel, reason: str, message: str) -> list[Finding]:
+    """For a spec that cannot be carried out: nothing is touched, and the conditions that still hold are kept."""
+    kept = [
+        Finding(item.type, item.status, item.reason, item.message)
+        for item in model.status.conditions
+        if item.type in (COMPRESSED, AVAILABLE, SCALING_ACTIVE)
+    ]
+    serving = any(site.ready_replicas for site in model.status.sites)
+    text = f"{message} The version before keeps serving." if serving else message
+    return [
+        Finding(READY, "False", reason, text),
+        Finding(RECONCILING, "False", reason, text),
+        Finding(STALLED, "True", reason, text),
+        Finding(PROGRESSING, "False", reason, text),
+        *kept,
+    ]
+
+
+def judge(facts: Facts) -> list[Finding]:
+    """All conditions of a spec that is being carried out."""
+    obstacle = _obstacle(facts)
+    findings = [_compressed(facts), _available(facts), _progressing(facts), _scaling(facts)]
+    if obstacle is None:
+        sentence = _all_is_well(facts)
+        return [
+            Finding(READY, "True", "Ready", sentence),
+            Finding(RECONCILING, "False", "Ready", sentence),
+            Finding(STALLED, "False", "Ready", sentence),
+            *findings,
+        ]
+    message = obstacle.message
+    if facts.image and isinstance(facts.compression, Failed | Running) and any(site.ready for site in facts.sites):
+        message = f"{message} The version before keeps serving."
+    if facts.spec.suspend:
+        message = f"Suspended; set spec.suspend to false to go on. {message}"
+        obstacle = _Obstacle("Suspended", message, stalled=False)
+    moving = not (obstacle.stalled or facts.spec.suspend or obstacle.reason == "RolloutPaused")
+    return [
+        Finding(READY, "False", obstacle.reason, message),
+        Finding(RECONCILING, "True" if moving else "False", obstacle.reason, message),
+        Finding(STALLED, "True" if obstacle.stalled else "False", obstacle.reason, message),
+        *findings,
+    ]
+
+
+def _obstacle(facts: Facts) -> _Obstacle | None:
+    """What stands between now and Ready, the first in the order in which a person would mend it."""
+    for name, refusal in sorted(facts.refusals.items()):
+        if refusal.reason == "NameConflict":
+            text = (
+                f"{name} belongs to somebody else: {refusal.message} Rename the EdgeModel, or remove the other object."
+            )
+        else:
+            text = (
+                f"The API server refuses {name}: {refusal.message} Correct the spec, or the quota or policy it names."
+            )
+        return _Obstacle(refusal.reason, text, stalled=True)
+    match facts.compression:
+        case Failed(reason=reason, message=message, retry_at=retry_at):
+            again = f" Next attempt at {timestamp(retry_at)}." if retry_at else ""
+            return _Obstacle(reason, f"{message}{again}", stalled=retry_at is None)
+        case Running(reason=reason) as running:
+            return _Obstacle(reason, _how_far(facts, running), stalled=False)
+    if not facts.sites:
+        wanted = ", ".join(f"{key}={value}" for key, value in facts.spec.placement.node_selector.items())
+        return _Obstacle(
+            "NoMatchingNodes",
+            f"No node matches spec.placement (labels {wanted}): label the edge nodes, or correct the selector.",
+            stalled=True,
+        )
+    if facts.missing:
+        return _Obstacle(
+            "SitesMissing",
+            f"No matching node is in site {', '.join(facts.missing)}; label its nodes with "
+            f"{facts.spec.placement.site_label}, or remove it from spec.placement.sites.",
+            stalled=True,
+        )
+    return _site_obstacle(facts)
+
+
+def _site_obstacle(facts: Facts) -> _Obstacle | None:
+    for site in facts.sites:
+        if site.state == "Degraded":
+            still = f" {site.ready} of its replicas serve meanwhile." if site.ready else ""
+            return _Obstacle(site.reason, f"Site {site.name}: {site.message}{still}", site.deadline_exceeded)
+    pending = [site for site in facts.sites if site.state in ("Pending", "Progressing")]
+    if pending:
+        names = ", ".join(site.name for site in pending[:5]) + (" …" if len(pending) > 5 else "")
+        if facts.spec.rollout.paused:
+            return _Obstacle(
+                "RolloutPaused",
+                f"{len(pending)} of {len(facts.sites)} sites wait ({names}); set spec.rollout.paused to false.",
+                stalled=False,
+            )
+        return _Obstacle(
+            "RollingOut",
+            f"{len(facts.sites) - len(pending)} of {len(facts.sites)} sites have the new version; next: {names}.",
+            stalled=False,
+        )
+    behind = [site.name for site in facts.sites if site.state == "Disconnected" and site.image != facts.image]
+    if behind:
+        return _Obstacle(
+            "SitesDisconnected",
+            f"Cut off and still on another version: {', '.join(behind)}. Each is updated when its nodes report again.",
+            stalled=False,
+        )
+    return None
+
+
+def _all_is_well(facts: Facts) -> str:
+    cut = [site.name for site in facts.sites if site.state == "Disconnected"]
+    text = f"{len(facts.sites) - len(cut)} of {len(facts.sites)} sites serve {facts.image}."
+    if cut:
+        text += f" Cut off, serving on their own: {', '.join(cut)}."
+    return text
+
+
+def _compressed(facts: Facts) -> Finding:
+    match facts.compression:
+        case Failed(reason=reason, message=message):
+            return Finding(COMPRESSED, "False", reason, message)
+        case Running(reason=reason) as running:
+            return Finding(COMPRESSED, "False", reason, _how_far(facts, running))
+    sentence = describe_result(facts.measured) if facts.measured is not UNSET else "The model is compressed."
+    return Finding(COMPRESSED, "True", "Compressed", sentence)
+
+
+def _how_far(facts: Facts, running: Running) -> str:
+    """The progress as the status has it, which is renewed less often than the Job's log."""
+    if facts.measured is UNSET or facts.measured.progress is UNSET:
+        return running.message
+    return f"{facts.measured.progress.step}: {facts.measured.progress.message}"
+
+
+def _available(facts: Facts) -> Finding:
+    if not facts.sites or facts.image is None:
+        return Finding(AVAILABLE, "False", "NotDeployed", "No site serves yet.")
+    if all(site.state == "Disconnected" for site in facts.sites):
+        return Finding(AVAILABLE, "Unknown", "Disconnected", "No site reports; what runs there serves on its own.")
+    without = [site.name for site in facts.sites if not site.ready and site.state != "Disconnected"]
+    serving = [site for site in facts.sites if site.ready]
+    if without and all(site.state in ("Pending", "Progressing") for site in facts.sites if site.name in without):
+        names = ", ".join(without[:10])
+        return Finding(AVAILABLE, "False", "Starting", f"No replica is ready yet in site {names}.")
+    if without:
+        return Finding(
+            AVAILABLE, "False", "SitesUnavailable", f"No replica is ready in site {', '.join(without[:10])}."
+        )
+    return Finding(
+        AVAILABLE,
+        "True",
+        "Available",
+        f"Every reachable site has a ready replica: {len(serving)} of {len(facts.sites)} sites.",
+    )
+
+
+def _progressing(facts: Facts) -> Finding:
+    if facts.spec.suspend:
+        return Finding(PROGRESSING, "False", "Suspended", "spec.suspend is true.")
+    if facts.image is None or not facts.sites:
+        return Finding(PROGRESSING, "False", "NotDeployed", "There is no version to roll out yet.")
+    pending = [site for site in facts.sites if site.state in ("Pending", "Progressing", "Degraded")]
+    if not pending:
+        return Finding(PROGRESSING, "False", "RolledOut", f"All reachable sites have {facts.image}.")
+    if facts.spec.rollout.paused:
+        return Finding(PROGRESSING, "False", "RolloutPaused", "spec.rollout.paused is true.")
+    late = next((site for site in pending if site.deadline_exceeded), None)
+    if late is not None:
+        return Finding(PROGRESSING, "False", late.reason, f"Site {late.name}: {late.message}")
+    return Finding(
+        PROGRESSING, "True", "RollingOut", f"{len(pending)} of {len(facts.sites)} sites are under way or wait."
+    )
+
+
+def _scaling(facts: Facts) -> Finding:
+    """The site that says most: one at its limit, then one that moves, then one without figures."""
+    decisions = sorted(facts.scaling.items())
+    if facts.spec.suspend:
+        return Finding(SCALING_ACTIVE, "False", "Suspended", "spec.suspend is true.")
+    for reason, status in (
+        ("CapacityLimited", "True"),
+        ("AtMaximum", "True"),
+        ("ScalingUp", "True"),
+        ("ScalingDown", "True"),
+        ("OnTarget", "True"),
+        ("NoMetrics", "False"),
+    ):
+        names = [name for name, decision in decisions if decision.reason == reason]
+        if names:
+            text = _SCALING_TEXT[reason]
+            return Finding(SCALING_ACTIVE, status, reason, f"{text}: {', '.join(names[:10])}.")  # type: ignore[arg-type]
+    if facts.spec.scaling.target is UNSET:
+        return Finding(
+            SCALING_ACTIVE, "False", "NoTarget", "spec.scaling.target is not set; replicas stay at minReplicas."
+        )
+    return Finding(SCALING_ACTIVE, "False", "Fixed", "Replicas have no room between minReplicas and maxReplicas.")
+
+
+_SCALING_TEXT = {
+    "CapacityLimited": "Latency asks for more replicas than the site has room for",
+    "AtMaximum": "Latency is above its target at maxReplicas",
+    "ScalingUp": "Latency is above its target; adding replicas",
+    "ScalingDown": "Latency leaves replicas to spare; removing one",
+    "OnTarget": "Latency is within its target",
+    "NoMetrics": "No fresh latency figures; replicas are held",
+}

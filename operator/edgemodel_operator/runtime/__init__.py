@@ -1,0 +1,7 @@
+"""The running operator.
+
+* ``controller``  workers that reconcile the keys of the queue
+* ``queue``       a de-duplicating, rate-limited work queue
+* ``scraper``     latency histograms, from pods or from Prometheus
+* ``metrics``     the operator's own metrics
+"""

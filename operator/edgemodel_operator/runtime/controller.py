@@ -1,0 +1,311 @@
+"""The workers: take a key, observe it in the watch cache, plan, carry the plan out."""
+
+import asyncio
+import contextlib
+import logging
+import random
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from aiohttp import web
+from msgspec import UNSET
+
+from edgemodel_contract.progress import Progress, last_progress
+from edgemodel_operator.api import KIND, EdgeModel, parse
+from edgemodel_operator.kube.cache import CHILD_KINDS, KINDS, Key, Store
+from edgemodel_operator.kube.client import ApiError, Cluster
+from edgemodel_operator.manifests.drift import differs
+from edgemodel_operator.manifests.names import SITE_LABEL
+from edgemodel_operator.manifests.owned import is_owned
+from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, timestamp
+from edgemodel_operator.plan.plan import Plan, plan
+from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, mount_failure, starts_slowly
+from edgemodel_operator.plan.status.figures import is_news
+from edgemodel_operator.runtime.metrics import Metrics
+from edgemodel_operator.runtime.queue import WorkQueue
+from edgemodel_operator.runtime.scraper import Latencies, Target
+from edgemodel_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+REFUSED_RETRY_SECONDS = 60.0
+"""What the API server refused is tried again after this time: quotas are raised, other owners leave."""
+START_RETRY_SECONDS = 2.0
+MOST_EXPLAINED = 5
+"""Pods of one EdgeModel whose events are read at once."""
+STATUS_HOLD_SECONDS = 1.0
+"""How long a status that is no news waits for more: sites that come up one after the other are one write."""
+
+
+def utc_now() -> datetime:
+    """The clock of everything the operator decides."""
+    return datetime.now(UTC)
+
+
+class Controller:
+    """One per process. ``start`` and ``stop`` from the same event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.store = Store()
+        self.queue: WorkQueue[Key] = WorkQueue()
+        self.metrics = Metrics(lambda: len(self.queue))
+        self.latencies = Latencies(self._targets, settings.latency_window_seconds, utc_now)
+        self._recommendations: dict[Key, Mapping[str, tuple[Recommendation, ...]]] = {}
+        self._held: dict[Key, float] = {}
+        """EdgeModel → since when (``time.monotonic``) a status that is no news waits to be written."""
+        self._tasks: list[asyncio.Task[None]] = []
+        self._cluster: Cluster | None = None
+        self._server: web.AppRunner | None = None
+
+    @property
+    def cluster(self) -> Cluster:
+        """The connection; only after ``start``."""
+        if self._cluster is None:
+            raise RuntimeError("the controller is not started")
+        return self._cluster
+
+    async def start(self) -> None:
+        """Fill the cache first, so that no decision rests on half of the picture, then let the workers loose."""
+        self._server = await self.metrics.serve(self.settings.metrics_port)
+        self._cluster = await Cluster.connect(self.metrics.api_call)
+        await self._fill_cache()
+        self._tasks = [
+            *(asyncio.create_task(self._work(), name=f"worker-{n}") for n in range(self.settings.workers)),
+            asyncio.create_task(self._resync_forever(), name="resync"),
+            asyncio.create_task(self._scrape_forever(), name="scrape"),
+        ]
+
+    async def stop(self) -> None:
+        """Let go of everything. A reconcile cut short here is made up for by the next process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.latencies.close()
+        if self._cluster is not None:
+            await self._cluster.close()
+        if self._server is not None:
+            await self._server.cleanup()
+
+    def notice(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> None:
+        """A watch event: update the cache, mark what it concerns dirty."""
+        keys = self.store.remove(kind, raw) if event == "DELETED" else self.store.put(kind, raw)
+        for key in keys:
+            self.queue.add(key)
+
+    async def reconcile(self, key: Key) -> None:
+        """Bring one EdgeModel a step closer to its spec.
+
+        Raises:
+            ApiError: the API server could not be reached or failed; the key is to be tried again.
+        """
+        raw = self.store.model(key)
+        if raw is None or "deletionTimestamp" in raw["metadata"]:
+            # Owner references make the garbage collector take the children along.
+            self._recommendations.pop(key, None)
+            self._held.pop(key, None)
+            return
+        model = parse(raw)
+        observed = await self._observe(model)
+        decided = plan(model, observed, self.settings, utc_now())
+        refusals = await self._carry_out(model, decided)
+        if refusals:
+            again = plan(model, replace(observed, refusals=refusals), self.settings, utc_now())
+            decided = replace(decided, status=again.status, transitions=again.transitions)
+            self.queue.add_after(key, REFUSED_RETRY_SECONDS)
+        self._recommendations[key] = decided.recommendations
+        await self._report(model, raw, decided)
+        if decided.requeue_after is not None:
+            self.queue.add_after(key, decided.requeue_after.total_seconds())
+
+    async def _observe(self, model: EdgeModel) -> Observed:
+        key = model.key
+        children = {
+            kind: {name: obj for name, obj in self.store.children(kind, key).items() if is_owned(obj, model)}
+            for kind in CHILD_KINDS
+        }
+        pods = await self._explain(model, self.store.pods(key))
+        return Observed(
+            nodes=self.store.nodes(),
+            deployments=children["Deployment"],
+            services=children["Service"],
+            config_maps=children["ConfigMap"],
+            jobs=children["Job"],
+            network_policies=children["NetworkPolicy"],
+            pods=pods,
+            progress=await self._progress(model, children["Job"], pods),
+            latency=self.latencies.of(key),
+            recommendations=self._recommendations.get(key, {}),
+        )
+
+    async def _explain(self, model: EdgeModel, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
+        """Pods that take long to start, with what their kubelet says about their volumes; a few of them, for what one
+        lacks all lack.
+        """
+        explained = {pod.name: pod for pod in pods}
+        for pod in [pod for pod in pods if starts_slowly(pod, utc_now())][:MOST_EXPLAINED]:
+            failure = mount_failure(await self.cluster.pod_events(model.metadata.namespace, pod))
+            if failure is not None:
+                explained[pod.name] = replace(pod, waiting_reason=MOUNT_FAILED, waiting_message=failure)
+        return tuple(explained.values())
+
+    async def _progress(self, model: EdgeModel, jobs: Mapping[str, Object], pods: tuple[Pod, ...]) -> Progress | None:
+        owners = {job["metadata"]["uid"] for job in jobs.values()}
+        for pod in pods:
+            if pod.owner in owners and pod.phase == "Running" and not pod.deleting:
+                return last_progress(await self.cluster.pod_log(model.metadata.namespace, pod.name))
+        return None
+
+    async def _carry_out(self, model: EdgeModel, decided: Plan) -> dict[str, Refusal]:
+        """Apply, scale, delete. What the API server refuses for good reason is returned, by ``Kind/name``."""
+        refusals: dict[str, Refusal] = {}
+        for obj in decided.apply:
+            kind, name = obj["kind"], obj["metadata"]["name"]
+            present = self.store.children(kind, model.key).get(name)
+            if present is not None and present["metadata"].get("ownerReferences") and not is_owned(present, model):
+                raise ApiError(409, f"{kind}/{name} of an EdgeModel of the same name is still being deleted")
+            # Both would apply as the same manager, so the API server would hand the object from one to the other.
+            holder = self.store.holder(kind, model.metadata.namespace, name) if present is None else None
+            if holder is not None:
+                refusals[f"{kind}/{name}"] = Refusal("NameConflict", f"it is a child of EdgeModel {holder}.")
+                continue
+            try:
+                # A first apply does not take fields from anybody: an object of this name may be somebody else's.
+                answer = await (self.cluster.apply(obj, force=False) if present is None else self._mend(obj))
+            except ApiError as error:
+                if error.status not in (400, 403, 409, 422):
+                    raise
+                reason = "NameConflict" if error.status == 409 else "Rejected"
+                refusals[f"{kind}/{name}"] = Refusal(reason, error.message)
+                continue
+            self.store.put(kind, answer)
+        namespace = model.metadata.namespace
+        for change in decided.scale:
+            await self.cluster.scale(namespace, change.name, change.replicas)
+        for ref in decided.delete:
+            await self.cluster.delete(ref.kind, namespace, ref.name)
+        return refusals
+
+    async def _mend(self, obj: Object) -> Object:
+        """Apply to a child that exists. Entries that were added to its lists by hand, which apply would leave and
+        which may even stand in its way (two ports of one name), are taken out.
+        """
+        try:
+            answer = await self.cluster.apply(obj, force=True)
+        except ApiError as error:
+            if error.status != 422:
+                raise
+        else:
+            if not differs(obj, answer):
+                return answer
+        return await self.cluster.overwrite(obj)
+
+    async def _report(self, model: EdgeModel, raw: Object, decided: Plan) -> None:
+        """One status write, if there is anything new; then the events, which only follow a truth that is written."""
+        if raw.get("status") == msgspec.to_builtins(decided.status):
+            self._held.pop(model.key, None)
+            return
+        if not is_news(model.status, decided.status):
+            held = time.monotonic() - self._held.setdefault(model.key, time.monotonic())
+            if held < STATUS_HOLD_SECONDS:
+                self.queue.add_after(model.key, STATUS_HOLD_SECONDS - held)
+                return
+        self._held.pop(model.key, None)
+        try:
+            self.store.put(KIND, await self.cluster.apply_status(model, decided.status))
+        except ApiError as error:
+            if error.status == 404:
+                return
+            raise
+        for transition in decided.transitions:
+            condition = transition.condition
+            log.info(
+                "%s/%s: %s is %s, %s: %s",
+                *model.key,
+                condition.type,
+                condition.status,
+                condition.reason,
+                condition.message,
+            )
+            try:
+                await self.cluster.tell(model, transition, timestamp(utc_now()))
+            except ApiError as error:
+                log.warning("%s/%s: event %s not written: %s", *model.key, condition.reason, error)
+
+    async def _work(self) -> None:
+        while True:
+            key = await self.queue.get()
+            started, failed = time.monotonic(), True
+            try:
+                await self.reconcile(key)
+                failed = False
+                self.queue.forget(key)
+            except ApiError as error:
+                delay = self.queue.retry(key)
+                log.warning("%s/%s: %s; again in %.1f s", *key, error, delay)
+            except Exception:
+                delay = self.queue.retry(key)
+                log.exception("%s/%s: reconcile failed; again in %.1f s", *key, delay)
+            finally:
+                self.queue.done(key)
+                self.metrics.reconciled(time.monotonic() - started, failed, len(self.store.models()))
+
+    async def _fill_cache(self) -> None:
+        """The first lists, for as long as it takes: an API server that restarts is no reason to give up."""
+        while True:
+            try:
+                return await self._resync()
+            except ApiError as error:
+                hint = " Is the CustomResourceDefinition installed (crds/)?" if error.status == 404 else ""
+                log.warning("cannot read the cluster yet: %s%s", error, hint)
+                await asyncio.sleep(START_RETRY_SECONDS)
+
+    async def _resync(self) -> None:
+        for kind in KINDS:
+            namespaces: list[str] | list[None] = [None]
+            if self.settings.namespaces and kind != "Node":
+                namespaces = self.settings.namespaces
+            items: list[Object] = []
+            oldest: int | None = None
+            for namespace in namespaces:
+                found, version = await self.cluster.list_all(kind, namespace)
+                items += found
+                oldest = version if oldest is None else min(oldest, version)
+            self.store.replace(kind, items, oldest or 0)
+        for key in self.store.models():
+            self.queue.add(key)
+
+    async def _resync_forever(self) -> None:
+        """Lists now and then: a watch that broke off may have missed a deletion."""
+        while True:
+            await asyncio.sleep(self.settings.resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+            try:
+                await self._resync()
+            except ApiError as error:
+                log.warning("resync: %s", error)
+
+    async def _scrape_forever(self) -> None:
+        while True:
+            started = time.monotonic()
+            with contextlib.suppress(asyncio.TimeoutError):
+                for key in await self.latencies.scrape():
+                    self.queue.add(key)
+            await asyncio.sleep(max(0.0, self.settings.scrape_seconds - (time.monotonic() - started)))
+
+    def _targets(self) -> Iterator[Target]:
+        for key in self.store.models():
+            ready = [pod for pod in self.store.pods(key) if pod.ready and pod.ip and SITE_LABEL in pod.labels]
+            if not ready:
+                continue
+            raw = self.store.model(key)
+            spec = parse(raw).spec if raw else None
+            if spec is None:
+                continue
+            target = spec.scaling.target
+            percentile = target.percentile if target is not UNSET else 95
+            for pod in ready:
+                yield Target(key, pod.labels[SITE_LABEL], pod.name, pod.ip or "", percentile)
