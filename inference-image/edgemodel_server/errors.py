@@ -90,6 +90,12 @@ class MemoryFullError(OverloadedError):
     reason = "memory"
 
 
+class BusyDecodingError(OverloadedError):
+    """So many bodies are to be decoded that the request's own would wait too long."""
+
+    reason = "decoding"
+
+
 class HopelessError(OverloadedError):
     """So much work is waiting that the request's deadline cannot be met."""
 
@@ -101,6 +107,13 @@ class RateLimitedError(RefusedError):
 
     status = 429
     reason = "rate_limit"
+
+
+class ClientShareError(RefusedError):
+    """The client's other requests hold all that one client may."""
+
+    status = 429
+    reason = "client_share"
 
 
 class UnauthorizedError(RequestError):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from edgemodel_server.access.budget import BODIES, Budget, Limits
 from edgemodel_server.access.keys import Keys, shown_key
 from edgemodel_server.access.tls import PeerTls
 from edgemodel_server.errors import NotFoundError, UnavailableError, shown
@@ -27,6 +28,10 @@ from edgemodel_server.settings import Settings
 
 if TYPE_CHECKING:
     from edgemodel_server.observability.spans import Tracing
+
+
+DECODING_SECONDS = 2.0
+"""Of decoding bodies and images that may be ahead of a request."""
 
 
 class State(Enum):
@@ -78,6 +83,7 @@ class Service:
         self.tracing = tracing
         self.state = State.STARTING
         self.metrics = Metrics()
+        self.budget = Budget(_limits(settings, parallelism))
         batching = Batching(settings.max_batch_size, settings.max_batch_delay)
         self.scheduler = Scheduler(parallelism, settings.queue_limit, batching, self.metrics)
         self.bodies = BodyReader(
@@ -150,3 +156,12 @@ class Service:
         if version != MODEL_VERSION:
             raise NotFoundError(f"there is no version {shown(version)} of model {served!r}; it has {MODEL_VERSION!r}")
         return model
+
+
+def _limits(settings: Settings, parallelism: Parallelism) -> Limits:
+    return Limits(
+        memory=max(settings.max_buffered, BODIES * settings.max_body),
+        requests=parallelism.workers + settings.queue_limit,
+        decoding=DECODING_SECONDS,
+        connections=settings.max_connections,
+    )

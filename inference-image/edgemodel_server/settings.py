@@ -92,6 +92,7 @@ class Settings:
     """Bytes."""
     max_buffered: int
     """Bytes."""
+    max_connections: int
     body_timeout: float
     """Seconds."""
     max_pixels: int
@@ -187,7 +188,15 @@ VARIABLES = (
         "max_buffered",
         "128Mi",
         parse_size,
-        "bytes of all request bodies held at a time; beyond it requests are answered 503",
+        "bytes of all request bodies, decoded images and answers held at a time, of which a client that is alone may "
+        "hold two thirds; beyond it requests are answered 503, or 429 where they are its own",
+    ),
+    Variable(
+        "EDGEMODEL_MAX_CONNECTIONS",
+        "max_connections",
+        "8192",
+        _count,
+        "open connections; a client that is alone may hold two thirds of them",
     ),
     Variable("EDGEMODEL_BODY_TIMEOUT_SECONDS", "body_timeout", "30", _seconds, "time a client has to send its body"),
     Variable(

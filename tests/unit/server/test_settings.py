@@ -22,6 +22,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         request_timeout=60,
         max_body=32 * 2**20,
         max_buffered=128 * 2**20,
+        max_connections=8192,
         body_timeout=30,
         max_pixels=40_000_000,
         drain=5,
