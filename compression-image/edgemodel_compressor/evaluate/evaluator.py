@@ -114,6 +114,8 @@ class Evaluator:
 
     samples: Samples
     metric: Metric
+    widened: bool = False
+    """Whether the CPU that will serve never saturates, so that this one must not either."""
     _reference: list[Array] = field(default_factory=list)
 
     def score(self, model: Path, threads: int, advance: Callable[[float], None]) -> Score:
@@ -121,7 +123,7 @@ class Evaluator:
 
         Runs each sample on its own: dynamic quantization takes its ranges from the whole batch.
         """
-        session = Session(model, threads)
+        session = Session(model, threads, widened=self.widened)
         labels = self.samples.labels() if self.metric in _LABELLED else None
         is_original = not self._reference
         scores: list[float] = []

@@ -30,9 +30,13 @@ def available_cpus() -> int:
 
 
 class Session:
-    """One model loaded for inference on ``threads`` threads of the CPU."""
+    """One model loaded for inference on ``threads`` threads of the CPU.
 
-    def __init__(self, model: Path, threads: int) -> None:
+    ``widened`` adds up products of integers in 32 bits on every CPU, with slower kernels where this one would saturate:
+    the answers are those of a CPU with dot products, whichever this is.
+    """
+
+    def __init__(self, model: Path, threads: int, *, widened: bool = False) -> None:
         self._threads = threads
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -40,6 +44,7 @@ class Session:
         # As the server does it: idle threads wait actively only on CPUs of their own.
         spinning = 1 < threads <= available_cpus()
         options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+        options.add_session_config_entry("session.x64quantprecision", str(int(widened)))
         options.log_severity_level = 4
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 

@@ -70,6 +70,7 @@ class Evaluation:
     def set_up(cls, job: Job) -> "Evaluation":
         """Split the dataset, and choose what to judge by."""
         parts, calibration, training, judge = None, None, None, None
+        cpu = target_cpu(job.recipe.target or "any")
         feed = arbitrary_feed(job.model.inputs)
         if job.dataset is not None:
             check_labels(job.dataset, job.model.outputs)
@@ -82,9 +83,15 @@ class Evaluation:
             )
             calibration, training = Samples(job.dataset, parts.calibration), Samples(job.dataset, parts.recovery)
             samples = Samples(job.dataset, parts.evaluation)
-            judge = Evaluator(samples, metric_for(job.model.outputs, job.dataset.labels, job.recipe.metric))
+            metric = metric_for(job.model.outputs, job.dataset.labels, job.recipe.metric)
+            judge = Evaluator(samples, metric, widened=not cpu.reduce_range)
             feed = next(samples.feeds())
-        shop = CandidateBuilder(job.model, job.folder, target_cpu(job.recipe.target or "any"), calibration, training)
+        shop = CandidateBuilder(job.model, job.folder, cpu, calibration, training)
+        if job.recipe.mode != "None" and not target_cpu("host").computes_as(cpu):
+            shop.notes.append(
+                f"The model is made for {cpu.name}, whose integer arithmetic this CPU does not have: quality was "
+                "measured with slower kernels that compute the same, and latencies are those of this CPU."
+            )
         return cls(job, shop, parts, judge, feed)
 
     def measure_original(self, span: Span) -> None:

@@ -62,7 +62,7 @@ def token_feeds(count: int = 16) -> Iterator[Feed]:
 
 
 def outputs(path: Path, feeds: Iterator[Feed]) -> list[Array]:
-    session = Session(path, 1)
+    session = Session(path, 1, widened=True)
     return [session.run(feed)[0] for feed in feeds]
 
 

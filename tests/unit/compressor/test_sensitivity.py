@@ -47,7 +47,7 @@ def chain(tmp_path: Path) -> Path:
 
 def noise(source: Path) -> Callable[[Path], float]:
     truth = [Session(source, 1).run(feed)[0] for feed in FEEDS]
-    return lambda path: noise_ratio(truth, [Session(path, 1).run(feed)[0] for feed in FEEDS])
+    return lambda path: noise_ratio(truth, [Session(path, 1, widened=True).run(feed)[0] for feed in FEEDS])
 
 
 def test_both_ends_of_a_tensor_that_8_bits_cannot_hold_come_first(chain: Path, tmp_path: Path) -> None:

@@ -38,6 +38,10 @@ class TargetCpu(Struct, frozen=True, kw_only=True):
         """
         return not self.signed_activations and not any(flag in _DOT_PRODUCTS for flag in self.flags)
 
+    def computes_as(self, target: "TargetCpu") -> bool:
+        """Whether integers that were made for ``target`` give the same answers here with the usual kernels."""
+        return target.reduce_range or not self.reduce_range
+
     @property
     def signed_activations(self) -> bool:
         """S8S8 for ARM, U8S8 for everything else: what ONNX Runtime's kernels are written for."""

@@ -67,13 +67,13 @@ def sensitivity(
         ),
         key=lambda pair: (-pair[0], pair[1]),
     )
-    truth = _outputs(prepared, feeds)
+    truth = _outputs(prepared, feeds, cpu)
     target = scratch(folder, "sensitivity", prepared)
 
     measured = []
     for _, name in estimated[:most]:
         write_model(static(prepared, recipe, calibration, cpu, only=(name,)), target)
-        measured.append(Sensitivity(name, noise_ratio(truth, _outputs(target, feeds)), measured=True))
+        measured.append(Sensitivity(name, noise_ratio(truth, _outputs(target, feeds, cpu)), measured=True))
         advance()
     remove(target)
     measured.sort(key=lambda item: (-item.damage, item.node))
@@ -87,8 +87,8 @@ def noise_ratio(truth: Sequence[Array], answer: Sequence[Array]) -> float:
     return noise / signal if signal else noise
 
 
-def _outputs(path: Path, feeds: Sequence[Feed]) -> list[Array]:
-    answers = Session(path, 1).run_each(feeds)
+def _outputs(path: Path, feeds: Sequence[Feed], cpu: TargetCpu) -> list[Array]:
+    answers = Session(path, 1, widened=not cpu.reduce_range).run_each(feeds)
     return [output for outputs in answers for output in outputs if output.dtype.kind == "f"]
 
 
