@@ -6,7 +6,8 @@
 * ``images``         image in, label and probability out
 * ``endpoints``      what the inference endpoints do
 * ``fanout``         large requests spread over the site's replicas
-* ``access``         API keys and TLS
+* ``access``         API keys and TLS, and what each client may hold
+* ``admin``          health and metrics on a port of their own, from a process of its own
 * ``observability``  metrics, logs, traces
 * ``http``           REST
 * ``grpc``           gRPC

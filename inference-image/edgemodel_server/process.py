@@ -9,16 +9,17 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 from edgemodel_server.access.tls import Certificates
 from edgemodel_server.access.watching import INTERVAL
-from edgemodel_server.http.app import create_admin_app, create_app
+from edgemodel_server.admin.process import AdminProcess
+from edgemodel_server.http.app import create_app
 from edgemodel_server.http.server import Server
 from edgemodel_server.model.cpus import available_cpus, divide
 from edgemodel_server.observability.tracing import start_tracing
-from edgemodel_server.service import Service, load_model
+from edgemodel_server.service import Service, State, load_model
 from edgemodel_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -78,19 +79,21 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
     context = certificates.context if certificates else None
     # Where requests are traced none is answered at once: a span takes longer than what that saves.
     server = Server(tracing.over_http(app, service), context) if tracing else Server(app, context, app.at_once)
-    admin_server = Server(create_admin_app(service))
     await server.start(listener)
-    if admin:
-        await admin_server.start(admin)
     loading = asyncio.create_task(asyncio.to_thread(load_model, settings, parallelism))
     stopping = asyncio.create_task(signals.stop.wait())
     end = time.monotonic() + settings.shutdown
     try:
-        async with _refreshing(certificates), _grpc(settings, service, certificates) as (grpc_server, grpc_port):
+        async with (
+            _admin(admin, service) as tell_admin,
+            _refreshing(certificates),
+            _grpc(settings, service, certificates) as (grpc_server, grpc_port),
+        ):
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)
             if loading.done():
                 model = loading.result()
                 service.serve(model)
+                tell_admin()
                 _settle()
                 if grpc_server:
                     await grpc_server.set_ready(ready=True)
@@ -112,6 +115,7 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
                 )
                 await stopping
                 service.drain()
+                tell_admin()
                 if grpc_server:
                     await grpc_server.set_ready(ready=False)
                 with contextlib.suppress(TimeoutError):
@@ -126,7 +130,6 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
     finally:
         stopping.cancel()
         await _close(server, signals, max(0.0, end - time.monotonic()))
-        await admin_server.close(0.0)
         service.close()
         if tracing:
             await asyncio.to_thread(tracing.close, 0.0 if signals.hurry.is_set() else FLUSH_SECONDS)
@@ -148,6 +151,22 @@ async def _close(server: Server, signals: Signals, seconds: float) -> None:
         await server.close(0.0)
     hurry.cancel()
     await closing
+
+
+@contextlib.asynccontextmanager
+async def _admin(listener: socket.socket | None, service: Service) -> AsyncIterator[Callable[[], None]]:
+    """Answer on the admin port; gives what to call when the service's state has changed."""
+    if listener is None:
+        yield lambda: None
+        return
+    process = AdminProcess(
+        listener, lambda: (service.state is State.READY, service.state.value), service.metrics.render
+    )
+    await process.start()
+    try:
+        yield process.tell
+    finally:
+        await process.close()
 
 
 @contextlib.asynccontextmanager

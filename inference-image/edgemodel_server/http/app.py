@@ -47,7 +47,9 @@ def create_app(service: Service) -> "Front":
     predict_endpoint = Inference(service, "predict", predict)
     model, versioned = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
     paths: list[tuple[str, Callable[[Request], Awaitable[Response]]]] = [
-        *health_paths(routes),
+        (LIVE_PATH, routes.live),
+        (READY_PATH, routes.ready),
+        (METRICS_PATH, routes.metrics),
         ("/v2", routes.server),
     ]
     for prefix in (model, versioned):
@@ -67,21 +69,6 @@ def create_app(service: Service) -> "Front":
     )
     app.router.redirect_slashes = False
     return Front(service, infer_endpoint, app)
-
-
-def create_admin_app(service: Service) -> ASGIApp:
-    """Health and metrics alone, without keys: for probes and scrapers."""
-    app = Starlette(
-        routes=[Route(path, handler, methods=["GET"]) for path, handler in health_paths(Routes(service))],
-        exception_handlers=HANDLERS,
-    )
-    app.router.redirect_slashes = False
-    return app
-
-
-def health_paths(routes: "Routes") -> list[tuple[str, Callable[[Request], Awaitable[Response]]]]:
-    """What both applications answer."""
-    return [(LIVE_PATH, routes.live), (READY_PATH, routes.ready), (METRICS_PATH, routes.metrics)]
 
 
 class Routes:
