@@ -177,7 +177,7 @@ def _struct(kind: types.StructType) -> Schema:
         else:
             default = member.default if member.default_factory is NODEFAULT else member.default_factory()
             if default is not UNSET and default is not None and default is not NODEFAULT:
-                schema["default"] = msgspec.to_builtins(default)
+                schema["default"] = _complete(schema, msgspec.to_builtins(default))
         properties[member.encode_name] = schema
     result: Schema = {"type": "object"}
     if text := _clean(kind.cls.__doc__ or ""):
@@ -188,6 +188,19 @@ def _struct(kind: types.StructType) -> Schema:
     if rules := getattr(kind.cls, "RULES", ()):
         result["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in rules]
     return result
+
+
+def _complete(schema: Schema, value: Any) -> Any:
+    """A default with the defaults inside it written out.
+
+    An API server evaluates the rules of an object on that object's default as it stands, before it fills in what the
+    default leaves out; a rule that reads a field that is not there makes it refuse the whole definition.
+    """
+    if not isinstance(value, dict):
+        return value
+    inner = schema.get("properties", {})
+    missing = {name: field["default"] for name, field in inner.items() if "default" in field and name not in value}
+    return {name: _complete(inner.get(name, {}), part) for name, part in (value | missing).items()}
 
 
 def _field_docs(cls: type) -> dict[str, str]:

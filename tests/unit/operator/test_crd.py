@@ -14,6 +14,7 @@ import yaml
 from edgemodel_operator.api import Spec, Status
 from edgemodel_operator.api.crd import custom_resource_definition, render
 from tests.unit.operator.builders import edge_model
+from tests.unit.operator.cel_rules import defaulted
 
 FILE = Path(__file__).parents[3] / "crds" / "edgemodels.yaml"
 SAMPLES = sorted((Path(__file__).parents[3] / "manifests" / "samples").glob("*.yaml"))
@@ -157,15 +158,6 @@ def test_a_docstring_of_code_never_leaks_its_markup() -> None:
 
 def test_what_a_schema_defaults_is_what_the_operator_assumes() -> None:
     """An older server, or a dry run, may leave defaults out: the operator must read the same."""
-
-    def defaulted(schema: dict[str, Any], value: Any) -> Any:
-        if isinstance(value, dict) and "properties" in schema:
-            missing = {n: s["default"] for n, s in schema["properties"].items() if "default" in s and n not in value}
-            return {n: defaulted(schema["properties"][n], v) for n, v in (missing | value).items()}
-        if isinstance(value, list):
-            return [defaulted(schema["items"], item) for item in value]
-        return value
-
     short = edge_model().raw()["spec"]
     full = defaulted(SPEC, short)
     assert full["compression"]["job"]["activeDeadlineSeconds"] == 3600
