@@ -19,8 +19,7 @@ _numbers = itertools.count(1)
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane with what an administrator installs, and two edge sites of one node each."""
     with ControlPlane(tmp_path_factory.mktemp("control-plane")) as plane:
-        # A kubectl newer than the server asks it for a validation that it does not know.
-        plane.kubectl("apply", "--validate=false", "-k", BASE)
+        plane.kubectl.apply("-k", BASE)
         plane.kubectl("wait", "--for=condition=Established", "crd/edgemodels.edge5g.io", "--timeout=30s")
         yield plane
 

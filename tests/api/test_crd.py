@@ -107,11 +107,11 @@ def test_applying_again_does_not_fight_the_operator(
         "apiVersion: edge5g.io/v1alpha1\nkind: EdgeModel\nmetadata: {name: digits}\n"
         f'spec: {{model: {{uri: "{URI}"}}}}\n'
     )
-    scope = ("--validate=false", "-n", world.namespace, "-f", "-")
-    plane.kubectl("apply", *scope, input=manifest)
+    scope = ("-n", world.namespace, "-f", "-")
+    plane.kubectl.apply(*scope, input=manifest)
     digits = world.handle("digits")
     digits.bring_to_ready("site-a", "site-b")
     before = digits.read()
     assert plane.kubectl("diff", "-n", world.namespace, "-f", "-", input=manifest).stdout == ""
-    assert "unchanged" in plane.kubectl("apply", *scope, input=manifest).stdout
+    assert "unchanged" in plane.kubectl.apply(*scope, input=manifest).stdout
     assert digits.read()["metadata"]["generation"] == before["metadata"]["generation"] == 1

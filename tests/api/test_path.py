@@ -24,7 +24,7 @@ spec:
 
 
 def test_an_applied_model_is_compressed_and_rolled_out_wave_by_wave(world: World, plane: ControlPlane) -> None:
-    plane.kubectl("apply", "--validate=false", "-n", world.namespace, "-f", "-", input=APPLIED)
+    plane.kubectl.apply("-n", world.namespace, "-f", "-", input=APPLIED)
     digits = world.handle("digits")
 
     task, job = digits.task()

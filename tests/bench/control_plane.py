@@ -53,7 +53,7 @@ def main() -> int:
 
 def _install(plane: ControlPlane) -> OperatorProcess:
     """The operator's installation, the nodes and the namespace; from here on no controller runs but the operator."""
-    plane.kubectl("apply", "--validate=false", "-k", BASE)
+    plane.kubectl.apply("-k", BASE)
     plane.kubectl("wait", "--for=condition=Established", "crd/edgemodels.edge5g.io", "--timeout=30s")
     api = Api(plane)
     for site in SITES:

@@ -37,9 +37,8 @@ def install(cluster: Cluster, images: Mapping[str, str], progress: Progress) -> 
     with progress.step("operator: kubectl apply -k") as step:
         folder = state_dir() / "demo"
         write_overlay(folder, images, settings(cluster, images), old_kustomize=_old_kustomize(cluster))
-        # Not server-side: Kubernetes 1.20 then refuses CEL rules, which otherwise it ignores. Not validated: its
-        # newer kubectl would ask it for field validation, which it has not.
-        cluster.kubectl("apply", "--validate=false", "-k", folder)
+        # Not server-side: Kubernetes 1.20 then refuses CEL rules, which otherwise it ignores.
+        cluster.kubectl.apply("-k", folder)
         cluster.kubectl("wait", "--for=condition=Established", "crd/edgemodels.edge5g.io", "--timeout=30s")
         _wait(cluster)
         step.note = f"namespace {OPERATOR_NAMESPACE}"

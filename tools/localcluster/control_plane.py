@@ -3,7 +3,7 @@ with a scheduler beside it the control plane of the native cluster.
 
 ```python
 with ControlPlane(tmp_path) as plane:
-    plane.kubectl("apply", "-f", "crds/")
+    plane.kubectl.apply("-f", "crds/")
     config = plane.service_account_kubeconfig("edgemodel-system", "edgemodel-operator")
 ```
 """

@@ -154,8 +154,9 @@ def as_cel(schema: Schema, value: Any) -> Any:
         case list():
             return celtypes.ListType([as_cel(schema["items"], item) for item in value])
         case dict():
-            known = schema.get("properties") or {name: schema["additionalProperties"] for name in value}
-            return celtypes.MapType({celtypes.StringType(n): as_cel(known[n], part) for n, part in value.items()})
+            known, other = schema.get("properties", {}), schema.get("additionalProperties", {})
+            parts = {celtypes.StringType(name): as_cel(known.get(name, other), part) for name, part in value.items()}
+            return celtypes.MapType(parts)
     raise TypeError(f"{value!r} is no JSON of a resource")
 
 

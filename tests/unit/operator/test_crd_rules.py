@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from edgemodel_operator.crd import custom_resource_definition
-from edgemodel_operator.policy.validation import find_problem
+from edgemodel_operator.api.crd import custom_resource_definition
+from edgemodel_operator.plan.policy.validation import find_problem
 from tests.unit.operator.builders import edge_model
 from tests.unit.operator.cel_rules import NoBoundError, Rule, broken, defaulted, forms, rules_of
 from tests.unit.operator.test_crd import ALL
