@@ -10,7 +10,7 @@ PROTO := edgemodel_server/grpc/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds protos format bench-control-plane bench-compression bench-serving fuzz-server clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds docs protos format bench-control-plane bench-compression bench-serving fuzz-server clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -62,6 +62,7 @@ check: $(STAMP) ## formatting, lint, types, layers, CRD and protocol drift
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports > build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
 	@$(BIN)/python -m edgemodel_operator.api.crd crds/edgemodels.yaml --check
+	@$(BIN)/python -m edgemodel_operator.api.reference docs/reference --check
 	@rm -rf build/protos && mkdir -p build/protos
 	@$(PROTOC) --python_out=build/protos --pyi_out=build/protos $(PROTO)
 	@for file in $(notdir $(basename $(PROTO)))_pb2.py $(notdir $(basename $(PROTO)))_pb2.pyi; do \
@@ -70,6 +71,9 @@ check: $(STAMP) ## formatting, lint, types, layers, CRD and protocol drift
 
 crds: $(STAMP) ## write crds/ from operator/edgemodel_operator/api/
 	@$(BIN)/python -m edgemodel_operator.api.crd crds/edgemodels.yaml
+
+docs: $(STAMP) ## write the reference pages in docs/ from the code
+	@$(BIN)/python -m edgemodel_operator.api.reference docs/reference
 
 protos: $(STAMP) ## write the Python code of the gRPC protocol
 	@$(PROTOC) --python_out=inference-image --pyi_out=inference-image $(PROTO)

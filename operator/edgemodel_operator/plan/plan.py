@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from edgemodel_contract.quantity import parse_duration
 from edgemodel_contract.task import Task
-from edgemodel_operator.api import EdgeModel, ModelStatus, SiteState, Spec, Status
+from edgemodel_operator.api import EdgeModel, ModelStatus, SiteState, Spec, Status, reasons
 from edgemodel_operator.manifests.config_map import build_task_config_map
 from edgemodel_operator.manifests.deployment import build_deployment, deployment_name, revision, site_serving
 from edgemodel_operator.manifests.drift import differs
@@ -87,7 +87,7 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
     """Decide everything about one EdgeModel."""
     problem = find_problem(model)
     if model.spec is None or problem is not None:
-        reason, message = (problem.reason, problem.message) if problem else ("InvalidSpec", "")
+        reason, message = (problem.reason, problem.message) if problem else (reasons.INVALID_SPEC, "")
         return _finish(model, model.status, verdict.halted(model, reason, message), now)
     spec = model.spec
     task = desired_task(model, spec, settings)
@@ -158,7 +158,7 @@ def _compression(
     found = decide(task, observed.jobs, observed.pods, observed.progress, now)
     if isinstance(found, Running | Failed) and found.job is not None:
         # Nodes that come and go are no reason to lose the work of a Job that has a node.
-        choices = {off_edge(observed.nodes)} if found.reason == "JobUnschedulable" else {True, False}
+        choices = {off_edge(observed.nodes)} if found.reason == reasons.JOB_UNSCHEDULABLE else {True, False}
         intended = [build_job(model, spec, task, found.attempt, choice, settings) for choice in choices]
         if applied_hash(observed.jobs[found.job]) not in map(applied_hash, intended):
             # More memory or another node, say: what the Job runs with is not part of the task, and Jobs are immutable.
@@ -218,9 +218,9 @@ def _judged(item: SitePlan, admitted: bool) -> SitePlan:
     """A site that does well with another version than the desired one is not Ready: it waits, or is under way."""
     health = item.health
     if item.desired is not None and not item.updated and health.state in ("Ready", "Pending"):
-        waiting = ("Updating", "The new version is being rolled out here.")
+        waiting = (reasons.UPDATING, "The new version is being rolled out here.")
         if not admitted:
-            waiting = ("WaitingForWave", "The new version comes here with a later wave.")
+            waiting = (reasons.WAITING_FOR_WAVE, "The new version comes here with a later wave.")
         state: SiteState = "Progressing" if admitted else "Pending"
         health = replace(health, state=state, reason=waiting[0], message=waiting[1], settled_at=None)
     return SitePlan(health, item.scaling, item.desired, admitted)

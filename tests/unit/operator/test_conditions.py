@@ -65,7 +65,16 @@ def test_a_long_message_is_cut() -> None:
         (found("True", "Ready"), found("True", "Ready"), []),
         (None, found("True", "OnTarget", kind="ScalingActive"), []),
         (None, found("False", "NotDeployed", kind="Available"), []),
-        (found("False", "Starting", kind="Available"), found("True", "Available", kind="Available"), []),
+        (
+            found("False", "Starting", kind="Available"),
+            found("True", "Available", kind="Available"),
+            [("Available", False)],
+        ),
+        (
+            found("True", "OnTarget", kind="ScalingActive"),
+            found("True", "ScalingUp", kind="ScalingActive"),
+            [("ScalingUp", False)],
+        ),
         (
             found("True", "Available", kind="Available"),
             found("False", "SitesUnavailable", kind="Available"),

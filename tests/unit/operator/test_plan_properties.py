@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from edgemodel_contract.progress import Progress
 from edgemodel_contract.result import Candidate, FailureReason
 from edgemodel_operator.api import Status
+from edgemodel_operator.api.reasons import NOT_READY, Stalls
 from edgemodel_operator.kube.cache import CHILD_KINDS
 from edgemodel_operator.observed import SiteLatency
 from edgemodel_operator.plan.plan import plan
@@ -171,6 +172,10 @@ class Life(RuleBasedStateMachine):
         summary = [conditions[kind] for kind in ("Ready", "Stalled", "Reconciling")]
         assert [item.status for item in summary].count("True") <= 1
         assert len({item.reason for item in summary}) == 1
+        if conditions["Ready"].status != "True":
+            stalls = NOT_READY[conditions["Ready"].reason].stalls
+            if stalls in (Stalls.NO, Stalls.YES):
+                assert conditions["Stalled"].status == ("True" if stalls is Stalls.YES else "False")
         generation = self.world.model.metadata.generation
         assert {item.observed_generation for item in conditions.values()} == {generation}
         assert all(item.reason.isalnum() and item.message for item in conditions.values())

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from edgemodel_contract.progress import Progress
 from edgemodel_contract.result import RETRYABLE, Failure, Success, decode_result
 from edgemodel_contract.task import Task
+from edgemodel_operator.api import reasons
 from edgemodel_operator.manifests.job import attempt_of
 from edgemodel_operator.manifests.names import TASK_LABEL
 from edgemodel_operator.observed import Object, Pod, moment
@@ -33,7 +34,7 @@ class Running:
     attempt: int
     job: str | None
     progress: Progress | None = None
-    reason: str = "Compressing"
+    reason: str = reasons.COMPRESSING
     message: str = ""
 
 
@@ -54,7 +55,7 @@ Compression = Done | Running | Failed
 OOM_KILLED = "OOMKilled"
 """The kubelet's reason for a container of which the kernel killed a process."""
 _OUT_OF_MEMORY = (
-    "JobOutOfMemory",
+    reasons.JOB_OUT_OF_MEMORY,
     "The compression Job ran out of memory; raise spec.compression.job.resources.limits.memory.",
 )
 
@@ -96,9 +97,9 @@ def _failed(
 ) -> Compression:
     # Capped before it is multiplied: after a day of failures the power is larger than any timedelta.
     retry_at: datetime | None = ended + min(FIRST_RETRY * 2 ** min(attempt - 1, 16), LONGEST_RETRY)
-    if reason == "InternalError" and attempt >= UNEXPLAINED_ATTEMPTS:
+    if reason == reasons.INTERNAL_ERROR and attempt >= UNEXPLAINED_ATTEMPTS:
         retry_at = None
-    if reason not in RETRYABLE and reason != "JobEvicted":
+    if reason not in RETRYABLE and reason != reasons.JOB_EVICTED:
         retry_at = None
     if retry_at is not None and retry_at <= now:
         return Running(attempt=attempt + 1, job=None, reason=reason, message=f"Trying again after: {message}")
@@ -109,18 +110,18 @@ def _explain(condition: Object, pod: Pod | None) -> tuple[str, str]:
     """Reason and sentence for a Job that failed without a word of its own."""
     if condition.get("reason") == "DeadlineExceeded":
         return (
-            "JobDeadlineExceeded",
+            reasons.JOB_DEADLINE_EXCEEDED,
             "The compression Job ran longer than spec.compression.job.activeDeadlineSeconds; raise it, or give the Job "
             "more CPU in spec.compression.job.resources.",
         )
     if pod is None:
-        return "InternalError", "The compression Job failed and its pod is gone; see the events of the Job."
+        return reasons.INTERNAL_ERROR, "The compression Job failed and its pod is gone; see the events of the Job."
     if pod.exit_reason == OOM_KILLED:
         return _OUT_OF_MEMORY
     if pod.reason in EVICTED_REASONS:
-        return "JobEvicted", f"The node stopped the compression Job: {pod.message or pod.reason}"
+        return reasons.JOB_EVICTED, f"The node stopped the compression Job: {pod.message or pod.reason}"
     return (
-        "InternalError",
+        reasons.INTERNAL_ERROR,
         f"The compression Job ended with exit code {pod.exit_code} ({pod.exit_reason or pod.reason or 'no reason'}) "
         f"and left no result; see the log of pod {pod.name}.",
     )
@@ -133,7 +134,7 @@ def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None)
         return Running(
             attempt,
             job,
-            reason="JobUnschedulable",
+            reason=reasons.JOB_UNSCHEDULABLE,
             message=f"No node takes the compression Job: {pod.unschedulable} "
             "See spec.compression.job.resources and nodeSelector.",
         )
@@ -141,7 +142,7 @@ def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None)
         return Running(
             attempt,
             job,
-            reason="JobImagePullFailed",
+            reason=reasons.JOB_IMAGE_PULL_FAILED,
             message=f"The compression image cannot be pulled: {pod.waiting_message} "
             "Check the operator's EDGEMODEL_COMPRESSION_IMAGE and EDGEMODEL_REGISTRY_SECRET.",
         )
@@ -149,7 +150,7 @@ def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None)
         return Running(
             attempt,
             job,
-            reason="JobCannotStart",
+            reason=reasons.JOB_CANNOT_START,
             message=f"The compression Job's container cannot start: {pod.waiting_message}",
         )
     if pod.waiting_reason == MOUNT_FAILED:
@@ -158,7 +159,7 @@ def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None)
         return Running(
             attempt,
             job,
-            reason="JobCannotStart",
+            reason=reasons.JOB_CANNOT_START,
             message=f"The compression Job waits for a volume: {cause}. Create it in the EdgeModel's namespace, or "
             "correct spec.model.secretRef or the operator's EDGEMODEL_REGISTRY_SECRET and "
             "EDGEMODEL_REGISTRY_CA_CONFIG_MAP.",

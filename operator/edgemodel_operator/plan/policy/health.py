@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from edgemodel_operator.api import SiteState
+from edgemodel_operator.api import SiteState, reasons
 from edgemodel_operator.manifests.deployment import image, revision
 from edgemodel_operator.observed import Object, Pod, moment
 from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, absent_object
@@ -47,14 +47,14 @@ def site_health(
     settled_revision: str | None,
     now: datetime,
 ) -> SiteHealth:
-    """Evaluator one site. ``pods`` are the site's inference pods.
+    """Judge one site. ``pods`` are the site's inference pods.
 
     ``settled_revision`` is the pod template that stood here when it was looked at last. Where it is still asked for,
     a change that the Deployment controller has not seen yet is one of replicas, and takes nothing away.
     """
     if deployment is None:
         state: SiteState = "Pending" if site.connected else "Disconnected"
-        return SiteHealth(site, state, "Waiting", "Nothing is deployed here yet.")
+        return SiteHealth(site, state, reasons.WAITING, "Nothing is deployed here yet.")
     status = deployment.get("status", {})
     wanted = deployment.get("spec", {}).get("replicas", 1)
     trouble = _trouble(pods)
@@ -65,18 +65,18 @@ def site_health(
         (current or (settled_revision is not None and settled_revision == revision(deployment)))
         and updated == status.get("replicas", 0)
         and available >= max(1, min(wanted, min_replicas))
-        and (trouble is None or trouble[0] == "InsufficientCapacity")
+        and (trouble is None or trouble[0] == reasons.INSUFFICIENT_CAPACITY)
     )
     facts: dict[str, Any] = {
         "image": image(deployment),
         "revision": revision(deployment),
         "replicas": status.get("replicas", 0),
         "ready": status.get("readyReplicas", 0),
-        "capacity_limited": trouble is not None and trouble[0] == "InsufficientCapacity",
+        "capacity_limited": trouble is not None and trouble[0] == reasons.INSUFFICIENT_CAPACITY,
         # Before the controller has seen the last change, its verdict is on the version before.
         "deadline_exceeded": current
         and any(
-            condition["type"] == "Progressing" and condition.get("reason") == "ProgressDeadlineExceeded"
+            condition["type"] == "Progressing" and condition.get("reason") == reasons.PROGRESS_DEADLINE_EXCEEDED
             for condition in status.get("conditions") or []
         ),
     }
@@ -84,7 +84,7 @@ def site_health(
         return SiteHealth(
             site,
             "Disconnected",
-            "Disconnected",
+            reasons.DISCONNECTED,
             "The site's nodes do not report; what runs there keeps serving and is left alone.",
             settled_at=_settled_since(status, now) if settled else None,
             **facts,
@@ -97,7 +97,7 @@ def site_health(
         return SiteHealth(
             site,
             "Degraded",
-            "ProgressDeadlineExceeded",
+            reasons.PROGRESS_DEADLINE_EXCEEDED,
             f"{min(updated, available)} of {wanted} replicas became available in time; see the events and the log of "
             "the site's pods.",
             **facts,
@@ -105,7 +105,7 @@ def site_health(
     return SiteHealth(
         site,
         "Progressing",
-        "Progressing",
+        reasons.PROGRESSING,
         f"{min(updated, available)} of {wanted} replicas are updated and available.",
         **facts,
     )
@@ -125,36 +125,36 @@ def _trouble(pods: Sequence[Pod]) -> tuple[str, str] | None:
             continue
         if pod.unschedulable is not None:
             return (
-                "InsufficientCapacity",
+                reasons.INSUFFICIENT_CAPACITY,
                 f"No node of the site has room for pod {pod.name}: {pod.unschedulable} Lower spec.serving.resources "
                 "or the replicas, or add a node.",
             )
         if pod.waiting_reason in IMAGE_PULL_REASONS:
             return (
-                "ImagePullFailed",
+                reasons.IMAGE_PULL_FAILED,
                 f"The image cannot be pulled for pod {pod.name}: {pod.waiting_message} Check the site's way to the "
                 "registry and the pull secret.",
             )
         if pod.waiting_reason == MOUNT_FAILED:
             absent = absent_object(pod.waiting_message)
             if absent is None:
-                return "CannotStart", f"Pod {pod.name} waits for a volume: {pod.waiting_message}"
+                return reasons.CANNOT_START, f"Pod {pod.name} waits for a volume: {pod.waiting_message}"
             return (
-                "SecretNotFound",
+                reasons.SECRET_NOT_FOUND,
                 f"Pod {pod.name} waits for {absent}: create it in the EdgeModel's namespace, or correct "
                 "spec.serving.tls or spec.serving.auth.",
             )
         if pod.waiting_reason in START_REASONS:
-            return "CannotStart", f"Pod {pod.name} cannot start: {pod.waiting_message}"
+            return reasons.CANNOT_START, f"Pod {pod.name} cannot start: {pod.waiting_message}"
         if pod.waiting_reason == "CrashLoopBackOff" or (pod.restarts > 0 and pod.exit_code not in (None, 0)):
             if pod.exit_reason == "OOMKilled":
                 return (
-                    "ServerOutOfMemory",
+                    reasons.SERVER_OUT_OF_MEMORY,
                     f"The server in pod {pod.name} ran out of memory; raise spec.serving.resources.limits.memory.",
                 )
             last = pod.termination_message.strip().splitlines()[-1:] or [f"see the log of pod {pod.name}"]
             return (
-                "ServerCrashing",
+                reasons.SERVER_CRASHING,
                 f"The server in pod {pod.name} ended with exit code {pod.exit_code}: {last[0][:300]}",
             )
     return None

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from msgspec import UNSET
 
 from edgemodel_contract.quantity import format_duration, parse_duration
-from edgemodel_operator.api import Scaling, Spec
+from edgemodel_operator.api import Scaling, Spec, reasons
 from edgemodel_operator.observed import Recommendation, SiteLatency
 
 TOLERANCE = 0.1
@@ -80,12 +80,12 @@ def scale(
     so. Without fresh figures: hold.
     """
     if current is None:
-        return Decision(bounds.minimum, "Starting", "Starts with the minimum.")
+        return Decision(bounds.minimum, reasons.STARTING, "Starts with the minimum.")
     held = min(max(current, bounds.minimum), bounds.maximum)
     if bounds.target is None or bounds.minimum == bounds.maximum:
-        return Decision(held if bounds.target else bounds.minimum, "Fixed", "The number of replicas is fixed.")
+        return Decision(held if bounds.target else bounds.minimum, reasons.FIXED, "The number of replicas is fixed.")
     if latency is None or now - latency.at > stale_after:
-        return Decision(held, "NoMetrics", "No fresh latency figures; the replicas are held.", history)
+        return Decision(held, reasons.NO_METRICS, "No fresh latency figures; the replicas are held.", history)
     longest = max(bounds.up_window, bounds.down_window)
     recent = tuple(item for item in history if now - item.at <= longest + stale_after)
     # Each measurement is answered once: what was added for it has not changed the figure yet.
@@ -97,15 +97,17 @@ def scale(
     against = f"{figure} against a target of {format_duration(bounds.target)}"
     if replicas > held:
         if capacity_limited:
-            return Decision(held, "CapacityLimited", f"{against}, but the site has no room for more replicas.", recent)
+            return Decision(
+                held, reasons.CAPACITY_LIMITED, f"{against}, but the site has no room for more replicas.", recent
+            )
         if latency.servers < held:
-            return Decision(held, "ScalingUp", f"{against}; {held} replicas are on their way.", recent)
-        return Decision(replicas, "ScalingUp", f"{against}: from {held} to {replicas} replicas.", recent)
+            return Decision(held, reasons.SCALING_UP, f"{against}; {held} replicas are on their way.", recent)
+        return Decision(replicas, reasons.SCALING_UP, f"{against}: from {held} to {replicas} replicas.", recent)
     if replicas < held:
-        return Decision(replicas, "ScalingDown", f"{against}: from {held} to {replicas} replicas.", recent)
+        return Decision(replicas, reasons.SCALING_DOWN, f"{against}: from {held} to {replicas} replicas.", recent)
     if wanted > held or (held == bounds.maximum and _ratio(bounds, latency) > 1 + TOLERANCE):
-        return Decision(held, "AtMaximum", f"{against} at the maximum of {held} replicas.", recent)
-    return Decision(held, "OnTarget", f"{against}.", recent)
+        return Decision(held, reasons.AT_MAXIMUM, f"{against} at the maximum of {held} replicas.", recent)
+    return Decision(held, reasons.ON_TARGET, f"{against}.", recent)
 
 
 def _ratio(bounds: Limits, latency: SiteLatency) -> float:

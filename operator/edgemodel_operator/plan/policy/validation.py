@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from msgspec import UNSET
 
 from edgemodel_contract.quantity import parse_duration
-from edgemodel_operator.api import EdgeModel, Resources, Spec
+from edgemodel_operator.api import EdgeModel, Resources, Spec, reasons
 from edgemodel_operator.manifests.resources import threads
 
 
@@ -114,9 +114,11 @@ _LATER: tuple[tuple[Callable[[Spec], bool], str], ...] = (
 def find_problem(model: EdgeModel) -> Problem | None:
     """The first thing that stands in the way of carrying out ``model.spec``, or None."""
     if model.spec is None:
-        return Problem("InvalidSpec", f"The spec cannot be read: {model.spec_error}. Correct it and apply again.")
+        return Problem(
+            reasons.INVALID_SPEC, f"The spec cannot be read: {model.spec_error}. Correct it and apply again."
+        )
     spec = model.spec
-    for rows, reason in ((_INVALID, "InvalidSpec"), (_LATER, "NotSupported")):
+    for rows, reason in ((_INVALID, reasons.INVALID_SPEC), (_LATER, reasons.NOT_SUPPORTED)):
         for applies, message in rows:
             if applies(spec):
                 return Problem(reason, f"{message}.")
@@ -135,9 +137,9 @@ def _amount_problem(spec: Spec) -> Problem | None:
         try:
             threads(resources)
         except ValueError as error:
-            return Problem("InvalidSpec", f"{where}: {error}.")
+            return Problem(reasons.INVALID_SPEC, f"{where}: {error}.")
         if target is not UNSET and parse_duration(target.latency) <= 0:
-            return Problem("InvalidSpec", f"{whose}: the target latency must be more than zero.")
+            return Problem(reasons.INVALID_SPEC, f"{whose}: the target latency must be more than zero.")
     return None
 
 
@@ -146,5 +148,7 @@ def _address_problem(spec: Spec) -> Problem | None:
         try:
             ipaddress.ip_network(block)
         except ValueError as error:
-            return Problem("InvalidSpec", f"spec.serving.allowFrom: {error}; write a block such as 10.20.0.0/16.")
+            return Problem(
+                reasons.INVALID_SPEC, f"spec.serving.allowFrom: {error}; write a block such as 10.20.0.0/16."
+            )
     return None

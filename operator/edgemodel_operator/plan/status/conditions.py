@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from edgemodel_operator.api import Condition, ConditionStatus
+from edgemodel_operator.api.reasons import is_warning
 from edgemodel_operator.observed import timestamp
 
 READY = "Ready"
@@ -20,11 +21,6 @@ PROGRESSING = "Progressing"
 SCALING_ACTIVE = "ScalingActive"
 
 TYPES = (READY, RECONCILING, STALLED, COMPRESSED, AVAILABLE, PROGRESSING, SCALING_ACTIVE)
-
-NORMAL_REASONS = frozenset(
-    {"Compressing", "RollingOut", "RolloutPaused", "Suspended", "NotDeployed", "SitesDisconnected", "Starting"}
-)
-"""Reasons of a condition that is False in the ordinary course of things."""
 
 MESSAGE_LIMIT = 1024
 
@@ -68,23 +64,16 @@ def merge(before: Sequence[Condition], findings: Sequence[Finding], generation: 
 
 
 def transitions(before: Sequence[Condition], after: Sequence[Condition]) -> list[Transition]:
-    """What a person who follows the events wants to read: new reasons of Compressed and Ready, and users being without
-    a replica or having one again. The same reason under two types is told once, and where nothing has happened yet
-    there is nothing to tell.
+    """Every condition whose status or reason changed. A reason that several conditions took at once is told once, and
+    the first look at an EdgeModel to which nothing has happened yet tells nothing.
     """
     known = {condition.type: (condition.status, condition.reason) for condition in before}
     found: dict[str, Transition] = {}
     for condition in after:
-        if condition.type not in (COMPRESSED, AVAILABLE, READY):
+        warning = is_warning(condition.status, condition.reason)
+        if known.get(condition.type) == (condition.status, condition.reason) or (not before and not warning):
             continue
-        old = known.get(condition.type)
-        if condition.type == AVAILABLE and "SitesUnavailable" not in (condition.reason, old and old[1]):
-            continue
-        if old != (condition.status, condition.reason):
-            warning = condition.status == "False" and condition.reason not in NORMAL_REASONS
-            if old is None and condition.status == "False" and not warning:
-                continue
-            found.setdefault(condition.reason, Transition(condition, warning))
+        found.setdefault(condition.reason, Transition(condition, warning))
     return list(found.values())
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from msgspec import UNSET, UnsetType
 
-from edgemodel_operator.api import CompressionStatus, EdgeModel, Spec
+from edgemodel_operator.api import CompressionStatus, EdgeModel, Spec, reasons
 from edgemodel_operator.observed import Refusal, timestamp
 from edgemodel_operator.plan.policy.compression import Compression, Failed, Running
 from edgemodel_operator.plan.policy.health import SiteHealth
@@ -71,9 +71,9 @@ def judge(facts: Facts) -> list[Finding]:
     if obstacle is None:
         sentence = _all_is_well(facts)
         return [
-            Finding(READY, "True", "Ready", sentence),
-            Finding(RECONCILING, "False", "Ready", sentence),
-            Finding(STALLED, "False", "Ready", sentence),
+            Finding(READY, "True", reasons.READY, sentence),
+            Finding(RECONCILING, "False", reasons.READY, sentence),
+            Finding(STALLED, "False", reasons.READY, sentence),
             *findings,
         ]
     message = obstacle.message
@@ -81,8 +81,8 @@ def judge(facts: Facts) -> list[Finding]:
         message = f"{message} The version before keeps serving."
     if facts.spec.suspend:
         message = f"Suspended; set spec.suspend to false to go on. {message}"
-        obstacle = _Obstacle("Suspended", message, stalled=False)
-    moving = not (obstacle.stalled or facts.spec.suspend or obstacle.reason == "RolloutPaused")
+        obstacle = _Obstacle(reasons.SUSPENDED, message, stalled=False)
+    moving = not (obstacle.stalled or facts.spec.suspend or obstacle.reason == reasons.ROLLOUT_PAUSED)
     return [
         Finding(READY, "False", obstacle.reason, message),
         Finding(RECONCILING, "True" if moving else "False", obstacle.reason, message),
@@ -94,7 +94,7 @@ def judge(facts: Facts) -> list[Finding]:
 def _obstacle(facts: Facts) -> _Obstacle | None:
     """What stands between now and Ready, the first in the order in which a person would mend it."""
     for name, refusal in sorted(facts.refusals.items()):
-        if refusal.reason == "NameConflict":
+        if refusal.reason == reasons.NAME_CONFLICT:
             text = (
                 f"{name} belongs to somebody else: {refusal.message} Rename the EdgeModel, or remove the other object."
             )
@@ -112,13 +112,13 @@ def _obstacle(facts: Facts) -> _Obstacle | None:
     if not facts.sites:
         wanted = ", ".join(f"{key}={value}" for key, value in facts.spec.placement.node_selector.items())
         return _Obstacle(
-            "NoMatchingNodes",
+            reasons.NO_MATCHING_NODES,
             f"No node matches spec.placement (labels {wanted}): label the edge nodes, or correct the selector.",
             stalled=True,
         )
     if facts.missing:
         return _Obstacle(
-            "SitesMissing",
+            reasons.SITES_MISSING,
             f"No matching node is in site {', '.join(facts.missing)}; label its nodes with "
             f"{facts.spec.placement.site_label}, or remove it from spec.placement.sites.",
             stalled=True,
@@ -136,19 +136,19 @@ def _site_obstacle(facts: Facts) -> _Obstacle | None:
         names = ", ".join(site.name for site in pending[:5]) + (" …" if len(pending) > 5 else "")
         if facts.spec.rollout.paused:
             return _Obstacle(
-                "RolloutPaused",
+                reasons.ROLLOUT_PAUSED,
                 f"{len(pending)} of {len(facts.sites)} sites wait ({names}); set spec.rollout.paused to false.",
                 stalled=False,
             )
         return _Obstacle(
-            "RollingOut",
+            reasons.ROLLING_OUT,
             f"{len(facts.sites) - len(pending)} of {len(facts.sites)} sites have the new version; next: {names}.",
             stalled=False,
         )
     behind = [site.name for site in facts.sites if site.state == "Disconnected" and site.image != facts.image]
     if behind:
         return _Obstacle(
-            "SitesDisconnected",
+            reasons.SITES_DISCONNECTED,
             f"Cut off and still on another version: {', '.join(behind)}. Each is updated when its nodes report again.",
             stalled=False,
         )
@@ -170,7 +170,7 @@ def _compressed(facts: Facts) -> Finding:
         case Running(reason=reason) as running:
             return Finding(COMPRESSED, "False", reason, _how_far(facts, running))
     sentence = describe_result(facts.measured) if facts.measured is not UNSET else "The model is compressed."
-    return Finding(COMPRESSED, "True", "Compressed", sentence)
+    return Finding(COMPRESSED, "True", reasons.COMPRESSED, sentence)
 
 
 def _how_far(facts: Facts, running: Running) -> str:
@@ -182,41 +182,43 @@ def _how_far(facts: Facts, running: Running) -> str:
 
 def _available(facts: Facts) -> Finding:
     if not facts.sites or facts.image is None:
-        return Finding(AVAILABLE, "False", "NotDeployed", "No site serves yet.")
+        return Finding(AVAILABLE, "False", reasons.NOT_DEPLOYED, "No site serves yet.")
     if all(site.state == "Disconnected" for site in facts.sites):
-        return Finding(AVAILABLE, "Unknown", "Disconnected", "No site reports; what runs there serves on its own.")
+        return Finding(
+            AVAILABLE, "Unknown", reasons.DISCONNECTED, "No site reports; what runs there serves on its own."
+        )
     without = [site.name for site in facts.sites if not site.ready and site.state != "Disconnected"]
     serving = [site for site in facts.sites if site.ready]
     if without and all(site.state in ("Pending", "Progressing") for site in facts.sites if site.name in without):
         names = ", ".join(without[:10])
-        return Finding(AVAILABLE, "False", "Starting", f"No replica is ready yet in site {names}.")
+        return Finding(AVAILABLE, "False", reasons.STARTING, f"No replica is ready yet in site {names}.")
     if without:
         return Finding(
-            AVAILABLE, "False", "SitesUnavailable", f"No replica is ready in site {', '.join(without[:10])}."
+            AVAILABLE, "False", reasons.SITES_UNAVAILABLE, f"No replica is ready in site {', '.join(without[:10])}."
         )
     return Finding(
         AVAILABLE,
         "True",
-        "Available",
+        reasons.AVAILABLE,
         f"Every reachable site has a ready replica: {len(serving)} of {len(facts.sites)} sites.",
     )
 
 
 def _progressing(facts: Facts) -> Finding:
     if facts.spec.suspend:
-        return Finding(PROGRESSING, "False", "Suspended", "spec.suspend is true.")
+        return Finding(PROGRESSING, "False", reasons.SUSPENDED, "spec.suspend is true.")
     if facts.image is None or not facts.sites:
-        return Finding(PROGRESSING, "False", "NotDeployed", "There is no version to roll out yet.")
+        return Finding(PROGRESSING, "False", reasons.NOT_DEPLOYED, "There is no version to roll out yet.")
     pending = [site for site in facts.sites if site.state in ("Pending", "Progressing", "Degraded")]
     if not pending:
-        return Finding(PROGRESSING, "False", "RolledOut", f"All reachable sites have {facts.image}.")
+        return Finding(PROGRESSING, "False", reasons.ROLLED_OUT, f"All reachable sites have {facts.image}.")
     if facts.spec.rollout.paused:
-        return Finding(PROGRESSING, "False", "RolloutPaused", "spec.rollout.paused is true.")
+        return Finding(PROGRESSING, "False", reasons.ROLLOUT_PAUSED, "spec.rollout.paused is true.")
     late = next((site for site in pending if site.deadline_exceeded), None)
     if late is not None:
         return Finding(PROGRESSING, "False", late.reason, f"Site {late.name}: {late.message}")
     return Finding(
-        PROGRESSING, "True", "RollingOut", f"{len(pending)} of {len(facts.sites)} sites are under way or wait."
+        PROGRESSING, "True", reasons.ROLLING_OUT, f"{len(pending)} of {len(facts.sites)} sites are under way or wait."
     )
 
 
@@ -224,14 +226,14 @@ def _scaling(facts: Facts) -> Finding:
     """The site that says most: one at its limit, then one that moves, then one without figures."""
     decisions = sorted(facts.scaling.items())
     if facts.spec.suspend:
-        return Finding(SCALING_ACTIVE, "False", "Suspended", "spec.suspend is true.")
+        return Finding(SCALING_ACTIVE, "False", reasons.SUSPENDED, "spec.suspend is true.")
     for reason, status in (
-        ("CapacityLimited", "True"),
-        ("AtMaximum", "True"),
-        ("ScalingUp", "True"),
-        ("ScalingDown", "True"),
-        ("OnTarget", "True"),
-        ("NoMetrics", "False"),
+        (reasons.CAPACITY_LIMITED, "True"),
+        (reasons.AT_MAXIMUM, "True"),
+        (reasons.SCALING_UP, "True"),
+        (reasons.SCALING_DOWN, "True"),
+        (reasons.ON_TARGET, "True"),
+        (reasons.NO_METRICS, "False"),
     ):
         names = [name for name, decision in decisions if decision.reason == reason]
         if names:
@@ -239,16 +241,16 @@ def _scaling(facts: Facts) -> Finding:
             return Finding(SCALING_ACTIVE, status, reason, f"{text}: {', '.join(names[:10])}.")  # type: ignore[arg-type]
     if facts.spec.scaling.target is UNSET:
         return Finding(
-            SCALING_ACTIVE, "False", "NoTarget", "spec.scaling.target is not set; replicas stay at minReplicas."
+            SCALING_ACTIVE, "False", reasons.NO_TARGET, "spec.scaling.target is not set; replicas stay at minReplicas."
         )
-    return Finding(SCALING_ACTIVE, "False", "Fixed", "Replicas have no room between minReplicas and maxReplicas.")
+    return Finding(SCALING_ACTIVE, "False", reasons.FIXED, "Replicas have no room between minReplicas and maxReplicas.")
 
 
 _SCALING_TEXT = {
-    "CapacityLimited": "Latency asks for more replicas than the site has room for",
-    "AtMaximum": "Latency is above its target at maxReplicas",
-    "ScalingUp": "Latency is above its target; adding replicas",
-    "ScalingDown": "Latency leaves replicas to spare; removing one",
-    "OnTarget": "Latency is within its target",
-    "NoMetrics": "No fresh latency figures; replicas are held",
+    reasons.CAPACITY_LIMITED: "Latency asks for more replicas than the site has room for",
+    reasons.AT_MAXIMUM: "Latency is above its target at maxReplicas",
+    reasons.SCALING_UP: "Latency is above its target; adding replicas",
+    reasons.SCALING_DOWN: "Latency leaves replicas to spare; removing one",
+    reasons.ON_TARGET: "Latency is within its target",
+    reasons.NO_METRICS: "No fresh latency figures; replicas are held",
 }
