@@ -2,12 +2,14 @@
 
 import errno
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from pathlib import Path
+from typing import Literal, TypeVar
 
 from edgemodel_contract.result import Candidate, FailureReason, Measurement
 
+T = TypeVar("T")
 Resource = Literal["memory", "disk space", "memory or disk space"]
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -89,6 +91,57 @@ def limits_explained() -> Iterator[None]:
             "SourceTooLarge",
             f"There is not enough {lacking} for this model and dataset; give the Job more of it, or a smaller model.",
         ) from error
+
+
+@contextmanager
+def not_applicable() -> Iterator[None]:
+    """Whatever goes wrong inside is about one method or one estimate, and ends no more than that: a NotApplicableError.
+
+    Lack of memory or disk space stays what it is, and so does a TaskError.
+
+    Raises:
+        NotApplicableError: with a clause that says what was raised, and where.
+    """
+    try:
+        yield
+    except (TaskError, NotApplicableError):
+        raise
+    except Exception as error:  # nothing that a library or an estimate stumbles on may end the work
+        if is_exhausted(error):
+            raise
+        raise NotApplicableError(f"a step of it failed on this graph ({located(error)})") from error
+
+
+def told(estimate: Callable[[], T], otherwise: T, note: Callable[[str], None]) -> T:
+    """What ``estimate`` returns; where it fails, ``otherwise``, and ``note`` is told why, in a clause."""
+    try:
+        with not_applicable():
+            return estimate()
+    except NotApplicableError as error:
+        note(str(error))
+        return otherwise
+
+
+def unexpected(error: BaseException) -> TaskError:
+    """What to say of an error that nothing foresaw: one sentence, with the place that whoever mends it needs."""
+    return TaskError(
+        "InternalError",
+        f"EdgeModel failed in a way that it should not ({located(error)}); please report this line, and where the "
+        "model came from, to the project's issue tracker. A model exported anew, or another method, may work.",
+    )
+
+
+def located(error: BaseException) -> str:
+    """``cost.py:33, ValueError: …``: where in this program ``error`` came up, what it is and what it says."""
+    here = Path(__file__).parent
+    place, trace = "", error.__traceback__
+    while trace is not None:
+        file = Path(trace.tb_frame.f_code.co_filename)
+        if file.is_relative_to(here) and file != Path(__file__):
+            place = f"{file.relative_to(here)}:{trace.tb_lineno}, "
+        trace = trace.tb_next
+    text = first_line(error)
+    return f"{place}{type(error).__name__}" + (f": {text}" if text != type(error).__name__ else "")
 
 
 def crash(number: signal.Signals) -> TaskError:

@@ -18,7 +18,7 @@ from edgemodel_compressor.cli.arguments import CALIBRATIONS, QUANTIZERS
 from edgemodel_compressor.cli.manifest import read_manifest
 from edgemodel_compressor.cli.outfolder import check_out, write_out
 from edgemodel_compressor.cli.table import render
-from edgemodel_compressor.errors import TaskError, first_line
+from edgemodel_compressor.errors import TaskError, first_line, unexpected
 from edgemodel_compressor.fetch.fetcher import Fetcher
 from edgemodel_compressor.job.pipeline import check_task, require_chosen, run
 from edgemodel_compressor.job.run import success
@@ -31,7 +31,7 @@ from edgemodel_compressor.search.engine import Outcome, measure_throughput
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.progress import Progress
 from edgemodel_contract.quantity import format_duration
-from edgemodel_contract.result import EXIT_SUCCEEDED, Success
+from edgemodel_contract.result import EXIT_BAD_INPUT, EXIT_SUCCEEDED, Success
 from edgemodel_contract.task import (
     Objectives,
     Pruning,
@@ -66,6 +66,9 @@ def run_commandline(options: argparse.Namespace, settings: Settings) -> int:
     except OSError as error:
         print(f"edgemodel-compress: the result cannot be written: {first_line(error)}", file=sys.stderr)
         return failure_code("InvalidTask")
+    except Exception as error:  # whatever else comes up: a sentence, and never a traceback
+        print(f"edgemodel-compress: {unexpected(error).message}", file=sys.stderr)
+        return EXIT_BAD_INPUT
     return EXIT_SUCCEEDED
 
 

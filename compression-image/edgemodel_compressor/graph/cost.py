@@ -5,6 +5,7 @@ from math import prod
 
 from onnx import ModelProto, NodeProto
 
+from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.shapes import Shapes, tensor_shapes
 from edgemodel_compressor.graph.weights import FLOATS, constants
 
@@ -21,7 +22,7 @@ def macs(proto: ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = N
     open dimensions; without it the first counts as 2 and any other as 64.
 
     Raises:
-        ValueError: a shape that is needed cannot be told.
+        NotApplicableError: a shape that is needed cannot be told.
     """
     shapes = tensor_shapes(proto, input_shapes)
     total = 0
@@ -30,7 +31,7 @@ def macs(proto: ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = N
         if count is None:
             continue
         if unknown := _unknown(node, shapes):
-            raise ValueError(f"The shape of {unknown[0]} cannot be told; give the shapes of all inputs.")
+            raise NotApplicableError(f"the shape of {unknown[0]} cannot be told before the model runs")
         total += count(node, shapes)
     return total
 

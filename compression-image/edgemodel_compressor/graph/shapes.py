@@ -27,8 +27,8 @@ _OPEN_BATCH, _OPEN_SIZE = 2, 64
 _SMALL = 1024
 _INTEGERS = {TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL}
 _FOLDABLE = {"Add", "Cast", "Concat", "ConstantOfShape", "Div", "Equal", "Gather", "Mul", "Slice", "Squeeze", "Sub"}
-_FOLDABLE |= {"Identity", "Reshape", "Unsqueeze", "Where"}
-"""What exporters compute sizes with."""
+_FOLDABLE |= {"Identity", "Reshape", "Scatter", "ScatterElements", "Unsqueeze", "Where"}
+"""What exporters compute sizes with, and what corrects them after pruning."""
 
 
 def tensor_shapes(proto: ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Shapes:
@@ -61,6 +61,7 @@ def _infer(proto: ModelProto, folded: Mapping[str, TensorProto], input_shapes: M
         graph.output.append(helper.make_tensor_value_info(output.name, output.type.tensor_type.elem_type, None))
     inferred = onnx.shape_inference.infer_shapes(skeleton, data_prop=True).graph
     found = {tensor.name: tuple(tensor.dims) for tensor in (*proto.graph.initializer, *folded.values())}
+    found |= {sparse.values.name: tuple(sparse.dims) for sparse in proto.graph.sparse_initializer}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         shape = _static(value)
         if shape is not None:
@@ -129,6 +130,9 @@ def _add_inputs(target: GraphProto, source: GraphProto, input_shapes: Mapping[st
             else list(given)
         )
         target.input.append(helper.make_tensor_value_info(value.name, tensor.elem_type, shape))
+    for sparse in source.sparse_initializer:
+        kind = sparse.values.data_type
+        target.input.append(helper.make_tensor_value_info(sparse.values.name, kind, list(sparse.dims)))
     for initializer in source.initializer:
         # Small ones may be the targets of reshapes; of large ones the shape is enough.
         if len(initializer.dims) <= 1 and sum(initializer.dims) <= _SMALL:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from edgemodel_compressor.errors import TaskError, first_line
+from edgemodel_compressor.errors import TaskError, unexpected
 from edgemodel_compressor.fetch.fetcher import job_fetcher
 from edgemodel_compressor.job.pipeline import check_task, require_chosen, run
 from edgemodel_compressor.job.termination_message import deliver
@@ -56,7 +56,7 @@ def answer(task_file: Path, settings: Settings, emit: Emit) -> Result:
         return Failure(
             task=digest,
             reason="InternalError",
-            message=f"The compression program failed unexpectedly: {type(error).__name__}: {first_line(error)}.",
+            message=unexpected(error).message,
         )
 
 

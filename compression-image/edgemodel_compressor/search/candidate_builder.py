@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -11,9 +11,10 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.errors import NotApplicableError, told
 from edgemodel_compressor.evaluate.evaluator import Samples
 from edgemodel_compressor.graph.cost import macs, operators
+from edgemodel_compressor.graph.normalize import normalize
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
@@ -23,6 +24,7 @@ from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.sensitivity import MEASURED, Sensitivity, sensitivity
 from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.structure import (
+    NOTHING,
     Analysis,
     Branch,
     Scores,
@@ -130,12 +132,18 @@ class CandidateBuilder:
 
     def float_file(self, method: Method) -> Path:
         """The file that the integers of ``method`` were made of; only after ``build``."""
-        return self._floats[method.floats] if method.pruning else self.model.path
+        return self._floats[method.floats] if method.pruning else self.base
+
+    @cached_property
+    def base(self) -> Path:
+        """The original in forms that every method understands; what they start from."""
+        note = partial(self._leave_out, "Writing the graph in plainer forms")
+        return told(lambda: normalize(self.model.path, self.folder), self.model.path, note)
 
     @cached_property
     def analysis(self) -> Analysis:
         """What structured pruning can take out. What it cannot goes into the notes."""
-        found = self._analysis(self.model.path)
+        found = told(lambda: self._analysis(self.base), NOTHING, partial(self._leave_out, "Structured pruning"))
         if found.kept:
             names = ", ".join(sorted(found.kept)[:5]) + (" …" if len(found.kept) > 5 else "")
             reasons = " ".join(sorted(set(found.kept.values()))[:3])
@@ -145,14 +153,16 @@ class CandidateBuilder:
     @cached_property
     def branches(self) -> tuple[Branch, ...]:
         """The residual branches that can be taken out whole."""
-        return residual_branches(self.model.proto())
+        return told(
+            lambda: residual_branches(read_model(self.base)), (), partial(self._leave_out, "Pruning of whole branches")
+        )
 
     @cached_property
     def thin(self) -> bool:
         """Whether starting the model's operators takes longer than what they compute."""
         if self._macs is None:
             return False
-        return self._macs < THIN * operators(read_model(self.model.path, weights=False))
+        return self._macs < THIN * operators(read_model(self.base, weights=False))
 
     @cached_property
     def can_train(self) -> bool:
@@ -161,12 +171,10 @@ class CandidateBuilder:
             return False
         from edgemodel_compressor.train.supervision import observe
 
-        try:
-            observe(self.model.proto())
-        except NotApplicableError as error:
-            self.notes.append(f"The model cannot be trained after pruning: {error}.")
-            return False
-        return True
+        def note(reason: str) -> None:
+            self.notes.append(f"The model cannot be trained after pruning: {reason}.")
+
+        return told(lambda: observe(read_model(self.base)), None, note) is not None
 
     @cached_property
     def epoch(self) -> float:
@@ -182,7 +190,10 @@ class CandidateBuilder:
         if samples is None:
             return None
         shapes = {name: (1, *array.shape[1:]) for name, array in samples.dataset.inputs.items()}
-        return macs(read_model(self.model.path, weights=False), shapes)
+        return told(lambda: macs(read_model(self.base, weights=False), shapes), None, lambda _: None)
+
+    def _leave_out(self, what: str, reason: str) -> None:
+        self.notes.append(f"{what} is left out: {reason}.")
 
     def _analysis(self, source: Path) -> Analysis:
         if source not in self._analyses:
@@ -219,9 +230,9 @@ class CandidateBuilder:
     def _float_model(self, method: Method, span: Span) -> Path:
         pruning = method.pruning
         if pruning is None:
-            return self.model.path
+            return self.base
         if method not in self._floats:
-            source = self.model.path
+            source = self.base
             if pruning.depth and pruning.sparsity:
                 # What is left of the branches has learnt their part by the time its channels are rated.
                 first, span = span.split(1, 1)
@@ -232,7 +243,7 @@ class CandidateBuilder:
                 proto = self._recovered(proto, masks, channels, method, span)
             tidy(proto)
             target = self.folder / f"{method.name}.onnx"
-            write_model(proto, target, self.model.path.parent)
+            write_model(proto, target, self.base.parent)
             self._floats[method] = target
         return self._floats[method]
 
@@ -244,10 +255,10 @@ class CandidateBuilder:
         if samples is None:
             raise NotApplicableError("which of its residual branches matter least is measured on samples")
         feeds = islice(samples.feeds(), INFLUENCE_SAMPLES)
-        chosen = least(self.branches, influence(self.model.path, self.branches, feeds, self.folder), depth)
+        chosen = least(self.branches, influence(self.base, self.branches, feeds, self.folder), depth)
         if not chosen:
             raise NotApplicableError(f"so small a share of its {len(self.branches)} residual branches is less than one")
-        return without(self.model.proto(), chosen), {}, {}
+        return without(read_model(self.base), chosen), {}, {}
 
     def _pruned(self, source: Path, pruning: Pruning) -> tuple[onnx.ModelProto, Masks, Channels]:
         """The smaller model; or the same with zeros, and where they are."""

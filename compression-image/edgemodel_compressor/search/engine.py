@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from edgemodel_compressor.data.split import Split
-from edgemodel_compressor.errors import NotApplicableError, TaskError
+from edgemodel_compressor.errors import NotApplicableError, TaskError, told
 from edgemodel_compressor.evaluate.latency import cpu_name, latency_round
 from edgemodel_compressor.evaluate.memory import peak_memory, save_feed
 from edgemodel_compressor.evaluate.throughput import Throughput, by_threads
@@ -91,7 +91,7 @@ def compress(job: Job, span: Span) -> Outcome:
         cpu=cpu_name(),
         parts=bench.parts,
         feed=bench.feed,
-        damage=_damage(bench, choice),
+        damage=told(lambda: _damage(bench, choice), {}, lambda _: None),
     )
 
 
@@ -123,8 +123,8 @@ def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
         can_train=prunable,
         epoch=bench.shop.epoch,
         prunable=prunable,
-        multiplies=share_multiplied(shown) > 0.5,
-        depthwise=share_depthwise(shown) > DEPTHWISE,
+        multiplies=told(lambda: share_multiplied(shown) > 0.5, False, lambda _: None),
+        depthwise=told(lambda: share_depthwise(shown) > DEPTHWISE, False, lambda _: None),
         branches=len(bench.shop.branches) if prunable and bench.shop.thin else 0,
     )
     # What is not going to be trained is not looked at by torch, which takes seconds to load.

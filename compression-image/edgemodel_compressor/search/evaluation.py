@@ -10,7 +10,7 @@ import msgspec
 
 from edgemodel_compressor.data.dataset import Dataset, check_labels
 from edgemodel_compressor.data.split import Split, split
-from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhausted
+from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhausted, not_applicable, told
 from edgemodel_compressor.evaluate.evaluator import Evaluator, Samples, Score, metric_for
 from edgemodel_compressor.evaluate.latency import arbitrary_feed
 from edgemodel_compressor.graph.cost import macs, parameters
@@ -117,13 +117,17 @@ class Evaluation:
         measured = Measurement(
             size=model_size(path),
             layer_size=sum(compressed_size(file) for file in model_files(path)),
-            sparsity=sparsity(proto),
+            sparsity=told(partial(sparsity, proto), None, partial(self._leave_out, "Zeros among the weights")),
             threads=self.job.threads,
         )
         # Integers compute the same products; a quantized graph only writes them in other operators.
         proto = proto if floats == path else read_model(floats)
         shapes = {input_name: array.shape for input_name, array in self.feed.items()}
-        measured = msgspec.structs.replace(measured, parameters=parameters(proto), macs=macs(proto, shapes))
+        measured = msgspec.structs.replace(
+            measured,
+            parameters=parameters(proto),
+            macs=told(partial(macs, proto, shapes), None, partial(self._leave_out, "Multiplications of a run")),
+        )
         del proto
         if self.judge is None:
             return measured
@@ -141,6 +145,11 @@ class Evaluation:
             top5_low=score.top5.low if score.top5 else None,
             top5_high=score.top5.high if score.top5 else None,
         )
+
+    def _leave_out(self, what: str, reason: str) -> None:
+        note = f"{what} could not be counted: {reason}."
+        if note not in self.shop.notes:
+            self.shop.notes.append(note)
 
     def holds(self, path: Path) -> bool:
         """Whether the model at ``path`` loses no more than is allowed."""
@@ -171,7 +180,10 @@ class Evaluation:
         Raises:
             NotApplicableError: it is not possible for this model.
         """
-        training, building, measuring = span.split(3 if method.recovery else 1, 1, 2)
+        with not_applicable():
+            self._attempt(method, *span.split(3 if method.recovery else 1, 1, 2))
+
+    def _attempt(self, method: Method, training: Span, building: Span, measuring: Span) -> None:
         training.report("Compressing", f"building {method.name}")
         if method.pruning and method.quantization and self.job.recipe.mode == "Auto":
             floats = self.shop.build(method.floats, self.holds, training)
@@ -206,10 +218,7 @@ class Evaluation:
 def _calibration_samples(job: Job, dataset: Dataset) -> int:
     """At most so many samples calibrate."""
     shapes = {name: (1, *array.shape[1:]) for name, array in dataset.inputs.items()}
-    try:
-        each = macs(read_model(job.model.path, weights=False), shapes)
-    except ValueError:
-        return job.settings.calibration_samples
+    each = told(lambda: macs(read_model(job.model.path, weights=False), shapes), 0, lambda _: None)
     return min(job.settings.calibration_samples, max(int(CALIBRATION_WORK / max(each, 1)), LEAST_CALIBRATION))
 
 

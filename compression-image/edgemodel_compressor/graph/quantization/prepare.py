@@ -9,7 +9,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import version_converter
 
-from edgemodel_compressor.errors import CutShortError, NotApplicableError, first_line, is_exhausted
+from edgemodel_compressor.errors import CutShortError, first_line, not_applicable
+from edgemodel_compressor.graph.normalize import flatten_biases
 from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model, write_model
 from edgemodel_compressor.onnxmodel.runtime import optimize
@@ -53,6 +54,7 @@ def prepare(source: Path, folder: Path) -> Path:
         if usable != source:
             remove(usable)
         onnx.helper.set_model_props(model, dict([_MARK]))
+        flatten_biases(model)
         _name_nodes(model)
         write_model(model, prepared)
     return prepared
@@ -75,20 +77,13 @@ def _name_nodes(model: onnx.ModelProto) -> None:
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Whatever a tool raises becomes a NotApplicableError with its first line; but lack of memory or disk space stays
-    what it is.
-    """
-    try:
-        yield
-    except NotApplicableError:
-        raise
-    except DecodeError as error:
-        # Of a file that a tool wrote: shape inference does not look whether the disk took all of it.
-        raise CutShortError(first_line(error)) from error
-    except Exception as error:  # the tools raise whatever their passes stumble on
-        if is_exhausted(error):
-            raise
-        raise NotApplicableError(first_line(error)) from error
+    """Whatever a tool raises becomes a NotApplicableError; but lack of memory or disk space stays what it is."""
+    with not_applicable():
+        try:
+            yield
+        except DecodeError as error:
+            # Of a file that a tool wrote: shape inference does not look whether the disk took all of it.
+            raise CutShortError(first_line(error)) from error
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, numpy_helper
 
 from edgemodel_compressor.graph.quantization.apply import quantize
@@ -82,9 +83,14 @@ def sensitivity(
 
 def noise_ratio(truth: Sequence[Array], answer: Sequence[Array]) -> float:
     """Power of the difference over power of the truth, over all arrays: 10^(-SQNR/10)."""
-    noise = sum(float(np.sum((a.astype(np.float64) - b) ** 2)) for a, b in zip(truth, answer, strict=True))
+    noise = sum(_noise(a.astype(np.float64), b) for a, b in zip(truth, answer, strict=True))
     signal = sum(float(np.sum(np.square(a, dtype=np.float64))) for a in truth)
     return noise / signal if signal else noise
+
+
+def _noise(truth: NDArray[np.float64], answer: Array) -> float:
+    # Where as many rows come out as something was found, an answer of another shape has lost all of it.
+    return float(np.sum(np.square(truth - answer if truth.shape == answer.shape else truth)))
 
 
 def _outputs(path: Path, feeds: Sequence[Feed], cpu: TargetCpu) -> list[Array]:

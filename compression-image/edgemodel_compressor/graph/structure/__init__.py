@@ -10,7 +10,7 @@ that a graph states are corrected. ``branches`` and ``influence`` are about dept
 """
 
 from edgemodel_compressor.graph.structure.activation import activation
-from edgemodel_compressor.graph.structure.analysis import Analysis, Group, Slice, analyse
+from edgemodel_compressor.graph.structure.analysis import NOTHING, Analysis, Group, Slice, analyse
 from edgemodel_compressor.graph.structure.apply import mask, remove
 from edgemodel_compressor.graph.structure.branches import Branch, residual_branches, without
 from edgemodel_compressor.graph.structure.importance import Scores, magnitude, taylor
@@ -18,6 +18,7 @@ from edgemodel_compressor.graph.structure.influence import influence, least
 from edgemodel_compressor.graph.structure.selection import Scope, Selection, channels_left, select
 
 __all__ = [
-    "Analysis", "Branch", "Group", "Scope", "Scores", "Selection", "Slice", "activation", "analyse", "channels_left",
-    "influence", "least", "magnitude", "mask", "remove", "residual_branches", "select", "taylor", "without",
+    "NOTHING", "Analysis", "Branch", "Group", "Scope", "Scores", "Selection", "Slice", "activation", "analyse",
+    "channels_left", "influence", "least", "magnitude", "mask", "remove", "residual_branches", "select", "taylor",
+    "without",
 ]  # fmt: skip

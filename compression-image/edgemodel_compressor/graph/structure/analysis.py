@@ -69,6 +69,10 @@ class Analysis:
         return found
 
 
+NOTHING = Analysis((), {}, {}, {}, {}, {}, {})
+"""Of a graph that cannot be analysed at all."""
+
+
 def analyse(proto: ModelProto, input_shapes: Mapping[str, Sequence[int]] | None = None) -> Analysis:
     """Find what of ``proto`` can be removed without touching its inputs and outputs.
 
@@ -121,6 +125,8 @@ def _groups(weights: dict[str, tuple[Axis, ...]], dimensions: list[Axis]) -> tup
     positions: dict[int, list[tuple[str, int, NDArray[np.int64]]]] = defaultdict(list)
     for name, axes in weights.items():
         for number, axis in enumerate(axes):
+            if not len(axis):
+                continue
             order = np.argsort(axis, kind="stable")
             found, starts = np.unique(axis[order], return_index=True)
             for root, where in zip(found.tolist(), np.split(order, starts[1:]), strict=True):

@@ -1,0 +1,97 @@
+"""The forms of a graph that every method understands, instead of those that some exporters write.
+
+``normalize`` makes a file that methods start from: sparse weights become dense, functions and branches on a constant
+become part of the graph, and weights stop being inputs. ``flatten_biases`` is about what the runtime's own
+rewriting leaves. The answers stay the same; the original itself is served as it is.
+"""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import NodeProto, numpy_helper
+
+from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.graph.quantization.files import remove, scratch
+from edgemodel_compressor.graph.quantization.tidy import has_subgraphs, replace_initializers
+from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model, write_model
+from edgemodel_compressor.onnxmodel.runtime import optimize
+
+_IR = 8
+"""Before version 4 an initializer had to be an input as well; this is what today's tools write."""
+_MOST_DENSE = 2**30
+"""Bytes that a sparse weight may take once it is dense."""
+
+
+def normalize(source: Path, folder: Path) -> Path:
+    """The model at ``source`` in forms that methods understand, as a file in ``folder``; ``source`` if it has them.
+
+    Raises:
+        NotApplicableError: a sparse weight is too large to be written out.
+    """
+    model = read_model(source, weights=False)
+    names = {tensor.name for tensor in model.graph.initializer}
+    overridable = any(value.name in names for value in model.graph.input)
+    rewritten = bool(model.functions) or has_subgraphs(model)
+    if not (overridable or rewritten or model.graph.sparse_initializer):
+        return source
+    target = scratch(folder, "normalized", source)
+    model = read_model(source)
+    model.graph.initializer.extend(_dense(sparse) for sparse in model.graph.sparse_initializer)
+    del model.graph.sparse_initializer[:]
+    if overridable:
+        replace_initializers(model, list(model.graph.initializer))
+        model.ir_version = max(model.ir_version, _IR)
+    write_model(model, target)
+    if rewritten:
+        large, plain = is_large(model), scratch(folder, "plain", source)
+        del model
+        optimize(target, plain, large)
+        write_model(read_model(plain), target)
+        remove(plain)
+    return target
+
+
+def flatten_biases(model: onnx.ModelProto) -> None:
+    """Make each constant bias of a Gemm that is a row (1, N) a vector (N,), in place: tools take it for one."""
+    known = {tensor.name: tensor for tensor in model.graph.initializer}
+    made: dict[str, str] = {}
+    for node in model.graph.node:
+        if not _has_row(node, known):
+            continue
+        name = node.input[2]
+        if name not in made:
+            made[name] = f"{name}_vector"
+            vector = numpy_helper.to_array(known[name]).reshape(-1)
+            model.graph.initializer.append(numpy_helper.from_array(vector, made[name]))
+        node.input[2] = made[name]
+    used = {name for node in model.graph.node for name in node.input}
+    if made and not has_subgraphs(model):
+        kept = [item for item in model.graph.initializer if item.name not in made or item.name in used]
+        replace_initializers(model, [_copied(item) for item in kept])
+
+
+def _dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:
+    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    shape = tuple(sparse.dims)
+    if math.prod(shape) * values.itemsize > _MOST_DENSE:
+        raise NotApplicableError(f"its sparse weight {sparse.values.name} is too large to be written out")
+    dense = np.zeros(shape, values.dtype)
+    # Of each value the number of its element, or its coordinates.
+    where = np.unravel_index(indices, shape) if indices.ndim == 1 else tuple(indices.T)
+    dense[where] = values
+    return numpy_helper.from_array(dense, sparse.values.name)
+
+
+def _has_row(node: NodeProto, known: dict[str, onnx.TensorProto]) -> bool:
+    if node.op_type != "Gemm" or len(node.input) < 3 or node.input[2] not in known:
+        return False
+    dims = known[node.input[2]].dims
+    return len(dims) == 2 and dims[0] == 1
+
+
+def _copied(tensor: onnx.TensorProto) -> onnx.TensorProto:
+    copy = onnx.TensorProto()
+    copy.CopyFrom(tensor)
+    return copy
