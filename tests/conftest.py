@@ -16,6 +16,12 @@ settings.load_profile("default")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden instead of comparing with it")
+    parser.addoption(
+        "--kubernetes",
+        choices=("all", "oldest", "current"),
+        default="all",
+        help="which of them tests/api runs on: the oldest supported version, the one that KUBEBUILDER_ASSETS names",
+    )
 
 
 @pytest.fixture

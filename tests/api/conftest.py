@@ -6,6 +6,7 @@ import pytest
 
 from tests.api.client import Api
 from tests.api.operator_process import RESYNC_SECONDS, OperatorProcess
+from tests.api.versions import Label, NoVersionError, Versions, binaries, here
 from tests.api.world import EDGE_LABEL, ZONE_LABEL, World, make_node
 from tools.localcluster.control_plane import ControlPlane
 
@@ -15,10 +16,45 @@ SITES = ("site-a", "site-b")
 _numbers = itertools.count(1)
 
 
+_VERSIONS = pytest.StashKey[Versions]()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test of a control plane runs on each version that is here."""
+    if "plane" in metafunc.fixturenames:
+        metafunc.parametrize("plane", _versions(metafunc.config).chosen, indirect=True, scope="session")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """A version that is asked for and not here is one error, not one for each file."""
+    if session.config.getoption("--kubernetes") != "all":
+        _versions(session.config)
+
+
+def _versions(config: pytest.Config) -> Versions:
+    if _VERSIONS not in config.stash:
+        try:
+            config.stash[_VERSIONS] = here(config.getoption("--kubernetes"))
+        except NoVersionError as error:
+            raise pytest.UsageError(str(error)) from None
+    return config.stash[_VERSIONS]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What ran on which version; a version that did not is not overlooked."""
+    if _VERSIONS in config.stash:
+        terminalreporter.section("tests/api by version", sep="-")
+        for line, missing in config.stash[_VERSIONS].summary():
+            terminalreporter.write_line(line, yellow=missing, bold=missing)
+
+
 @pytest.fixture(scope="session")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+def plane(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane with what an administrator installs, and two edge sites of one node each."""
-    with ControlPlane(tmp_path_factory.mktemp("control-plane")) as plane:
+    label: Label = request.param
+    folder = tmp_path_factory.mktemp("control-plane")
+    with ControlPlane(folder, assets=binaries(label)) as plane:
+        request.config.stash[_VERSIONS].names[label] = plane.assets.version
         plane.kubectl.apply("-k", BASE)
         plane.kubectl("wait", "--for=condition=Established", "crd/edgemodels.edge5g.io", "--timeout=30s")
         yield plane
@@ -69,8 +105,11 @@ def world(plane: ControlPlane, api: Api) -> Iterator[World]:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A failed test shows what the operator said last."""
+    """A failed test shows what the operator said last; each counts for its version."""
     report = yield
+    label: Label | None = item.callspec.params.get("plane") if hasattr(item, "callspec") else None
+    if label is not None and (report.when == "call" or report.outcome != "passed"):
+        item.config.stash[_VERSIONS].outcomes[label][report.outcome] += 1
     operator = getattr(item, "funcargs", {}).get("shared_operator")
     if report.failed and isinstance(operator, OperatorProcess):
         report.sections.append(("operator log", operator.log_tail()))

@@ -66,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--sites", type=int, help="number of edge sites: site-a, site-b, … (default 2)")
     up.add_argument("--nodes-per-site", type=int, help="nodes in each site (default 1)")
     up.add_argument("--provider", choices=("auto", *PROVIDERS), default="auto", help="see below (default auto)")
+    up.add_argument("--registry-port", type=int, help="of the local registry (default 5000, with kind 5001)")
     status = commands.add_parser("status", help="say what runs; exit code 1 unless all is well")
     status.add_argument("--json", action="store_true", help="for programs")
     down = commands.add_parser("down", help="remove the cluster and everything it put on this machine")
@@ -85,14 +86,15 @@ def _up(arguments: argparse.Namespace, progress: Progress) -> int:
 
 
 def _config(arguments: argparse.Namespace) -> ClusterConfig | None:
-    asked = (arguments.sites, arguments.nodes_per_site)
-    if asked == (None, None) and arguments.provider == "auto":
+    asked = (arguments.sites, arguments.nodes_per_site, arguments.registry_port)
+    if asked == (None, None, None) and arguments.provider == "auto":
         return None
     base = providers.recorded() or ClusterConfig(provider=providers.choose(dict(os.environ), kind.available()))
     return ClusterConfig(
         sites=arguments.sites or base.sites,
         nodes_per_site=arguments.nodes_per_site or base.nodes_per_site,
         provider=base.provider if arguments.provider == "auto" else arguments.provider,
+        registry_port=base.registry_port if arguments.registry_port is None else arguments.registry_port,
     )
 
 

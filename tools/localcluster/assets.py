@@ -15,6 +15,7 @@ from .paths import cache_dir
 from .progress import Progress
 from .shell import SYSTEM_PATH, run
 
+VARIABLE = "KUBEBUILDER_ASSETS"
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")
 NODE = ("kube-scheduler", "kubelet", "kube-proxy", "pause")
 
@@ -26,37 +27,59 @@ class Assets:
     folder: Path
     etcd: Path
     kubectl: Path
-    minor: int
+    version: str
+    """1.20.2, say."""
+
+    @property
+    def minor(self) -> int:
+        """The 20 of 1.20.2."""
+        return int(self.version.split(".")[1])
 
     def path(self, name: str) -> Path:
         """The program called `name`, for example `kube-apiserver`."""
         return self.folder / name
 
 
-def minor_version(text: str) -> int:
-    """The 20 of `Kubernetes v1.20.2`, as the servers print with --version."""
-    found = re.search(r"v1\.(\d+)", text)
+def version_in(text: str) -> str:
+    """The 1.20.2 of `Kubernetes v1.20.2`, as the servers print with --version."""
+    found = re.search(r"v(1\.\d+\.\d+)", text)
     if found is None:
         raise ClusterError(f"`kube-apiserver --version` says {text.strip()!r}, which names no version 1.x.")
-    return int(found.group(1))
+    return found.group(1)
 
 
 def resolve(progress: Progress, nodes: bool = False) -> Assets:
-    """Find the binaries, building or installing what is missing.
+    """The binaries that KUBEBUILDER_ASSETS names, else those of the oldest version, built where they are missing.
 
     Args:
         nodes: also what nodes need (kubelet, kube-proxy, kube-scheduler, pause).
     """
-    chosen = os.environ.get("KUBEBUILDER_ASSETS")
-    if chosen:
-        folder = Path(chosen)
-        _require(folder, CONTROL_PLANE + (NODE if nodes else ()))
-        etcd = folder / "etcd"
-    else:
-        folder = kubernetes_source.build(progress)
-        etcd = _etcd(progress)
-    version = run(folder / "kube-apiserver", "--version").stdout
-    return Assets(folder, etcd, _kubectl(folder, progress), minor_version(version))
+    return named(progress, nodes) or oldest(progress)
+
+
+def named(progress: Progress, nodes: bool = False) -> Assets | None:
+    """The binaries that KUBEBUILDER_ASSETS names; None where it is not set.
+
+    Raises:
+        ClusterError: some are missing.
+    """
+    chosen = os.environ.get(VARIABLE)
+    if not chosen:
+        return None
+    folder = Path(chosen)
+    _require(folder, CONTROL_PLANE + (NODE if nodes else ()))
+    return _assets(folder, folder / "etcd", progress)
+
+
+def oldest(progress: Progress) -> Assets:
+    """The oldest version that is supported, built from Debian's source where it is missing."""
+    folder = kubernetes_source.build(progress)
+    return _assets(folder, _etcd(progress), progress)
+
+
+def _assets(folder: Path, etcd: Path, progress: Progress) -> Assets:
+    version = version_in(run(folder / "kube-apiserver", "--version").stdout)
+    return Assets(folder, etcd, _kubectl(folder, progress), version)
 
 
 def _require(folder: Path, names: Iterable[str]) -> None:

@@ -24,8 +24,8 @@ POD_NETWORK = ipaddress.ip_network("10.213.128.0/17")
 HOST_ADDRESS = str(NODE_NETWORK[1])
 MAX_NODES = 100
 
-REGISTRY_PORT = 5000
-REGISTRY_NAME = f"127.0.0.1:{REGISTRY_PORT}"
+# macOS, where kind runs too, holds port 5000 itself; kind's own guide takes 5001.
+REGISTRY_PORTS: dict[Provider, int] = {"native": 5000, "kind": 5001}
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class NodeSpec:
 
 @dataclass(frozen=True)
 class ClusterConfig:
-    """What `up` is asked for.
+    """What `up` is asked for. `registry_port` is the local registry's on the host's loopback; None: the provider's.
 
     Raises:
         ClusterError: a number is out of bounds.
@@ -63,6 +63,7 @@ class ClusterConfig:
     sites: int = 2
     nodes_per_site: int = 1
     provider: Provider = "native"
+    registry_port: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.sites <= 26:
@@ -71,6 +72,13 @@ class ClusterConfig:
             raise ClusterError(
                 f"{self.sites} sites of {self.nodes_per_site} nodes: a local cluster has at most {MAX_NODES} nodes."
             )
+        if self.registry_port is not None and not 1 <= self.registry_port <= 65535:
+            raise ClusterError(f"--registry-port is {self.registry_port}; a port is a number from 1 to 65535.")
+
+    @property
+    def registry_name(self) -> str:
+        """What image references begin with, for example `127.0.0.1:5000`."""
+        return f"127.0.0.1:{self.registry_port or REGISTRY_PORTS[self.provider]}"
 
     @property
     def site_names(self) -> tuple[str, ...]:
@@ -94,4 +102,4 @@ class ClusterConfig:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> ClusterConfig:
         """The configuration that `to_dict` wrote."""
-        return cls(sites=value["sites"], nodes_per_site=value["nodes_per_site"], provider=value["provider"])
+        return cls(**value)

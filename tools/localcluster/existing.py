@@ -13,12 +13,14 @@ from .forward import Forwards
 from .handle import ProcessStatus, is_ready, labelled_nodes
 from .kubectl import Kubectl
 from .progress import Progress
+from .shell import run
 
 
 class ExistingCluster:
     """The cluster that KUBECONFIG named when `up` ran; see handle.Driver for what tests do with it.
 
-    EDGEMODEL_REGISTRY names the registry (`host[:port][/path]`) that this machine, the nodes and the pods reach.
+    EDGEMODEL_REGISTRY names the registry (`host[:port][/path]`) that this machine and the nodes reach, with `http://`
+    before it where it has no TLS. EDGEMODEL_REGISTRY_IN_PODS is its URL for pods where that is another.
     """
 
     provider: Provider = "existing"
@@ -39,7 +41,7 @@ class ExistingCluster:
         with progress.step("cluster answers"):
             if source and Path(source) != self.kubeconfig:
                 # KUBECONFIG may list several files; flattened, the copy stays true when the shell's variable changes.
-                flat = Kubectl(Path("kubectl"), Path(source))("config", "view", "--minify", "--flatten")
+                flat = run("kubectl", "config", "view", "--minify", "--flatten", env={"KUBECONFIG": source})
                 self.kubeconfig.touch(mode=0o600)
                 self.kubeconfig.write_text(flat.stdout)
             sites = {node.site for node in self.nodes() if node.site}
@@ -66,23 +68,23 @@ class ExistingCluster:
 
     @property
     def registry_name(self) -> str:
-        """What image references begin with: EDGEMODEL_REGISTRY."""
+        """What image references begin with: EDGEMODEL_REGISTRY without its scheme."""
+        return self.registry_host_endpoint.partition("://")[2]
+
+    @property
+    def registry_host_endpoint(self) -> str:
+        """That registry's URL."""
         name = os.environ.get("EDGEMODEL_REGISTRY", "")
         if not name:
             raise NotSupportedError(
                 "On an existing cluster, set EDGEMODEL_REGISTRY to a registry that it pulls from and you push to."
             )
-        return name
-
-    @property
-    def registry_host_endpoint(self) -> str:
-        """That registry's URL."""
-        return f"https://{self.registry_name}"
+        return name if "://" in name else f"https://{name}"
 
     @property
     def registry_pod_endpoint(self) -> str:
-        """The same URL."""
-        return self.registry_host_endpoint
+        """The same URL, unless EDGEMODEL_REGISTRY_IN_PODS says another."""
+        return os.environ.get("EDGEMODEL_REGISTRY_IN_PODS") or self.registry_host_endpoint
 
     def nodes(self) -> tuple[NodeSpec, ...]:
         """The cluster's nodes, by their labels."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .config import REGISTRY_NAME, REGISTRY_PORT, SITE_LABEL, ClusterConfig, NodeSpec, Provider
+from .config import SITE_LABEL, ClusterConfig, NodeSpec, Provider
 from .errors import ClusterError
 from .forward import Forwards
 from .handle import ProcessStatus, is_ready, labelled_nodes
@@ -20,7 +22,14 @@ from .shell import run, wait_for
 
 NAME = "edgemodel"
 REGISTRY_CONTAINER = "edgemodel-registry"
-_REGISTRY_IMAGE = "registry:2"
+_REGISTRY_IMAGE = "registry:3"
+# Inside its container, whatever the port on the host.
+_REGISTRY_PORT = 5000
+# The first whose node images have containerd look into certs.d by themselves.
+_FIRST_WITH_CERTS_D = (0, 27)
+_CERTS_D = """[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "/etc/containerd/certs.d"
+"""
 _NETWORK = "kind"
 _TEMPLATE = Path(__file__).with_name("kind.yaml")
 
@@ -32,9 +41,16 @@ def available() -> bool:
     return run("docker", "info", check=False, timeout=20).returncode == 0
 
 
-def cluster_document(template: str, config: ClusterConfig) -> dict[str, Any]:
-    """The template with a worker for every node of `config`, in that order."""
+def cluster_document(template: str, config: ClusterConfig, version: str) -> dict[str, Any]:
+    """The template with a worker for every node of `config`, in that order.
+
+    Args:
+        version: kind's own, as `kind version --quiet` prints it.
+    """
     document: dict[str, Any] = yaml.safe_load(template)
+    major, minor = (int(number) for number in version.split(".")[:2])
+    if (major, minor) < _FIRST_WITH_CERTS_D:
+        document["containerdConfigPatches"] = [_CERTS_D]
     document["nodes"] = [*document["nodes"], *({"role": "worker"} for _ in config.nodes)]
     return document
 
@@ -47,15 +63,38 @@ def container_names(config: ClusterConfig) -> dict[str, NodeSpec]:
 
 def registry_hosts() -> str:
     """containerd's hosts.toml in a node: the registry's name leads to its container."""
-    return f'[host."http://{REGISTRY_CONTAINER}:{REGISTRY_PORT}"]\n'
+    return f'[host."http://{REGISTRY_CONTAINER}:{_REGISTRY_PORT}"]\n'
 
 
-def run_registry_command() -> list[str]:
-    """The command that starts the registry container for the first time."""
+def run_registry_command(name: str) -> list[str]:
+    """The command that starts the registry container for the first time, known on the host as `name`."""
     return [
         *("docker", "run", "--detach", "--restart=always", f"--name={REGISTRY_CONTAINER}", "--network=bridge"),
-        *(f"--publish={REGISTRY_NAME}:5000", "--env=REGISTRY_STORAGE_DELETE_ENABLED=true", _REGISTRY_IMAGE),
+        *(f"--publish={name}:{_REGISTRY_PORT}", "--env=REGISTRY_STORAGE_DELETE_ENABLED=true"),
+        # Else it logs every few seconds that nobody takes its traces.
+        *("--env=OTEL_TRACES_EXPORTER=none", _REGISTRY_IMAGE),
     ]
+
+
+def create_command(kubeconfig: Path, environment: Mapping[str, str]) -> list[str]:
+    """The command that creates the cluster; EDGEMODEL_KIND_IMAGE names another node image than kind's own."""
+    image = environment.get("EDGEMODEL_KIND_IMAGE")
+    return [
+        *("kind", "create", "cluster", "--config=-", f"--kubeconfig={kubeconfig}", "--wait=120s"),
+        *([f"--image={image}"] if image else []),
+    ]
+
+
+def hosting(name: str) -> dict[str, Any]:
+    """Where tools of other people look for a cluster's local registry (Kubernetes' enhancement 1755)."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "local-registry-hosting", "namespace": "kube-public"},
+        "data": {
+            "localRegistryHosting.v1": f'host: "{name}"\nhelp: "https://kind.sigs.k8s.io/docs/user/local-registry/"\n'
+        },
+    }
 
 
 class KindCluster:
@@ -78,16 +117,17 @@ class KindCluster:
         with progress.step("registry"):
             self.start_registry()
         if NAME not in run("kind", "get", "clusters").stdout.split():
-            document = cluster_document(_TEMPLATE.read_text(), self.config)
+            version = run("kind", "version", "--quiet").stdout.strip()
+            document = cluster_document(_TEMPLATE.read_text(), self.config, version)
             with progress.step("kind create cluster"):
-                run("kind", "create", "cluster", "--config=-", f"--kubeconfig={self.kubeconfig}", "--wait=120s",
-                    input=yaml.safe_dump(document), timeout=900)  # fmt: skip
+                run(*create_command(self.kubeconfig, os.environ), input=yaml.safe_dump(document), timeout=900)
         with progress.step("nodes"):
             run("kind", "export", "kubeconfig", f"--name={NAME}", f"--kubeconfig={self.kubeconfig}")
             for name, spec in container_names(self.config).items():
                 self._prepare(name, spec)
             if not self._on_network(REGISTRY_CONTAINER):
                 run("docker", "network", "connect", _NETWORK, REGISTRY_CONTAINER)
+            self.kubectl.create(hosting(self.registry_name))
             wait_for("all nodes to be Ready", lambda: all(map(is_ready, self._node_objects())), 180, 0.5)
 
     def down(self, progress: Progress) -> None:
@@ -111,17 +151,17 @@ class KindCluster:
     @property
     def registry_name(self) -> str:
         """What image references begin with."""
-        return REGISTRY_NAME
+        return self.config.registry_name
 
     @property
     def registry_host_endpoint(self) -> str:
         """The registry's URL on this machine."""
-        return f"http://{REGISTRY_NAME}"
+        return f"http://{self.registry_name}"
 
     @property
     def registry_pod_endpoint(self) -> str:
         """The registry's URL in a pod: the container's address on kind's network."""
-        return f"http://{self._address(REGISTRY_CONTAINER)}:5000"
+        return f"http://{self._address(REGISTRY_CONTAINER)}:{_REGISTRY_PORT}"
 
     def nodes(self) -> tuple[NodeSpec, ...]:
         """The workers, by their labels."""
@@ -167,7 +207,7 @@ class KindCluster:
     def start_registry(self) -> None:
         """Start the registry container, made where it is missing."""
         known = run("docker", "container", "inspect", REGISTRY_CONTAINER, check=False).returncode == 0
-        command = ["docker", "start", REGISTRY_CONTAINER] if known else run_registry_command()
+        command = ["docker", "start", REGISTRY_CONTAINER] if known else run_registry_command(self.registry_name)
         run(*command, timeout=300)
         wait_for("the registry", lambda: answers(self.registry_host_endpoint), 30)
 
@@ -197,7 +237,7 @@ class KindCluster:
         return found + [f"Node {node['metadata']['name']} is not Ready." for node in nodes if not is_ready(node)]
 
     def _prepare(self, name: str, spec: NodeSpec) -> None:
-        folder = f"/etc/containerd/certs.d/{REGISTRY_NAME}"
+        folder = f"/etc/containerd/certs.d/{self.registry_name}"
         run("docker", "exec", name, "mkdir", "-p", folder)
         run("docker", "exec", "-i", name, "cp", "/dev/stdin", f"{folder}/hosts.toml", input=registry_hosts())
         # Not in kind's configuration: kubelet refuses to give itself a node-role label, and kind then fails.

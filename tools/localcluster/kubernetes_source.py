@@ -8,6 +8,7 @@ renamed into place, so that a folder of the final name is always complete.
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shutil
 from collections.abc import Sequence
@@ -30,6 +31,19 @@ _GO = Path("/usr/lib/go-1.19/bin")
 def built_dir() -> Path:
     """The folder of the finished binaries (SERVERS and `pause`), whether or not it is there yet."""
     return cache_dir() / f"kubernetes-{VERSION}-{os.uname().machine}-{_RECIPE}"
+
+
+def require() -> None:
+    """Raise ClusterError where the binaries are not built and cannot be."""
+    if built_dir().is_dir():
+        return
+    packages.require_debian_root()
+    release = platform.freedesktop_os_release()
+    if release.get("ID") != "debian" or release.get("VERSION_ID") not in ("11", "12"):
+        raise ClusterError(
+            f"Kubernetes {VERSION} is built from the source package of Debian 11 or 12, and this is"
+            f" {release.get('PRETTY_NAME', 'another system')}."
+        )
 
 
 def build(progress: Progress) -> Path:

@@ -11,8 +11,6 @@ from typing import Any
 from . import assets, cgroups, network, packages, pause_image
 from .config import (
     HOST_ADDRESS,
-    REGISTRY_NAME,
-    REGISTRY_PORT,
     SERVICE_NETWORK,
     ClusterConfig,
     NodeSpec,
@@ -47,9 +45,11 @@ class NativeCluster:
             persistent=True,
         )
         self._plane = ControlPlane(state / "control-plane", options)
-        self._registry = RegistryServer(state / "registry")
+        self._registry = RegistryServer(state / "registry", config.registry_name)
         self._nodes = {
-            spec.name: NativeNode(spec, state / "nodes" / spec.name, self._plane, state / "pause.tar")
+            spec.name: NativeNode(
+                spec, state / "nodes" / spec.name, self._plane, state / "pause.tar", config.registry_name
+            )
             for spec in config.nodes
         }
 
@@ -103,17 +103,17 @@ class NativeCluster:
     @property
     def registry_name(self) -> str:
         """What image references begin with."""
-        return REGISTRY_NAME
+        return self.config.registry_name
 
     @property
     def registry_host_endpoint(self) -> str:
         """The registry's URL on this machine."""
-        return f"http://{REGISTRY_NAME}"
+        return f"http://{self.registry_name}"
 
     @property
     def registry_pod_endpoint(self) -> str:
         """The registry's URL in a pod, and on this machine too."""
-        return f"http://{HOST_ADDRESS}:{REGISTRY_PORT}"
+        return f"http://{HOST_ADDRESS}:{self.registry_name.rpartition(':')[2]}"
 
     def nodes(self) -> tuple[NodeSpec, ...]:
         """The nodes as configured."""

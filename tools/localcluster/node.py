@@ -19,8 +19,11 @@ _SOCKET = "/run/containerd/containerd.sock"
 class NativeNode:
     """One node of the native cluster; its files and logs lie in `folder`."""
 
-    def __init__(self, spec: NodeSpec, folder: Path, plane: ControlPlane, pause_archive: Path) -> None:
+    def __init__(
+        self, spec: NodeSpec, folder: Path, plane: ControlPlane, pause_archive: Path, registry_name: str
+    ) -> None:
         self.spec = spec
+        self._registry_name = registry_name
         self.folder = folder
         self._plane = plane
         self._pause_archive = pause_archive
@@ -102,7 +105,8 @@ class NativeNode:
             if path.exists()
             for address in node_config.nameservers(path.read_text())
         ]
-        for name, text in node_config.files(self.spec, dict.fromkeys(servers)).items():
+        written = node_config.files(self.spec, dict.fromkeys(servers), self._registry_name, self._plane.assets.minor)
+        for name, text in written.items():
             path = self.folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)

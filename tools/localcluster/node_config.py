@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from .cgroups import cgroup_root
-from .config import HOST_ADDRESS, REGISTRY_NAME, REGISTRY_PORT, NodeSpec
+from .config import HOST_ADDRESS, NodeSpec
 
 FILES = "/run/node"
 ASSETS = "/run/assets"
 PAUSE_IMAGE = "edgemodel.local/pause:1"
 HEARTBEAT_SECONDS = 4
+# The field came with 1.31, and from 1.35 on its default makes kubelet refuse machines with the first cgroups.
+FAIL_CGROUP_V1 = 31
 
 # kubelet sets these for the whole machine and fails where it may not; it leaves alone what is right already.
 # A file bound over each makes it right for kubelet's eyes, and the machine's settings stay as they are.
@@ -55,13 +57,18 @@ exec sleep infinity
 """
 
 
-def files(node: NodeSpec, nameservers: Iterable[str]) -> dict[str, str]:
-    """Path below the node's folder -> text, for all but the certificates and kubeconfigs."""
+def files(node: NodeSpec, nameservers: Iterable[str], registry_name: str, minor: int) -> dict[str, str]:
+    """Path below the node's folder -> text, for all but the certificates and kubeconfigs.
+
+    Args:
+        registry_name: what images are named after, `127.0.0.1:<port>`.
+        minor: kubelet's minor version.
+    """
     return {
         "containerd.toml": _CONTAINERD,
-        f"certs.d/{REGISTRY_NAME}/hosts.toml": _HOSTS,
+        f"certs.d/{registry_name}/hosts.toml": _hosts(registry_name),
         "cni/10-pods.conflist": json.dumps(cni(node), indent=2),
-        "kubelet.yaml": json.dumps(kubelet(node), indent=2),
+        "kubelet.yaml": json.dumps(kubelet(node, minor), indent=2),
         "resolv.conf": "".join(f"nameserver {address}\n" for address in nameservers),
     }
 
@@ -96,8 +103,12 @@ def cni(node: NodeSpec) -> dict[str, Any]:
     }
 
 
-def kubelet(node: NodeSpec) -> dict[str, Any]:
-    """kubelet's configuration file."""
+def kubelet(node: NodeSpec, minor: int) -> dict[str, Any]:
+    """kubelet's configuration file, for its minor version."""
+    return _kubelet(node) | ({"failCgroupV1": False} if minor >= FAIL_CGROUP_V1 else {})
+
+
+def _kubelet(node: NodeSpec) -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -168,9 +179,8 @@ conf_dir = "{FILES}/cni"
 config_path = "{FILES}/certs.d"
 """
 
-# Images are named after the host's loopback everywhere; in a node that name leads to the host's bridge.
-_HOSTS = f"""server = "http://{HOST_ADDRESS}:{REGISTRY_PORT}"
 
-[host."http://{HOST_ADDRESS}:{REGISTRY_PORT}"]
-capabilities = ["pull", "resolve"]
-"""
+def _hosts(registry_name: str) -> str:
+    """Images are named after the host's loopback everywhere; in a node that name leads to the host's bridge."""
+    url = f"http://{HOST_ADDRESS}:{registry_name.rpartition(':')[2]}"
+    return f'server = "{url}"\n\n[host."{url}"]\ncapabilities = ["pull", "resolve"]\n'

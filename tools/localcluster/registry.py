@@ -12,17 +12,18 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .config import HOST_ADDRESS, REGISTRY_PORT
+from .config import HOST_ADDRESS
 from .errors import ClusterError
 from .processes import Daemon
 from .shell import wait_for
 
 
 class RegistryServer:
-    """docker-registry with its storage in `folder`."""
+    """docker-registry with its storage in `folder`, known as `name` (`127.0.0.1:<port>`)."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
+        self._port = name.rpartition(":")[2]
         self._at = {address: Daemon(f"registry-{address}", folder) for address in ("127.0.0.1", HOST_ADDRESS)}
 
     @property
@@ -37,10 +38,10 @@ class RegistryServer:
             ClusterError: somebody else listens at that port.
         """
         for address, daemon in self._at.items():
-            url = f"http://{address}:{REGISTRY_PORT}"
+            url = f"http://{address}:{self._port}"
             if not daemon.alive and answers(url):
                 raise ClusterError(
-                    f"Another registry or server listens at {address}:{REGISTRY_PORT}; stop it (for Debian's own:"
+                    f"Another registry or server listens at {address}:{self._port}; stop it (for Debian's own:"
                     " `systemctl disable --now docker-registry`) and try again."
                 )
             config = self._folder / f"{daemon.name}.yml"
@@ -68,7 +69,7 @@ class RegistryServer:
                 "delete": {"enabled": True},
             },
             # An upload begun at one address may go on at the other.
-            "http": {"addr": f"{address}:{REGISTRY_PORT}", "secret": "edgemodel-local"},
+            "http": {"addr": f"{address}:{self._port}", "secret": "edgemodel-local"},
         }
 
 

@@ -56,6 +56,41 @@ def test_an_existing_cluster_is_not_harmed() -> None:
             refused("site-a")
 
 
+def test_an_existing_clusters_registry_may_lack_tls_and_have_another_address_in_pods(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    driver = existing.ExistingCluster(ClusterConfig(provider="existing"), state_dir())
+    monkeypatch.setenv("EDGEMODEL_REGISTRY", "registry.example.com/team")
+    assert driver.registry_name == "registry.example.com/team"
+    assert driver.registry_pod_endpoint == driver.registry_host_endpoint == "https://registry.example.com/team"
+    monkeypatch.setenv("EDGEMODEL_REGISTRY", "http://127.0.0.1:5000")
+    monkeypatch.setenv("EDGEMODEL_REGISTRY_IN_PODS", "http://10.0.0.1:5000")
+    assert driver.registry_name == "127.0.0.1:5000"
+    assert driver.registry_host_endpoint == "http://127.0.0.1:5000"
+    assert driver.registry_pod_endpoint == "http://10.0.0.1:5000"
+
+
+def test_a_kubeconfig_may_be_a_list_of_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "bin" / "kubectl"
+    program.parent.mkdir()
+    node = '{"metadata": {"name": "n", "labels": {"node-role.kubernetes.io/edge": ""}}, "spec": {}}'
+    program.write_text(
+        f'#!/bin/sh\ncase "$*" in *nodes*) echo \'{{"items": [{node}]}}\';; *) echo "of $KUBECONFIG";; esac\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+    monkeypatch.setenv("KUBECONFIG", "/a:/b")
+    providers.up(ClusterConfig(provider="existing"), Progress(io.StringIO()))
+    assert (state_dir() / "kubeconfig").read_text() == "of /a:/b\n"
+    assert (state_dir() / "kubeconfig").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("port", [0, 65536, -1])
+def test_a_registrys_port_is_one(port: int) -> None:
+    with pytest.raises(ClusterError, match=f"--registry-port is {port}"):
+        ClusterConfig(registry_port=port)
+
+
 def test_an_existing_cluster_needs_a_kubeconfig() -> None:
     with pytest.raises(ClusterError, match="needs KUBECONFIG"):
         providers.up(ClusterConfig(provider="existing"), Progress(io.StringIO()))

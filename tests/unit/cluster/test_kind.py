@@ -30,6 +30,10 @@ elif call[:3] == ["docker", "network", "connect"]:
     (here / "off").write_text(" ".join(name for name in off if name != call[-1]))
 elif call[:2] == ["docker", "exec"] and "crictl" in call:
     print(4711)
+elif call == ["kind", "version", "--quiet"]:
+    print("0.33.0")
+elif call[0] == "kubectl" and "/version" in call:
+    print(json.dumps({"major": "1", "minor": "36"}))
 elif call[0] == "kubectl" and "nodes" in call:
     print((here / "nodes.json").read_text())
 """
@@ -63,13 +67,22 @@ def ready(name: str, **labels: str) -> dict[str, Any]:
 
 def test_kind_gets_a_worker_for_core_and_one_for_each_edge_node() -> None:
     template = Path(kind.__file__).with_name("kind.yaml").read_text()
-    document = kind.cluster_document(template, ClusterConfig(sites=3, nodes_per_site=2))
+    document = kind.cluster_document(template, ClusterConfig(sites=3, nodes_per_site=2), "0.33.0-alpha")
     assert document["apiVersion"] == "kind.x-k8s.io/v1alpha4"
     assert document["name"] == kind.NAME
     assert [node["role"] for node in document["nodes"]] == ["control-plane"] + ["worker"] * 7
-    assert 'config_path = "/etc/containerd/certs.d"' in document["containerdConfigPatches"][0]
-    patches = [yaml.safe_load(patch) for patch in document["kubeadmConfigPatches"]]
-    assert {patch["kind"] for patch in patches} == {"ClusterConfiguration", "KubeletConfiguration"}
+    assert "containerdConfigPatches" not in document, "node images look into certs.d by themselves"
+    older = kind.cluster_document(template, ClusterConfig(), "0.26.0")
+    assert 'config_path = "/etc/containerd/certs.d"' in older["containerdConfigPatches"][0]
+
+
+def test_kubeadms_arguments_have_the_form_of_each_of_its_versions() -> None:
+    document = yaml.safe_load(Path(kind.__file__).with_name("kind.yaml").read_text())
+    patches = {patch["apiVersion"]: patch for patch in map(yaml.safe_load, document["kubeadmConfigPatches"])}
+    by_name = patches["kubeadm.k8s.io/v1beta3"]["controllerManager"]["extraArgs"]
+    listed = patches["kubeadm.k8s.io/v1beta4"]["controllerManager"]["extraArgs"]
+    assert {each["name"]: each["value"] for each in listed} == by_name
+    assert patches["kubelet.config.k8s.io/v1beta1"]["nodeLeaseDurationSeconds"] == 16
 
 
 def test_workers_are_named_in_the_order_in_which_kind_numbers_them() -> None:
@@ -77,8 +90,12 @@ def test_workers_are_named_in_the_order_in_which_kind_numbers_them() -> None:
     assert names == {"edgemodel-worker": "core", "edgemodel-worker2": "site-a", "edgemodel-worker3": "site-b"}
 
 
-def test_the_registry_listens_on_loopback_alone() -> None:
-    assert "--publish=127.0.0.1:5000:5000" in kind.run_registry_command()
+def test_the_registry_listens_on_loopback_alone_and_not_at_the_port_that_macos_holds() -> None:
+    name = ClusterConfig(provider="kind").registry_name
+    assert "--publish=127.0.0.1:5001:5000" in kind.run_registry_command(name)
+    other = ClusterConfig(provider="kind", registry_port=5010).registry_name
+    assert "--publish=127.0.0.1:5010:5000" in kind.run_registry_command(other)
+    assert kind.registry_hosts() == '[host."http://edgemodel-registry:5000"]\n'
 
 
 def test_up_creates_the_cluster_and_labels_its_nodes_afterwards(tools: Path, tmp_path: Path) -> None:
@@ -97,7 +114,15 @@ def test_up_creates_the_cluster_and_labels_its_nodes_afterwards(tools: Path, tmp
         ["edgemodel-worker3", "--overwrite", "node-role.kubernetes.io/edge=", "topology.kubernetes.io/zone=site-b"],
     ]
     hosts = [call for call in made if call[:2] == ["docker", "exec"] and "cp" in call]
-    assert {call[-1] for call in hosts} == {"/etc/containerd/certs.d/127.0.0.1:5000/hosts.toml"}
+    assert {call[-1] for call in hosts} == {"/etc/containerd/certs.d/127.0.0.1:5001/hosts.toml"}
+    (told,) = (line for line in (tools / "calls").read_text().splitlines() if "local-registry-hosting" in line)
+    assert "127.0.0.1:5001" in told
+
+
+def test_a_node_image_of_another_kubernetes_can_be_named() -> None:
+    path = Path("/state/kubeconfig")
+    assert not any("--image" in part for part in kind.create_command(path, {}))
+    assert "--image=kindest/node:v1.35.2" in kind.create_command(path, {"EDGEMODEL_KIND_IMAGE": "kindest/node:v1.35.2"})
 
 
 def test_a_cut_site_gets_its_address_back(tools: Path, tmp_path: Path) -> None:

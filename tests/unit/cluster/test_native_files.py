@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tools.localcluster import cgroups, packages, pause_image
-from tools.localcluster.assets import minor_version
+from tools.localcluster.assets import version_in
 from tools.localcluster.config import ClusterConfig
 from tools.localcluster.errors import ClusterError, CommandFailedError
 from tools.localcluster.kubernetes_source import source_lists
@@ -22,9 +22,9 @@ from tools.localcluster.shell import run
 
 
 def test_a_node_reaches_the_registry_by_the_name_that_images_carry() -> None:
-    written = files(ClusterConfig().nodes[1], [])
+    written = files(ClusterConfig().nodes[1], [], "127.0.0.1:5010", 20)
     assert 'config_path = "/run/node/certs.d"' in written["containerd.toml"]
-    assert '[host."http://10.213.0.1:5000"]' in written["certs.d/127.0.0.1:5000/hosts.toml"]
+    assert '[host."http://10.213.0.1:5010"]' in written["certs.d/127.0.0.1:5010/hosts.toml"]
 
 
 def test_a_nodes_pods_live_in_its_own_network() -> None:
@@ -33,14 +33,20 @@ def test_a_nodes_pods_live_in_its_own_network() -> None:
 
 
 def test_kubelet_never_evicts_for_the_developers_full_disk() -> None:
-    settings = kubelet(ClusterConfig().nodes[0])
+    settings = kubelet(ClusterConfig().nodes[0], 20)
     assert settings["evictionHard"]["nodefs.available"] == "0%"
     assert settings["evictionHard"]["imagefs.available"] == "0%"
     assert settings["imageGCHighThresholdPercent"] == 100
 
 
+def test_a_kubelet_that_refuses_the_first_cgroups_is_told_to_take_them() -> None:
+    node = ClusterConfig().nodes[0]
+    assert kubelet(node, 36)["failCgroupV1"] is False
+    assert "failCgroupV1" not in kubelet(node, 30)
+
+
 def test_each_kubelet_has_control_groups_of_its_own() -> None:
-    roots = {kubelet(node)["cgroupRoot"] for node in ClusterConfig(sites=3).nodes}
+    roots = {kubelet(node, 20)["cgroupRoot"] for node in ClusterConfig(sites=3).nodes}
     assert roots == {"/edgemodel/core", "/edgemodel/site-a", "/edgemodel/site-b", "/edgemodel/site-c"}
 
 
@@ -94,14 +100,16 @@ def test_source_packages_are_asked_for_in_both_of_apts_formats(tmp_path: Path) -
     assert found["more.list"] == "deb-src [signed-by=/k.gpg] http://mirror.test/debian bookworm main\n"
 
 
-@pytest.mark.parametrize(("text", "minor"), [("Kubernetes v1.20.2\n", 20), ("Kubernetes v1.36.0-rc.1", 36)])
-def test_the_servers_version_is_read(text: str, minor: int) -> None:
-    assert minor_version(text) == minor
+@pytest.mark.parametrize(
+    ("text", "version"), [("Kubernetes v1.20.2\n", "1.20.2"), ("Kubernetes v1.36.0-rc.1", "1.36.0")]
+)
+def test_the_servers_version_is_read(text: str, version: str) -> None:
+    assert version_in(text) == version
 
 
 def test_a_program_that_tells_no_version_is_refused() -> None:
     with pytest.raises(ClusterError, match="names no version"):
-        minor_version("hello")
+        version_in("hello")
 
 
 def test_split_control_groups_are_each_a_hierarchy(tmp_path: Path) -> None:
