@@ -18,6 +18,14 @@ SETUP = 'MountVolume.SetUp failed for volume "tls" : secret "digits-tls" not fou
 TIMEOUT = "Unable to attach or mount volumes: unmounted volumes=[tls]: timed out waiting for the condition"
 
 
+def new_event(reason: str, message: str, seconds: float, again: float | None = None) -> Object:
+    """As events.k8s.io has it: told in microseconds, and repeated as a series."""
+    micro = "%Y-%m-%dT%H:%M:%S.%fZ"
+    series = {} if again is None else {"series": {"count": 2, "lastObservedTime": after(again).strftime(micro)}}
+    told = {"eventTime": after(seconds).strftime(micro), "lastTimestamp": None}
+    return {"reason": reason, "message": message, **told, **series}
+
+
 def event(reason: str, message: str, seconds: float) -> Object:
     return {"reason": reason, "message": message, "lastTimestamp": after(seconds).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
@@ -33,6 +41,9 @@ def event(reason: str, message: str, seconds: float) -> Object:
         # The Secret came, and now the image is pulled.
         ([event("Pulling", "Pulling image", 60), event("FailedMount", SETUP, 5)], None),
         ([{"reason": "FailedMount", "message": SETUP, "lastTimestamp": None}], SETUP),
+        # Events of both APIs beside each other, and one that was last repeated after the other.
+        ([new_event("Pulling", "Pulling image", 4.5), event("FailedMount", SETUP, 4)], None),
+        ([new_event("FailedMount", SETUP, 1, again=9), event("Pulling", "Pulling image", 5)], SETUP),
     ],
 )
 def test_the_last_word_counts_and_of_several_the_one_that_names_the_volume(
