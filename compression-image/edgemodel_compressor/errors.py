@@ -54,6 +54,10 @@ class NotApplicableError(Exception):
     """A compression method cannot be applied to this model; the message says why, to be used inside a sentence."""
 
 
+class OutOfTimeError(Exception):
+    """The time that a search was given is over: what was not finished is given up."""
+
+
 class CutShortError(Exception):
     """A file that a tool wrote cannot be read back: it found no room for all of it, on the disk or in memory."""
 
@@ -97,14 +101,14 @@ def limits_explained() -> Iterator[None]:
 def not_applicable() -> Iterator[None]:
     """Whatever goes wrong inside is about one method or one estimate, and ends no more than that: a NotApplicableError.
 
-    Lack of memory or disk space stays what it is, and so does a TaskError.
+    Lack of memory, disk space or time stays what it is, and so does a TaskError.
 
     Raises:
         NotApplicableError: with a clause that says what was raised, and where.
     """
     try:
         yield
-    except (TaskError, NotApplicableError):
+    except (TaskError, NotApplicableError, OutOfTimeError):
         raise
     except Exception as error:  # nothing that a library or an estimate stumbles on may end the work
         if is_exhausted(error):

@@ -1,11 +1,15 @@
 """Progress as shares of the whole: a span is handed down and divided by whoever knows the parts."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
 
+from edgemodel_compressor.errors import OutOfTimeError
 from edgemodel_contract.progress import Progress
 
 Step = Literal["Fetching", "Loading", "Measuring", "Compressing", "Evaluating", "Pushing"]
@@ -14,21 +18,35 @@ Emit = Callable[[Progress], None]
 LEAST_SHARE = 0.03
 LEAST_SECONDS = 2.0
 """An estimate from less than this much is a guess."""
+SILENCE_SECONDS = 4.0
+"""Nobody waits longer for a sign of life."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """The part of the work from ``start`` to ``end``, both between 0 and 1."""
+    """The part of the work from ``start`` to ``end``, both between 0 and 1.
+
+    Whatever takes long reports, and so it is here that the clock is looked at: ``deadline`` is the time by ``clock``
+    after which a report ends the work.
+    """
 
     emit: Emit
     start: float = 0.0
     end: float = 1.0
+    deadline: float | None = None
+    clock: Callable[[], float] = time.monotonic
 
     def report(self, step: Step, message: str, share: float = 0.0) -> None:
-        """Say that ``share`` (0 to 1) of this span is done."""
+        """Say that ``share`` (0 to 1) of this span is done.
+
+        Raises:
+            OutOfTimeError: the deadline has passed.
+        """
         share = min(max(share, 0.0), 1.0)
         fraction = self.start + (self.end - self.start) * share
         self.emit(Progress(step=step, message=message, fraction=round(fraction, 4)))
+        if self.deadline is not None and self.clock() > self.deadline:
+            raise OutOfTimeError(message)
 
     def split(self, *weights: float) -> list["Span"]:
         """Consecutive spans in proportion to ``weights``, the estimated costs."""
@@ -36,7 +54,7 @@ class Span:
         spans, start = [], self.start
         for weight in weights:
             end = start + (self.end - self.start) * weight / total
-            spans.append(Span(self.emit, start, end))
+            spans.append(replace(self, start=start, end=end))
             start = end
         return spans
 
@@ -52,3 +70,40 @@ def estimating(emit: Emit, clock: Callable[[], float]) -> Emit:
         emit(progress)
 
     return estimate
+
+
+@contextmanager
+def never_silent(emit: Emit, silence: float = SILENCE_SECONDS) -> Iterator[Emit]:
+    """``emit``; and where nothing new is said for ``silence`` seconds, the last message again, with how long it takes.
+
+    A step inside of a library reports nothing, and may take minutes.
+    """
+    lock, done = threading.Lock(), threading.Event()
+    last: Progress | None = None
+    began = said = time.monotonic()
+
+    def tell(progress: Progress) -> None:
+        nonlocal last, began, said
+        with lock:
+            said = time.monotonic()
+            if last is None or progress.message != last.message:
+                began = said
+            last = progress
+            emit(progress)
+
+    def repeat() -> None:
+        nonlocal said
+        while not done.wait(silence / 4):
+            now = time.monotonic()
+            with lock:
+                if last is not None and now - said >= silence and not done.is_set():
+                    said = now
+                    emit(msgspec.structs.replace(last, message=f"{last.message} ({now - began:.0f} s so far)"))
+
+    thread = threading.Thread(target=repeat, name="progress", daemon=True)
+    thread.start()
+    try:
+        yield tell
+    finally:
+        done.set()
+        thread.join()

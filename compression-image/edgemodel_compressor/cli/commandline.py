@@ -23,11 +23,11 @@ from edgemodel_compressor.fetch.fetcher import Fetcher
 from edgemodel_compressor.job.pipeline import check_task, require_chosen, run
 from edgemodel_compressor.job.run import success
 from edgemodel_compressor.job.termination_message import failure_code
-from edgemodel_compressor.progress import Emit, Span, estimating
+from edgemodel_compressor.progress import SILENCE_SECONDS, Emit, Span, estimating, never_silent
 from edgemodel_compressor.publish.card import model_folder, reports
 from edgemodel_compressor.publish.push import Places, find_base, publish_image, publish_result
 from edgemodel_compressor.registry.credentials import Credentials, read_docker_config
-from edgemodel_compressor.search.engine import Outcome, measure_throughput
+from edgemodel_compressor.search.engine import Outcome, measure_throughput, throughput_seconds
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.progress import Progress
 from edgemodel_contract.quantity import format_duration
@@ -47,6 +47,7 @@ from edgemodel_contract.task import (
 )
 
 _ENGINE = f"edgemodel {version('edgemodel')}"
+_REFRESH_SECONDS = 0.1
 _SUFFIXES = re.compile(r"\.(onnx|pt2|pt|tar|tar\.gz|tgz|zip)$")
 
 
@@ -148,13 +149,15 @@ def _work(task: Task, options: argparse.Namespace, settings: Settings, folder: P
     credentials = read_docker_config(_docker_config()) if speaks else Credentials({})
     fetcher = Fetcher(settings, access, credentials, options.registry_ca, task.platform, local_paths=True)
     with ExitStack() as stack:
-        emit = stack.enter_context(_bar())
+        emit = stack.enter_context(never_silent(stack.enter_context(_bar())))
         registry, base = None, None
         if options.push:
             registry = stack.enter_context(fetcher.registry())
             base = find_base(registry, task)
         running, pushing = Span(estimating(emit, time.monotonic)).split(9, 1)
-        outcome = measure_throughput(run(task, fetcher, folder, running), 2 * settings.measure_time)
+        working, comparing = running.split(9, 1)
+        outcome = run(task, fetcher, folder, working)
+        outcome = measure_throughput(outcome, throughput_seconds(task.recipe, settings), comparing)
         result = None
         if outcome.choice.chosen is not None:
             # The digest names the image's tag: by content, since a local path says nothing about what it holds.
@@ -199,8 +202,14 @@ def _bar() -> Iterator[Emit]:
         dynamic_ncols=True,
         bar_format="{percentage:3.0f}% |{bar:24}| {elapsed} {desc}",
     ) as bar:
+        shown, step = 0.0, ""
 
         def emit(progress: Progress) -> None:
+            nonlocal shown, step
+            now = time.monotonic()
+            if progress.step == step and now - shown < _REFRESH_SECONDS:
+                return
+            shown, step = now, progress.step
             left = f" (about {format_duration(progress.remaining)} left)" if progress.remaining else ""
             bar.set_description_str(progress.message + left, refresh=False)
             bar.n = max(bar.n, progress.fraction)
@@ -210,14 +219,17 @@ def _bar() -> Iterator[Emit]:
 
 
 def _lines() -> Emit:
-    last = ""
+    last, printed = "", 0.0
 
     def emit(progress: Progress) -> None:
-        nonlocal last
+        nonlocal last, printed
+        now = time.monotonic()
         # Counters end a message after a colon; they would be a line each.
         head = progress.message.partition(": ")[0]
-        if head != last:
-            last = head
-            print(f"{100 * progress.fraction:3.0f}% {head}", file=sys.stderr, flush=True)
+        if head == last and now - printed < SILENCE_SECONDS:
+            return
+        text = head if head != last else progress.message
+        last, printed = head, now
+        print(f"{100 * progress.fraction:3.0f}% {text}", file=sys.stderr, flush=True)
 
     return emit

@@ -37,6 +37,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def spread(self, most: int) -> "Samples":
+        """At most so many of them, spread over all."""
+        chosen = np.linspace(0, len(self.indices) - 1, min(most, len(self.indices))).round().astype(np.int64)
+        return Samples(self.dataset, self.indices[chosen])
+
     def feeds(self) -> Iterator[Feed]:
         """Each sample as a batch of one, in the order of ``indices``."""
         for index in self.indices:
@@ -142,8 +147,7 @@ class Evaluator:
                 elif index >= len(self._reference):
                     break
                 scores.append(_against_original(self.metric, answer, self._reference[index]))
-            if index % 16 == 0:
-                advance((index + 1) / len(self.samples))
+            advance((index + 1) / len(self.samples))
             if spent > REFERENCE_BYTES:
                 break
         return replace(

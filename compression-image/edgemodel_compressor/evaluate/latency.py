@@ -15,16 +15,29 @@ WARM_UP_RUNS = 5
 MIN_RUNS = 10
 MAX_RUNS = 200
 """Per round, of which there are three; a p95 of some hundred runs is steady, more only takes time."""
+PATIENCE = 1.0
+"""Seconds after which a round ends with fewer than the least runs, and its warm-up likewise: a run may take seconds."""
 
 
 def latency_round(model: Path, threads: int, feed: Feed, seconds: float, least: int = MIN_RUNS) -> list[float]:
-    """Seconds of single runs: as many as ``seconds`` allow, between ``least`` and MAX_RUNS."""
+    """Seconds of single runs: as many as ``seconds`` allow, between ``least`` and MAX_RUNS.
+
+    Of a model that takes long there is one at least, and no more than PATIENCE and ``seconds`` allow.
+    """
     session = Session(model, threads)
+    end = time.perf_counter() + PATIENCE
     for _ in range(min(WARM_UP_RUNS, least)):
         session.run(feed)
+        if time.perf_counter() > end:
+            break
     runs: list[float] = []
     end = time.perf_counter() + seconds
-    while len(runs) < least or (len(runs) < MAX_RUNS and time.perf_counter() < end):
+    latest = end + PATIENCE
+    while (
+        not runs
+        or (len(runs) < least and time.perf_counter() < latest)
+        or (len(runs) < MAX_RUNS and time.perf_counter() < end)
+    ):
         start = time.perf_counter()
         session.run(feed)
         runs.append(time.perf_counter() - start)

@@ -39,8 +39,12 @@ def by_threads(
     cpus: int,
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
+    advance: Callable[[float, str], None] = lambda *_: None,
 ) -> tuple[Throughput, ...]:
-    """Both models with each of ``thread_counts``; once ``seconds`` have passed, only with one thread and with all."""
+    """Both models with each of ``thread_counts``; once ``seconds`` have passed, only with one thread and with all.
+
+    ``advance`` is told the share done and what is measured.
+    """
     counts, end = thread_counts(cpus), clock() + seconds
     models = (original,) if chosen == original else (original, chosen)
     share = seconds / (len(counts) * len(models) * ROUNDS)
@@ -49,6 +53,7 @@ def by_threads(
         if threads not in (1, cpus) and clock() >= end:
             break
         runs: dict[Path, list[float]] = {model: [] for model in models}
+        advance(len(measured) / len(counts), f"measuring throughput on {threads} thread(s)")
         for model in models * ROUNDS:
             runs[model] += latency_round(model, threads, feed, share, LEAST_RUNS)
         rates = [round(1 / float(np.median(times)), 3) for times in runs.values()]

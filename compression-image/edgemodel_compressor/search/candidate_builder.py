@@ -21,6 +21,7 @@ from edgemodel_compressor.graph.quantization.calibration import Calibration, cal
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.mixed import mixed_precision
 from edgemodel_compressor.graph.quantization.prepare import prepare
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.sensitivity import MEASURED, Sensitivity, sensitivity
 from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.structure import (
@@ -73,6 +74,9 @@ SHIFTING_WORK = 1e11
 PATIENCE = 0.4
 """Share of the epochs; so many without a better validation loss end a recovery."""
 
+TRAINING_SHARE = 0.7
+"""Of the time that is left: the rest quantizes and judges what was trained."""
+
 Masks = dict[str, NDArray[np.bool_]]
 Channels = dict[str, NDArray[np.int64]]
 
@@ -92,6 +96,7 @@ class CandidateBuilder:
     _prepared: dict[Path, Path] = field(default_factory=dict)
     _calibrations: dict[Path, Calibration] = field(default_factory=dict)
     _analyses: dict[Path, Analysis] = field(default_factory=dict)
+    _rankings: dict[tuple[Path, QuantizationRecipe], list[Sensitivity]] = field(default_factory=dict)
     _scores: dict[Path, Scores] = field(default_factory=dict)
 
     def build(self, method: Method, holds: Callable[[Path], bool], span: Span) -> Path:
@@ -110,7 +115,7 @@ class CandidateBuilder:
         measured = self._calibrate(source, method, quantizing) if recipe.method == "Static" else None
         quantizing.report("Compressing", f"building {method.name}", 0.8)
         if method.mixed and measured is not None:
-            ranking = [item.node for item in self.rank(source, method)]
+            ranking = [item.node for item in self.rank(source, method, quantizing)]
             found = mixed_precision(
                 prepared, target, recipe, ranking, holds, measured, self.cpu, self.folder, MIXED_TRIALS
             )
@@ -119,16 +124,27 @@ class CandidateBuilder:
             quantize(prepared, target, recipe, measured, self.cpu, self.folder, self._example())
         return target
 
-    def rank(self, source: Path, method: Method) -> list[Sensitivity]:
+    def rank(self, source: Path, method: Method, span: Span) -> list[Sensitivity]:
         """Nodes of a static model of ``source`` by how much its outputs suffer, the worst first; empty without data."""
         recipe, samples = method.quantization, self.calibration
         if recipe is None or recipe.method != "Static" or samples is None or source not in self._calibrations:
             return []
         feeds = [feed for feed, _ in zip(samples.feeds(), range(SENSITIVITY_SAMPLES), strict=False)]
         most = int(np.clip(SENSITIVITY_BYTES / model_size(source), LEAST_MEASURED, MEASURED))
-        return sensitivity(
-            self._prepare(source), feeds, recipe, self._calibrations[source], self.cpu, self.folder, most
-        )
+        key = (source, recipe)
+        if key not in self._rankings:
+            message = f"finding which nodes {method.name} should leave as floats"
+            self._rankings[key] = sensitivity(
+                self._prepare(source),
+                feeds,
+                recipe,
+                self._calibrations[source],
+                self.cpu,
+                self.folder,
+                most,
+                lambda: span.report("Compressing", message),
+            )
+        return self._rankings[key]
 
     def float_file(self, method: Method) -> Path:
         """The file that the integers of ``method`` were made of; only after ``build``."""
@@ -292,6 +308,7 @@ class CandidateBuilder:
             learning_rate=recovery.learning_rate or LEARNING_RATE * (pruning.sparsity or pruning.depth),
             batch_size=_batch_size(labels),
             patience=max(round(PATIENCE * recovery.epochs), 1),
+            time_limit=None if span.deadline is None else TRAINING_SHARE * (span.deadline - span.clock()),
             shifting=self.epoch <= SHIFTING_WORK,
         )
         try:

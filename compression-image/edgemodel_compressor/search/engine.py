@@ -1,6 +1,5 @@
 """The work itself: measure the original, try one method after another, time what is worth it, choose."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import msgspec
 import numpy as np
 
 from edgemodel_compressor.data.split import Split
-from edgemodel_compressor.errors import NotApplicableError, TaskError, told
+from edgemodel_compressor.errors import NotApplicableError, OutOfTimeError, TaskError, told
 from edgemodel_compressor.evaluate.latency import cpu_name, latency_round
 from edgemodel_compressor.evaluate.memory import peak_memory, save_feed
 from edgemodel_compressor.evaluate.throughput import Throughput, by_threads
@@ -21,11 +20,20 @@ from edgemodel_compressor.progress import Span
 from edgemodel_compressor.search.candidates import ORIGINAL, check_recipe, named_method
 from edgemodel_compressor.search.choose import Choice, choose
 from edgemodel_compressor.search.evaluation import Evaluation, Job
-from edgemodel_compressor.search.proposals import FIRST_SHARE, Facts, Trial, propose, recovery
+from edgemodel_compressor.search.proposals import FIRST_SHARE, TRAINING_WORK, Facts, Trial, propose, recovery
+from edgemodel_compressor.settings import Settings
 from edgemodel_contract.result import Candidate
+from edgemodel_contract.task import Recipe
 
 ROUNDS = 3
 """Every good candidate is timed once per round, so that a noisy minute on the machine falls on all of them alike."""
+TIMING_SHARE, MOST_TIMING = 0.35, 120.0
+"""Of the search's time what is kept to time and weigh the candidates, and its most in seconds."""
+THROUGHPUT_SHARE = 0.08
+UNHURRIED = 180.0
+"""Seconds of search that are enough for trainings of the usual length; a search of less has shorter ones."""
+QUICK = 0.1
+"""Seconds of one round of timing; with less left for each, only what may be chosen is timed."""
 DEPTHWISE = 0.2
 """Share of the convolutions; MobileNets, EfficientNets and ConvNeXts have a third or more."""
 
@@ -74,11 +82,20 @@ def compress(job: Job, span: Span) -> Outcome:
     check_recipe(job.recipe, job.dataset is not None)
     model = replace(job.model, inputs=require_concrete(job.model.inputs, job.dataset.shapes if job.dataset else {}))
     job = replace(job, model=model)
+    end = job.clock() + job.recipe.search.time if job.recipe.mode == "Auto" else None
     beginning, searching, timing = span.split(1, 10, 3)
     bench = Evaluation.set_up(job)
     bench.measure_original(beginning)
-    _try_methods(job, bench, searching)
-    _time(job, bench, timing)
+    if end is not None:
+        reserve = min(TIMING_SHARE * job.recipe.search.time, MOST_TIMING)
+        searching = replace(searching, deadline=end - reserve, clock=job.clock)
+    try:
+        _try_methods(job, bench, searching)
+    except OutOfTimeError:
+        bench.shop.notes.append(
+            f"The search ended after {len(bench.trials)} trials, because compression.search.time was used up."
+        )
+    _time(job, bench, timing, end)
     original, *compressed = (Candidate(method=name, measured=figures) for name, figures in bench.measured.items())
     choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode)
     return Outcome(
@@ -91,15 +108,26 @@ def compress(job: Job, span: Span) -> Outcome:
         cpu=cpu_name(),
         parts=bench.parts,
         feed=bench.feed,
-        damage=told(lambda: _damage(bench, choice), {}, lambda _: None),
+        damage=told(lambda: _damage(bench, choice, replace(timing, deadline=end, clock=job.clock)), {}, lambda _: None),
     )
 
 
-def measure_throughput(outcome: Outcome, seconds: float) -> Outcome:
+def throughput_seconds(recipe: Recipe, settings: Settings) -> float:
+    """How long to measure throughput: less than usual where the search has little time."""
+    usual = 2 * settings.measure_time
+    return min(usual, THROUGHPUT_SHARE * recipe.search.time) if recipe.mode == "Auto" else usual
+
+
+def measure_throughput(outcome: Outcome, seconds: float, span: Span) -> Outcome:
     """``outcome`` with the throughput of the original and of the chosen or closest model, on up to all CPUs."""
     shown = outcome.choice.chosen or outcome.choice.closest or outcome.original
     files = outcome.files[ORIGINAL], outcome.files[shown.method]
-    return replace(outcome, throughput=by_threads(*files, outcome.feed, available_cpus(), seconds))
+
+    def advance(share: float, message: str) -> None:
+        span.report("Measuring", message, share)
+
+    measured = by_threads(*files, outcome.feed, available_cpus(), seconds, advance=advance)
+    return replace(outcome, throughput=measured)
 
 
 def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
@@ -115,7 +143,7 @@ def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
                 f"{method.name} is not possible for this model: {error}; choose another method, or none.",
             ) from error
         return
-    budget, began = job.recipe.search, job.clock()
+    budget = job.recipe.search
     prunable = job.dataset is not None and bool(bench.shop.analysis.groups)
     shown = read_model(job.model.path, weights=False)
     facts = Facts(
@@ -126,6 +154,7 @@ def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
         multiplies=told(lambda: share_multiplied(shown) > 0.5, False, lambda _: None),
         depthwise=told(lambda: share_depthwise(shown) > DEPTHWISE, False, lambda _: None),
         branches=len(bench.shop.branches) if prunable and bench.shop.thin else 0,
+        work=min(TRAINING_WORK, TRAINING_WORK * budget.time / UNHURRIED),
     )
     # What is not going to be trained is not looked at by torch, which takes seconds to load.
     affordable = recovery(facts, FIRST_SHARE) is not None
@@ -138,11 +167,6 @@ def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
         following = propose(facts, bench.trials)
         if following is None:
             return
-        if job.clock() - began > budget.time:
-            bench.shop.notes.append(
-                f"The search ended after {len(bench.trials)} trials, because compression.search.time was used up."
-            )
-            return
         try:
             bench.attempt(following, part)
         except NotApplicableError as error:
@@ -151,38 +175,58 @@ def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
     bench.shop.notes.append(f"The search ended with its {budget.trials} trials (compression.search.trials).")
 
 
-def _time(job: Job, bench: Evaluation, span: Span) -> None:
-    """Latency, throughput and memory of every candidate; more runs of those that may be chosen."""
+def _time(job: Job, bench: Evaluation, span: Span, end: float | None) -> None:
+    """Latency, throughput and memory of every candidate; more runs of those that may be chosen.
+
+    By ``end``, of ``job.clock``, what is left is not weighed, and rounds are shorter, so that it is kept.
+    """
     poor = bench.files.keys() - {trial.method.name for trial in bench.trials if trial.verdict == "Good"} - {ORIGINAL}
     if job.recipe.mode == "Manual":
         poor = set()
-    turns = [name for index in range(ROUNDS) for name in bench.files if index == 0 or name not in poor]
+    turns, seconds = _turns(bench, poor, None if end is None else end - job.clock(), job.settings.measure_time / ROUNDS)
     runs: dict[str, list[float]] = {name: [] for name in bench.files}
     timing, weighing = span.split(4, 1)
     for index, name in enumerate(turns):
         timing.report("Measuring", f"timing {name} on {job.threads} thread(s)", index / len(turns))
-        runs[name] += latency_round(bench.files[name], job.threads, bench.feed, job.settings.measure_time / ROUNDS)
+        runs[name] += latency_round(bench.files[name], job.threads, bench.feed, seconds)
     feed = save_feed(bench.feed, job.folder / "feed.npz")
     for index, (name, times) in enumerate(runs.items()):
+        if not times:
+            continue
         weighing.report("Measuring", f"weighing {name}", index / len(runs))
+        late = end is not None and job.clock() > end
         bench.measured[name] = msgspec.structs.replace(
             bench.measured[name],
             latency_p50=round(float(np.median(times)), 9),
             latency_p95=round(float(np.percentile(times, 95)), 9),
             throughput=round(len(times) / sum(times), 3),
-            peak_memory=None if name in poor else peak_memory(bench.files[name], job.threads, feed),
+            peak_memory=None if name in poor or late else peak_memory(bench.files[name], job.threads, feed),
         )
     weighing.report("Measuring", "timed every candidate", 1.0)
 
 
-def _damage(bench: Evaluation, choice: Choice) -> dict[str, float]:
-    """By node of the chosen model; empty where it has no calibrated integers."""
+def _turns(bench: Evaluation, poor: set[str], left: float | None, usual: float) -> tuple[list[str], float]:
+    """Which candidate is timed when, and for how many seconds each time, with so many seconds ``left`` in all."""
+    every = [name for index in range(ROUNDS) for name in bench.files if index == 0 or name not in poor]
+    if left is None or left / 2 >= usual * len(every):
+        return every, usual
+    # Half of the time is for loading, and for weighing.
+    seconds = max(left, 0.0) / 2 / len(every)
+    if seconds >= QUICK:
+        return every, seconds
+    hopeful = [name for name in bench.files if name not in poor]
+    return hopeful * ROUNDS, min(max(left, 0.0) / 2 / (len(hopeful) * ROUNDS), usual)
+
+
+def _damage(bench: Evaluation, choice: Choice, span: Span) -> dict[str, float]:
+    """By node of the chosen model; empty where it has no calibrated integers, or no time is left to measure it."""
     if choice.chosen is None:
         return {}
     method = next((trial.method for trial in bench.trials if trial.method.name == choice.chosen.method), None)
     if method is None:
         return {}
-    ranked: Sequence[tuple[str, float]] = [
-        (item.node, item.damage) for item in bench.shop.rank(bench.shop.float_file(method), method) if item.measured
-    ]
-    return dict(ranked)
+    try:
+        ranking = bench.shop.rank(bench.shop.float_file(method), method, span)
+    except OutOfTimeError:
+        return {}
+    return {item.node: item.damage for item in ranking if item.measured}

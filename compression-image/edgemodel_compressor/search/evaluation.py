@@ -36,6 +36,9 @@ LEAST_TO_TRAIN = 64
 CALIBRATION_WORK = 2e11
 """Multiply-accumulates of calibration: a large model is calibrated on fewer samples, but on these at least."""
 LEAST_CALIBRATION = 32
+SAMPLES_SHARE = 0.1
+"""Of the search's time what one evaluation may take of it."""
+LEAST_SAMPLES = 8
 HOPELESS = 2.0
 """Times the loss that is allowed: no integers bring floats back that have lost more."""
 
@@ -97,8 +100,13 @@ class Evaluation:
     def measure_original(self, span: Span) -> None:
         """Everything but its latency."""
         path = self.job.model.path
+        span.report("Measuring", "running the original once")
         try:
-            Session(path, self.job.threads).run(self.feed)
+            session = Session(path, self.job.threads)
+            session.run(self.feed)
+            began = time.perf_counter()
+            session.run(self.feed)
+            self._hurry(time.perf_counter() - began)
         except Exception as error:  # ONNX Runtime raises a dozen types, all of them about this model on this input
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in self.feed.items())
             raise TaskError(
@@ -106,6 +114,20 @@ class Evaluation:
             ) from error
         self.files[ORIGINAL] = path
         self.measured[ORIGINAL] = self.figures(ORIGINAL, path, path, span)
+
+    def _hurry(self, seconds: float) -> None:
+        """Take fewer samples, where a model that takes so many ``seconds`` would spend the search's time on them."""
+        if self.job.recipe.mode != "Auto":
+            return
+        most = max(int(SAMPLES_SHARE * self.job.recipe.search.time / max(seconds, 1e-9)), LEAST_SAMPLES)
+        if self.judge is not None and len(self.judge.samples) > most:
+            total = len(self.judge.samples)
+            self.judge.samples = self.judge.samples.spread(most)
+            self.shop.notes.append(
+                f"Candidates are judged on {most} of {total} samples, because compression.search.time allows no more."
+            )
+        if self.shop.calibration is not None and len(self.shop.calibration) > most:
+            self.shop.calibration = self.shop.calibration.spread(most)
 
     def figures(self, name: str, path: Path, floats: Path, span: Span, score: Score | None = None) -> Measurement:
         """Size, cost and quality of the model file at ``path``; its integers, if any, were made of ``floats``.
@@ -151,13 +173,16 @@ class Evaluation:
         if note not in self.shop.notes:
             self.shop.notes.append(note)
 
-    def holds(self, path: Path) -> bool:
+    def holds(self, path: Path, span: Span) -> bool:
         """Whether the model at ``path`` loses no more than is allowed."""
-        return self._lost(self._score(path)) <= self.allowed
+        return self._lost(self._score(path, span)) <= self.allowed
 
-    def _score(self, path: Path) -> Score | None:
+    def _score(self, path: Path, span: Span) -> Score | None:
         """What the judge says of the model at ``path``; None where nothing can judge it."""
-        return self.judge.score(path, self.job.threads, lambda _: None) if self.judge else None
+        if self.judge is None:
+            return None
+        message = f"evaluating {path.stem} on {len(self.judge.samples)} samples"
+        return self.judge.score(path, self.job.threads, lambda _: span.report("Evaluating", message))
 
     def _lost(self, score: Score | None) -> float:
         return self.damage_of(score.value if score else None)
@@ -186,13 +211,13 @@ class Evaluation:
     def _attempt(self, method: Method, training: Span, building: Span, measuring: Span) -> None:
         training.report("Compressing", f"building {method.name}")
         if method.pruning and method.quantization and self.job.recipe.mode == "Auto":
-            floats = self.shop.build(method.floats, self.holds, training)
-            score = self._score(floats)
+            floats = self.shop.build(method.floats, partial(self.holds, span=training), training)
+            score = self._score(floats, measuring)
             if self._lost(score) > HOPELESS * self.allowed:
                 self._measure(method.floats, floats, measuring, score)
                 self.trials.append(Trial(method, "Lossy"))
                 return
-        path = self.shop.build(method, self.holds, building)
+        path = self.shop.build(method, partial(self.holds, span=building), building)
         measured = self._measure(method, path, measuring)
         footprint = measured.size + (measured.layer_size or measured.size)
         self.trials.append(Trial(method, self._verdict(measured), footprint))

@@ -79,6 +79,8 @@ class Facts:
     """Many convolutions are depthwise: integers make these no faster, so that weights alone may be worth more."""
     branches: int = 0
     """Residual branches, where starting the operators takes longer than what they compute; elsewhere none may go."""
+    work: float = TRAINING_WORK
+    """Multiply-accumulates that one training may do."""
 
 
 @dataclass(frozen=True)
@@ -125,14 +127,14 @@ def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
 
 
 def recovery(facts: Facts, share: float) -> Recovery | None:
-    """The training of a model without this share of its weights, within TRAINING_WORK; None where that is too little.
+    """The training of a model without this share of its weights, within ``facts.work``; None where that is too little.
 
     Arithmetic shrinks about as the weights do. Where branches may go, more than channels is to be made up for, and an
     epoch of small operators takes little: there it may be LONGER.
     """
     most = Recovery().epochs * (LONGER if facts.branches else 1)
     work = facts.epoch * (1 - share)
-    epochs = most if work * most <= TRAINING_WORK else int(TRAINING_WORK / work)
+    epochs = most if work * most <= facts.work else int(facts.work / work)
     return Recovery(epochs=epochs) if facts.can_train and epochs >= LEAST_EPOCHS else None
 
 
