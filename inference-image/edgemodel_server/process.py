@@ -77,8 +77,8 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
     signals = Signals(settings.drain)
     app = create_app(service)
     context = certificates.context if certificates else None
-    # Where requests are traced none is answered at once: a span takes longer than what that saves.
-    server = Server(tracing.over_http(app, service), context) if tracing else Server(app, context, app.at_once)
+    # Where requests are traced none is answered inline: a span takes longer than what that saves.
+    server = Server(tracing.over_http(app, service), context) if tracing else Server(app, context, app.try_inline)
     await server.start(listener)
     loading = asyncio.create_task(asyncio.to_thread(load_model, settings, parallelism))
     stopping = asyncio.create_task(signals.stop.wait())

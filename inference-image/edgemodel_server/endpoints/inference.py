@@ -66,7 +66,7 @@ async def infer(service: Service, call: Call) -> Answer:
     return answer
 
 
-def infer_at_once(service: Service, call: Call, body: Body) -> Answer:
+def infer_inline(service: Service, call: Call, body: Body) -> Answer:
     """As ``infer``, for a ``body`` that is there, without a content coding, and that the service calls quick.
 
     Raises:

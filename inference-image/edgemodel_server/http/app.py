@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
 from edgemodel_server.endpoints.configuration import model_config
-from edgemodel_server.endpoints.inference import infer, infer_at_once, infer_target
+from edgemodel_server.endpoints.inference import infer, infer_inline, infer_target
 from edgemodel_server.endpoints.predict import predict
 from edgemodel_server.errors import RequestError, shown
 from edgemodel_server.http.wire import CLOSE
@@ -40,7 +40,7 @@ OPEN_PATHS = frozenset({LIVE_PATH, READY_PATH})
 Handler = Callable[[Service, Call], Awaitable[Answer]]
 
 
-def create_app(service: Service) -> "Front":
+def create_app(service: Service) -> "AuthMiddleware":
     """The ASGI application of ``service``."""
     routes = Routes(service)
     infer_endpoint = Inference(service, "infer", infer)
@@ -68,7 +68,7 @@ def create_app(service: Service) -> "Front":
         exception_handlers=HANDLERS,
     )
     app.router.redirect_slashes = False
-    return Front(service, infer_endpoint, app)
+    return AuthMiddleware(service, infer_endpoint, app)
 
 
 class Routes:
@@ -145,10 +145,10 @@ class Inference:
         finally:
             self._metrics.end(self._endpoint, code, time.perf_counter() - call.started)
 
-    def at_once(self, call: Call, body: Body) -> Answer:
+    def answer_inline(self, call: Call, body: Body) -> Answer:
         """The answer to an inference request whose ``body`` is there, and which is quick."""
         try:
-            answer = infer_at_once(self._service, call, body)
+            answer = infer_inline(self._service, call, body)
         except Exception as error:
             answer = self._failed(error)
         answer = self._complete(call, answer)
@@ -184,7 +184,7 @@ class Inference:
         return error
 
 
-class Front:
+class AuthMiddleware:
     """What every request passes: its key and rate, and on the way back the access log.
 
     Inference goes straight to its endpoint. While draining, clients are asked to close their connections, so that
@@ -198,7 +198,7 @@ class Front:
         self._app = app
         self._logs = service.settings.access_log
 
-    def at_once(self, request: PlainRequest, body: bytes | bytearray, address: str) -> Answer | None:
+    def try_inline(self, request: PlainRequest, body: bytes | bytearray, address: str) -> Answer | None:
         """The answer to a whole request; None where ``__call__`` has to give it, because it may take a while."""
         if request.method != b"POST" or not self._service.is_quick(len(body)) or infer_target(request.path) is None:
             return None
@@ -213,7 +213,7 @@ class Front:
             self._service.metrics.reject(error.reason or "refused")
             answer = error_answer(error)
         else:
-            answer = self._infer.at_once(call, body)
+            answer = self._infer.answer_inline(call, body)
         if self._logs:
             size = sum(map(len, answer.parts))
             seconds = time.perf_counter() - call.started

@@ -1,22 +1,20 @@
-"""Connections: bytes to requests, answers to bytes, within bounds.
+"""Connections: bytes to requests, answers to bytes, one request after the other and within bounds.
 
-Most requests are small: such a one comes in one piece and is answered at once where the application can, without a task
-of its own. All others are streams, one after the other. Where an application takes a large body into memory of its own,
-the bytes go from the socket right there, past the parser.
+Most requests are small: such a one comes in one piece and is answered without a task of its own. Where an application
+takes a large body into memory of its own, the bytes go from the socket right there.
 """
 
 import asyncio
 import logging
-from collections import deque
+import socket
 from collections.abc import Sequence
 from typing import cast
 
-import httptools
-
-from edgemodel_server.http.rest import BodyRest
+from edgemodel_server.http.body_sink import BodySink
+from edgemodel_server.http.parsing import HEAD_END, ChunkedBody, check_begin, read_head
 from edgemodel_server.http.shared import Shared
 from edgemodel_server.http.stream import Stream
-from edgemodel_server.http.wire import CLOSE, Header, Request, address_of, head, refusal, target
+from edgemodel_server.http.wire import CLOSE, CONTINUE, Header, ProtocolError, Request, address_of, head, refusal
 from edgemodel_server.protocol.calls import JOINED_BYTES
 
 logger = logging.getLogger(__name__)
@@ -27,63 +25,69 @@ for the rest of a body that nobody wants any more."""
 KEEP_ALIVE_SECONDS = 75.0
 """Longer than the idle time after which common clients and proxies close, so that it is they who close first."""
 HEADER_BYTES = 64 * 1024
-"""Of one request's line and headers; what comes in one piece with their begin is not counted."""
+"""Of one request's line and headers."""
+BEHIND_BYTES = 4096
+"""Read at a time of what a client sends behind a request that is not answered yet."""
+WRITE_SECONDS = 30.0
+"""Time that a client has to take an answer, and beside it what SLOWEST_BYTES give it."""
+SLOWEST_BYTES = 16 * 1024
+"""A client that takes fewer bytes of its answer per second is given up."""
+FORGOTTEN_BYTES = 1024 * 1024
+"""Read of what a client sends on that was refused, so that it may see why."""
 NEVER = float("inf")
+_TCP_CLOSED = 7
+"""TCP_CLOSE of Linux's ``tcp_states.h``."""
 
 
 class Connection(asyncio.BufferedProtocol):
-    """One connection: requests are answered in their order."""
+    """One connection: requests are read and answered one after the other."""
 
     def __init__(self, shared: Shared) -> None:
         """Not connected yet."""
         self.scheme = "http"
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
-        self.deadline = NEVER
-        """When what the client owes is overdue, by the loop's time."""
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpRequestParser(self)
+        self._deadline = NEVER
+        """When what the client owes is overdue, by the loop's time."""
+        self._write_deadline = NEVER
+        """When the client should have taken what was written."""
         self._paused = False
         self._ends = False
         """No further request is read."""
-        self._refusal: bytes | None = None
-        """What is written at the end, to a client that does not speak HTTP."""
+        self._lingers = False
+        """All is answered; what still comes is read and forgotten, up to ``_forgets`` bytes."""
+        self._forgets = 0.0
+        self._is_half_closed = False
+        """The client sends nothing more; it may still read."""
         self._writable: asyncio.Future[None] | None = None
+        """Done when all that was written has gone out; None: it has."""
 
         self._current: Stream | None = None
-        """The one being answered."""
-        self._next: deque[Stream] = deque()
-        """Those behind it, pipelined."""
-        self._arriving: Stream | None = None
-        """The one whose body is not complete."""
-
-        self._url = b""
-        self._headers: list[Header] = []
-        self._body: bytes | bytearray = b""
-        self._in_headers = False
-        self._in_body = False
-        self._is_new = False
-        """It began with what was parsed last."""
-        self._header_bytes = 0
-        self._begun: tuple[Request, bytes | bytearray] | None = None
-        """The last request, and what was there of its body, of what was parsed last."""
-
-        self._received = 0
-        """Bytes of the arriving body that the parser gave."""
-        self._rest: BodyRest | None = None
-        """What is still to come of it past the parser."""
+        """The request that is read or answered: until both its body and its answer are complete."""
+        self._is_parsing = False
+        self._unparsed = b""
+        """The begin of a head, or what is behind the current request."""
+        self._searched = 0
+        """Bytes of it in which no head ends."""
+        self._sink: BodySink | None = None
+        """What is to come of the current body, where its length is known."""
+        self._chunks: ChunkedBody | None = None
+        """The current body, where it comes in chunks."""
 
     # What the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The time for the first headers begins."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = transport = cast(asyncio.Transport, transport)
+        # So that whatever the socket does not take at once counts as not taken.
+        transport.set_write_buffer_limits(high=0)
         self.client = address_of(transport.get_extra_info("peername"))
         self.server = address_of(transport.get_extra_info("sockname"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
-        self.deadline = self._loop.time() + HEADER_SECONDS
+        self._deadline = self._loop.time() + HEADER_SECONDS
         self._shared.connections.add(self)
 
     def connection_lost(self, _: Exception | None) -> None:
@@ -92,88 +96,68 @@ class Connection(asyncio.BufferedProtocol):
         if not self._shared.connections:
             self._shared.emptied.set()
         self._transport = None
-        for stream in (self._current, self._arriving, *self._next):
-            if stream is not None:
-                stream.disconnect()
-        self._current = self._arriving = None
-        self._next.clear()
-        if self._rest is not None:
-            self._rest.release()
+        self._unparsed = b""
+        stream, self._current = self._current, None
+        if stream is not None:
+            stream.disconnect()
+        if self._sink is not None:
+            self._sink.release()
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
+
+    def eof_received(self) -> bool:
+        """The client sends nothing more. It still gets the answers to what it has asked, if it is there at all."""
+        self._is_half_closed = True
+        stream = self._current
+        if stream is None or stream.more or self._lingers or self.scheme == "https":
+            return False
+        if not stream.has_begun and stream.request.version != "1.0" and self._transport is not None:
+            # One that has gone and one that only listens look the same until something is sent to them: the kernel of
+            # the first takes it for a mistake and says so, the second passes it over (RFC 9110, 15.2).
+            self._transport.write(CONTINUE)
+        return True
 
     def pause_writing(self) -> None:
         """The client takes what it is sent more slowly than it is written."""
         self._writable = self._loop.create_future()
+        if self._transport is not None:
+            size = self._transport.get_write_buffer_size()
+            self._write_deadline = self._loop.time() + WRITE_SECONDS + size / SLOWEST_BYTES
 
     def resume_writing(self) -> None:
         """It has caught up."""
         if self._writable is not None and not self._writable.done():
             self._writable.set_result(None)
         self._writable = None
+        self._write_deadline = NEVER
 
     def get_buffer(self, _: int) -> memoryview:
         """Where the next bytes go."""
-        return self._shared.view if self._rest is None else self._rest.place(self._shared.view)
+        view = self._shared.view
+        if self._sink is not None and not self._lingers:
+            return self._sink.place(view)
+        behind = self._current is not None and self._chunks is None and not self._lingers
+        return view[:BEHIND_BYTES] if behind else view
 
     def buffer_updated(self, count: int) -> None:
         """``count`` bytes are there: more of a request, or of several."""
-        if self._rest is not None:
-            self._came_past(self._rest, count)
+        if self._lingers:
+            self._forgets -= count
+            if self._forgets < 0:
+                self.abort()
             return
-        if self._ends and self._arriving is None:
-            return
-        is_first = self._is_idle
-        if not (is_first and self._is_known(count)):
-            self._begun = None
-            self._parse(self._shared.view[:count])
-            if is_first and self._begun is not None:
-                self._shared.heads.learn(self._shared.buffer, count, *self._begun)
-            if self._in_headers:
-                self._bound_headers(count)
+        if self._sink is not None:
+            self._body_updated(self._sink, count)
+        else:
+            self._received(bytes(self._shared.view[:count]))
         self.regulate()
 
-    # What the parser calls
-
-    def on_message_begin(self) -> None:
-        """Headers follow."""
-        self._url, self._headers, self._body = b"", [], b""
-        self._in_headers = self._is_new = True
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the target."""
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
-        self._headers.append((name.lower(), value))
-
-    def on_headers_complete(self) -> None:
-        """All headers are there."""
-        self._in_headers, self._in_body = False, True
-        self._received = 0
-        self.deadline = NEVER
-
-    def on_body(self, body: bytes) -> None:
-        """A part of the body."""
-        self._received += len(body)
-        if self._arriving is not None:
-            self._arriving.feed(body)
-        elif self._body:
-            self._body = bytearray(self._body) if isinstance(self._body, bytes) else self._body
-            self._body += body
-        else:
-            self._body = body
-
-    def on_message_complete(self) -> None:
-        """The request is whole."""
-        self._in_body = False
-        if self._arriving is None:
-            self._begin(more=False)
-        else:
-            self._arrived()
-
     # What streams call
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether all that was written has gone out."""
+        return self._writable is None
 
     def write(self, head: bytes, parts: Sequence[bytes | memoryview]) -> None:
         """Write one after the other; what is small together in one piece."""
@@ -187,7 +171,7 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(part)
 
     async def drain(self) -> None:
-        """Wait until the client has taken most of what was written."""
+        """Wait until all that was written has gone out, or nobody is there any more."""
         if self._writable is not None:
             await self._writable
 
@@ -195,40 +179,45 @@ class Connection(asyncio.BufferedProtocol):
         """The beginning of an answer; it says whether the connection ends with it."""
         if CLOSE in headers or not request.keep_alive:
             self._ends = True
-        return head(status, [each for each in headers if each != CLOSE], self._shared.date, close=self._ends)
+        connection = b"close" if self._ends else b"keep-alive" if request.version == "1.0" else b""
+        return head(status, [each for each in headers if each != CLOSE], self._shared.date, connection)
 
     def answered(self, stream: Stream) -> None:
-        """The answer of ``stream`` is written: go on with the next request."""
-        self._current = None
-        if self._arriving is stream:
-            self.deadline = self._loop.time() + HEADER_SECONDS
-        self._advance()
+        """The answer of ``stream`` is written: go on with the next request, when the body of this one is complete."""
+        if stream is not self._current:
+            return
+        if not stream.more:
+            self._finished()
+        elif self._ends:
+            self._end()
+        else:
+            self._deadline = self._loop.time() + HEADER_SECONDS
         self.regulate()
 
     async def read_into(self, memory: memoryview) -> None:
-        """Fill ``memory`` with what follows of the arriving body, which has a length; or else the client has gone."""
-        if self._arriving is None:
+        """Fill ``memory`` with what follows of the body, which has a length; or else the client has gone."""
+        sink = self._sink
+        if sink is None:
             return
-        if self._rest is None:
-            self._rest = BodyRest((self._arriving.request.length or 0) - self._received)
-            # This one does not see the end of the request.
-            self._parser = httptools.HttpRequestParser(self)
-        rest, filled = self._rest, self._rest.fill(memory)
+        filled = sink.fill(memory)
         self.regulate()
         try:
             await filled
         finally:
-            rest.forget()
+            sink.forget()
             self.regulate()
 
     def regulate(self) -> None:
         """Read on, or not: what nobody has asked for yet stays with the client."""
         if self._transport is None or self._transport.is_closing():
             return
-        arriving = self._arriving
-        pause = bool(self._next)
-        if arriving is not None and not arriving.is_over:
-            pause = arriving.has_body or (self._rest is not None and not self._rest.is_wanted)
+        stream = self._current
+        pause = False
+        if stream is not None and not self._lingers:
+            if not stream.more:
+                pause = bool(self._unparsed)
+            elif not stream.is_over:
+                pause = stream.has_body or (self._sink is not None and not self._sink.is_wanted)
         if pause is not self._paused:
             self._paused = pause
             if pause:
@@ -238,6 +227,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def abort(self) -> None:
         """End the connection as it is."""
+        self._ends = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -246,152 +236,186 @@ class Connection(asyncio.BufferedProtocol):
     def finish(self) -> None:
         """No further request: end now, or after the answer that is under way."""
         self._ends = True
-        if self._current is None:
-            self._close()
+        if self._current is None or self._current.is_over:
+            self._end()
 
-    def expire(self) -> None:
-        """The client owes something for too long; while it waits for an answer itself, it may."""
-        if self._transport is not None and self._current is None:
+    def expire(self, now: float) -> None:
+        """End the connection if the client owes something for too long; while it waits for an answer itself, it may."""
+        if self._transport is None:
+            return
+        if self._write_deadline <= now or (self._is_half_closed and self._is_reset()):
+            self._transport.abort()
+        elif self._deadline <= now and (self._current is None or self._current.is_over):
             self._transport.close()
 
     # Inside
 
-    @property
-    def _is_idle(self) -> bool:
-        """Whether what comes next is the beginning of a request, with none before it."""
-        return not (self._current or self._arriving or self._next or self._in_headers or self._ends or self._refusal)
-
-    def _is_known(self, count: int) -> bool:
-        """Whether what was read is a request whose head is known; it is served then, without the parser."""
-        known = self._shared.heads.find(self._shared.buffer, count)
-        if known is None:
-            return False
-        self.deadline = NEVER
-        left = known.size + known.length - count
-        self._rest = BodyRest(left) if left else None
-        self._serve(known.request, bytes(self._shared.view[known.size : count]), more=left > 0)
-        return True
-
-    def _parse(self, content: memoryview) -> None:
+    def _received(self, content: bytes) -> None:
         try:
-            while content:
-                try:
-                    self._parser.feed_data(content)
+            if self._chunks is not None:
+                content = self._feed(self._chunks, content)
+            if content and not (self._ends and self._current is None):
+                self._parse(self._unparsed + content if self._unparsed else content)
+        except ProtocolError as error:
+            self._refuse(error)
+
+    def _parse(self, content: bytes) -> None:
+        """Serve the requests that ``content`` begins with, until there is one that has to be waited for."""
+        start, had = 0, bool(self._unparsed)
+        self._is_parsing = True
+        try:
+            while start < len(content) and self._current is None and not self._ends:
+                # An empty line in front of a request is none of it (RFC 9112, 2.2).
+                if content.startswith(b"\r\n", start):
+                    start += 2
+                end = content.find(HEAD_END, max(start, self._searched)) + len(HEAD_END)
+                if end < len(HEAD_END):
                     break
-                except httptools.HttpParserUpgrade as upgrade:
-                    # There is no other protocol here: the request is answered as it is, and what follows is HTTP.
-                    self._parser = httptools.HttpRequestParser(self)
-                    content = content[upgrade.args[0] :]
-            if self._in_body:
-                # The rest is to come: the application learns of the request now.
-                self._in_body = False
-                self._begin(more=True)
-        except (httptools.HttpParserError, ValueError) as error:
-            cause = error.__context__ if isinstance(error, httptools.HttpParserCallbackError) else error
-            if cause is not None and not isinstance(cause, httptools.HttpParserError | ValueError):
-                logger.error("a connection failed", exc_info=cause)
-                self.abort()
-            else:
-                self._refuse(b"400 Bad Request", f"this is not HTTP as this server reads it: {cause or error}")
-
-    def _begin(self, *, more: bool) -> None:
-        if self._ends or self._refusal is not None:
+                self._searched = 0
+                start = self._begin(content[start:end], content, end)
+        finally:
+            self._is_parsing = False
+        self._unparsed = content[start:]
+        if self._current is not None:
             return
-        path, raw_path, query = target(self._url)
-        parser = self._parser
-        version = parser.get_http_version()
-        keep_alive = parser.should_keep_alive() and version != "1.0"
-        request = Request(parser.get_method(), path, query, raw_path, self._headers, version, keep_alive)
-        body, self._body = self._body, b""
-        self._begun = request, body
-        self._serve(request, body, more=more)
+        if self._ends or (self._is_half_closed and not self._unparsed):
+            self._end()
+        elif not self._unparsed:
+            self._deadline = self._loop.time() + KEEP_ALIVE_SECONDS
+        else:
+            self._bound_head()
+            if not had or start:
+                self._deadline = self._loop.time() + HEADER_SECONDS
 
-    def _serve(self, request: Request, body: bytes | bytearray, *, more: bool) -> None:
-        if not (more or self._current or self._next) and self._answer_at_once(request, body):
+    def _bound_head(self) -> None:
+        if len(self._unparsed) > HEADER_BYTES:
+            raise ProtocolError(431, f"the headers are larger than {HEADER_BYTES} bytes")
+        check_begin(self._unparsed, self._searched)
+        self._searched = max(0, len(self._unparsed) - len(HEAD_END) + 1)
+
+    def _begin(self, content: bytes, rest: bytes, start: int) -> int:
+        """Serve the request with the head ``content``. Where what is behind it begins in ``rest``, of which its body
+        begins at ``start``."""
+        if len(content) > HEADER_BYTES:
+            raise ProtocolError(431, f"the headers are larger than {HEADER_BYTES} bytes")
+        request = self._shared.heads.find(content)
+        if request is None:
+            request = read_head(content)
+            self._shared.heads.add(content, request)
+        self._deadline = NEVER
+        if request.length is None:
+            chunks = ChunkedBody()
+            body, used = chunks.feed(rest[start:])
+            end = start + used
+            if not chunks.is_complete:
+                self._chunks = chunks
+        else:
+            end = min(start + request.length, len(rest))
+            body = rest[start:end]
+            if len(body) < request.length:
+                self._sink = BodySink(request.length - len(body))
+        self._serve(request, body, more=self._chunks is not None or self._sink is not None)
+        return end
+
+    def _serve(self, request: Request, body: bytes, *, more: bool) -> None:
+        if not more and self._answer_inline(request, body):
             return
-        stream = Stream(self, request, body, more=more)
-        if more:
-            self._arriving = stream
-        self._next.append(stream)
-        if self._current is None:
-            self._advance()
+        self._current = stream = Stream(self, request, body, more=more)
+        task = self._loop.create_task(stream.run(self._shared.app))
+        self._shared.tasks.add(task)
+        task.add_done_callback(self._shared.tasks.discard)
 
-    def _answer_at_once(self, request: Request, body: bytes | bytearray) -> bool:
-        at_once = self._shared.at_once
-        if at_once is None or self._transport is None or self._writable is not None:
+    def _answer_inline(self, request: Request, body: bytes) -> bool:
+        try_inline = self._shared.try_inline
+        if try_inline is None or self._transport is None or self._writable is not None:
             return False
-        answer = at_once(request, body, self.client[0] if self.client else "")
+        answer = try_inline(request, body, self.client[0] if self.client else "")
         if answer is None:
             return False
         self.write(self.head(request, answer.status, answer.all_headers()), answer.parts)
-        self.deadline = self._loop.time() + KEEP_ALIVE_SECONDS
-        if self._ends:
-            self._close()
         return True
 
-    def _advance(self) -> None:
-        """Begin with the next request, or wait for it, or end."""
-        if self._transport is None:
+    def _finished(self) -> None:
+        """Nothing is left to do for the current request: go on with what is behind it, or end."""
+        self._current = None
+        if self._is_parsing:
             return
-        if self._ends:
-            self._close()
-        elif self._next:
-            self._current = stream = self._next.popleft()
-            task = self._loop.create_task(stream.run(self._shared.app))
-            self._shared.tasks.add(task)
-            task.add_done_callback(self._shared.tasks.discard)
-        elif self._refusal is not None:
-            self._transport.write(self._refusal)
-            self._transport.close()
-        elif self._arriving is None:
-            self.deadline = self._loop.time() + (HEADER_SECONDS if self._in_headers else KEEP_ALIVE_SECONDS)
+        if self._ends or (self._is_half_closed and not self._unparsed):
+            self._end()
+            return
+        if not self._unparsed:
+            self._deadline = self._loop.time() + KEEP_ALIVE_SECONDS
+            return
+        content, self._unparsed, self._searched = self._unparsed, b"", 0
+        try:
+            self._parse(content)
+        except ProtocolError as error:
+            self._refuse(error)
+        if self._is_half_closed and self._current is None:
+            self._end()
 
-    def _arrived(self) -> None:
-        stream, self._arriving = self._arriving, None
+    def _feed(self, chunks: ChunkedBody, content: bytes) -> bytes:
+        """Give the current request its part of ``content``; what is behind it."""
+        body, used = chunks.feed(content)
+        if body and self._current is not None:
+            self._current.feed(body)
+        if chunks.is_complete:
+            self._chunks = None
+            self._complete()
+        return content[used:]
+
+    def _body_updated(self, sink: BodySink, count: int) -> None:
+        if not sink.updated(count) and self._current is not None:
+            self._current.feed(bytes(self._shared.view[:count]))
+        if not sink.left:
+            self._sink = None
+            self._complete()
+
+    def _complete(self) -> None:
+        """The body of the current request is there."""
+        stream = self._current
         if stream is None:
             return
         was_answered = stream.is_over
         stream.complete()
         if was_answered:
-            self._advance()
+            self._finished()
 
-    def _came_past(self, rest: BodyRest, count: int) -> None:
-        if not rest.came(count) and self._arriving is not None:
-            self._arriving.feed(bytes(self._shared.view[:count]))
-        if not rest.left:
-            self._rest = None
-            self._arrived()
-        self.regulate()
-
-    def _bound_headers(self, count: int) -> None:
-        if self._is_new:
-            self._is_new = False
-            self._header_bytes = 0
-            self.deadline = self._loop.time() + HEADER_SECONDS
-            return
-        self._header_bytes += count
-        if self._header_bytes > HEADER_BYTES:
-            self._refuse(b"431 Request Header Fields Too Large", f"the headers are larger than {HEADER_BYTES} bytes")
-
-    def _refuse(self, status: bytes, sentence: str) -> None:
-        self._refusal = refusal(status, sentence)
-        self._in_body = self._in_headers = False
-        broken, self._arriving = self._arriving, None
-        if broken is not None:
+    def _refuse(self, error: ProtocolError) -> None:
+        """Answer to what is no request, and end. All before it are answered: they are read one after the other."""
+        stream, self._current = self._current, None
+        has_begun = False
+        if stream is not None:
             # Its body will never be complete.
-            broken.disconnect()
-            self._next = deque(stream for stream in self._next if stream is not broken)
-            if self._current is broken:
-                self._current = None
-        if self._current is None:
-            self._advance()
+            has_begun = stream.has_begun
+            stream.disconnect()
+        if self._transport is not None and not has_begun:
+            self._transport.write(refusal(error))
+        self._ends = True
+        self._end(forgets=0 if has_begun else FORGOTTEN_BYTES)
 
-    def _close(self) -> None:
+    def _end(self, *, forgets: float = 0) -> None:
         """End the connection. While the client still sends, it is only told so: bytes that come for a closed socket
         would make the kernel take back the answer (RFC 9112, 9.6)."""
-        if self._transport is None:
+        if self._transport is None or self._lingers:
             return
-        if self._arriving is None or not self._transport.can_write_eof():
+        self._unparsed = b""
+        if self._current is not None and self._current.more:
+            forgets = NEVER if self._sink is None else self._sink.left
+        if not forgets or self._is_half_closed or not self._transport.can_write_eof():
             self._transport.close()
         elif not self._transport.is_closing():
+            self._lingers, self._forgets = True, forgets
+            self._deadline = self._loop.time() + HEADER_SECONDS
             self._transport.write_eof()
+            self.regulate()
+
+    def _is_reset(self) -> bool:
+        """Whether the client's kernel has said that there is no such connection any more."""
+        peer = None if self._transport is None else self._transport.get_extra_info("socket")
+        if peer is None or not hasattr(socket, "TCP_INFO"):
+            return False
+        try:
+            return bool(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSED)
+        except OSError:
+            return True

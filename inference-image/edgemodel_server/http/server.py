@@ -9,7 +9,7 @@ import ssl
 from starlette.types import ASGIApp
 
 from edgemodel_server.http.connection import Connection
-from edgemodel_server.http.shared import AtOnce, Shared
+from edgemodel_server.http.shared import Shared, TryInline
 
 SWEEP_SECONDS = 1.0
 """How often connections are looked through for those that hang; the clock of the header Date, too."""
@@ -19,9 +19,11 @@ BACKLOG = 2048
 class Server:
     """Serves ``app`` on one socket. Create it in the event loop."""
 
-    def __init__(self, app: ASGIApp, context: ssl.SSLContext | None = None, at_once: AtOnce | None = None) -> None:
-        """Not listening yet. ``context`` None: plain text. ``at_once`` answers what needs no waiting."""
-        self._shared = Shared(app, at_once)
+    def __init__(
+        self, app: ASGIApp, context: ssl.SSLContext | None = None, try_inline: TryInline | None = None
+    ) -> None:
+        """Not listening yet. ``context`` None: plain text. ``try_inline`` answers what needs no waiting."""
+        self._shared = Shared(app, try_inline)
         self._context = context
         self._listener: asyncio.Server | None = None
         self._sweeping: asyncio.TimerHandle | None = None
@@ -84,8 +86,7 @@ class Server:
         self._shared.date = email.utils.formatdate(usegmt=True).encode()
         now = loop.time()
         for connection in tuple(self._shared.connections):
-            if connection.deadline <= now:
-                connection.expire()
+            connection.expire(now)
         self._sweeping = loop.call_later(SWEEP_SECONDS, self._sweep)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
-from edgemodel_server.http.heads import Heads
+from edgemodel_server.http.head_cache import HeadCache
 from edgemodel_server.http.wire import Request
 from edgemodel_server.protocol.calls import Answer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 READ_BYTES = 64 * 1024
 """Read at a time; a small request with its body is less."""
 
-AtOnce = Callable[[Request, bytes | bytearray, str], Answer | None]
+TryInline = Callable[[Request, bytes, str], Answer | None]
 """Answers a whole request, with its body, from the client's address; None: only the application can."""
 
 
@@ -26,7 +26,7 @@ class Shared:
     """``date`` is the header's value."""
 
     app: ASGIApp
-    at_once: AtOnce | None
+    try_inline: TryInline | None = None
     connections: "set[Connection]" = field(default_factory=set)
     tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
     date: bytes = b""
@@ -34,7 +34,7 @@ class Shared:
     """Set when the last connection closes."""
     # What is read stays here for no longer than it takes to parse it, so that one buffer serves all connections.
     buffer: bytearray = field(default_factory=lambda: bytearray(READ_BYTES))
-    heads: Heads = field(default_factory=Heads)
+    heads: HeadCache = field(default_factory=HeadCache)
 
     def __post_init__(self) -> None:
         """Make the view through which ``buffer`` is filled."""

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message
 
 from edgemodel_server.http.wire import CONTINUE, WITHOUT_BODY, Header, Request
@@ -21,7 +22,7 @@ FAILED = b'{"error":"the server failed on this request; its log says why"}'
 class Stream:
     """A request on ``connection``, of whose body ``body`` is there, and all of it unless ``more``."""
 
-    def __init__(self, connection: "Connection", request: Request, body: bytes | bytearray, *, more: bool) -> None:
+    def __init__(self, connection: "Connection", request: Request, body: bytes, *, more: bool) -> None:
         """Not answered yet."""
         self.request = request
         self.is_over = False
@@ -29,7 +30,7 @@ class Stream:
         self.more = more
         """More of the body is to come."""
         self._connection = connection
-        self._body = body
+        self._body: bytes | bytearray = body
         self._taken = False
         """The application knows that the body is complete."""
         self._gone = False
@@ -39,6 +40,11 @@ class Stream:
         self._start: Message | None = None
         self._rest = 0
         """Bytes of the answer's body that are still to be sent."""
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a part of the answer is written."""
+        return self._start is not None and self._rest >= 0
 
     @property
     def has_body(self) -> bool:
@@ -75,6 +81,8 @@ class Stream:
             await app(self._scope(), self.receive, self.send)
             if not self.is_over:
                 raise RuntimeError("the application left the request without an answer")
+        except ClientDisconnect:
+            logger.debug("a client left before it had its answer")
         except Exception:
             logger.exception("a request failed")
             self._fail()
@@ -124,12 +132,15 @@ class Stream:
             leave()
 
     async def send(self, message: Message) -> None:
-        """The answer's beginning, or a piece of its body. Every answer has a length.
+        """The answer's beginning, or a piece of its body. Every answer has a length. Returns when the client has taken
+        all of it that the kernel has no room for.
 
         Raises:
             RuntimeError: pieces in a wrong order, or another length than the answer's header says.
+            ClientDisconnect: nobody takes it any more.
         """
-        await self._connection.drain()
+        if self._gone:
+            raise ClientDisconnect
         if self.is_over:
             return
         if message["type"] == "http.response.start":
@@ -152,6 +163,10 @@ class Stream:
         if self.request.method == b"HEAD" or self._start["status"] in WITHOUT_BODY:
             body = b""
         self._connection.write(head, (body,))
+        if not self._connection.is_writable:
+            await self._connection.drain()
+            if self._gone:
+                raise ClientDisconnect
         if not more:
             self._answered()
 
@@ -166,7 +181,7 @@ class Stream:
         """Answer that this server is at fault, or where it is too late for that break off."""
         if self.is_over:
             return
-        if self._start is not None and self._rest >= 0:
+        if self.has_begun:
             self._connection.abort()
             return
         headers: list[Header] = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(FAILED))]

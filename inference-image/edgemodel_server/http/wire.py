@@ -4,9 +4,6 @@ import http
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
-
-import httptools
 
 Header = tuple[bytes, bytes]
 
@@ -16,7 +13,16 @@ CLOSE: Header = (b"connection", b"close")
 WITHOUT_BODY = frozenset({204, 304})
 
 
-@dataclass(slots=True)
+class ProtocolError(Exception):
+    """Bytes that are no request as this server reads them. The message goes to the client, and the connection ends."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        """``status`` is that of the answer."""
+        super().__init__(sentence)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """A request line and headers, whose names are in lower case.
 
@@ -28,47 +34,17 @@ class Request:
     path: str
     query: bytes
     raw_path: bytes
-    headers: list[Header]
+    headers: tuple[Header, ...]
     version: str
     keep_alive: bool
-
-    @property
-    def length(self) -> int | None:
-        """As above; the parser has seen to it that there is one of the two, and that it is well formed."""
-        length = 0
-        for name, value in self.headers:
-            if name == b"transfer-encoding":
-                return None
-            if name == b"content-length":
-                length = int(value)
-        return length
-
-    @property
-    def expects_continue(self) -> bool:
-        """Whether the client sends the body only when it is told to."""
-        return any(name == b"expect" and value.lower() == b"100-continue" for name, value in self.headers)
+    length: int | None
+    expects_continue: bool
+    """The client sends the body only when it is told to."""
 
 
-def target(url: bytes) -> tuple[str, bytes, bytes]:
-    """Path, raw path and query of a request's target.
-
-    Raises:
-        ValueError: it is none that this server knows, such as the one of CONNECT.
-    """
-    if url.startswith(b"/"):
-        raw, _, query = url.partition(b"?")
-    else:
-        try:
-            parsed = httptools.parse_url(url)
-        except httptools.HttpParserInvalidURLError as error:
-            raise ValueError("the request's target is not a path") from error
-        raw, query = parsed.path or b"/", parsed.query or b""
-    path = raw.decode("latin-1")
-    return (unquote(path) if "%" in path else path), raw, query
-
-
-def head(status: int, headers: Sequence[Header], date: bytes, *, close: bool) -> bytes:
-    """Status line and headers of an answer, up to the empty line. ``close``: no further request is read.
+def head(status: int, headers: Sequence[Header], date: bytes, connection: bytes) -> bytes:
+    """Status line and headers of an answer, up to the empty line. ``connection`` is the value of that header; empty:
+    without it.
 
     Raises:
         ValueError: a header has a line break, which would begin another one.
@@ -76,20 +52,21 @@ def head(status: int, headers: Sequence[Header], date: bytes, *, close: bool) ->
     lines = [STATUS_LINES[status], b"date: ", date, b"\r\n"]
     for name, value in headers:
         lines += (name, b": ", value, b"\r\n")
-    if close:
-        lines.append(b"connection: close\r\n")
+    if connection:
+        lines += (b"connection: ", connection, b"\r\n")
     lines.append(b"\r\n")
     content = b"".join(lines)
-    if content.count(b"\n") != len(headers) + 3 + close:
+    if content.count(b"\n") != len(headers) + 3 + bool(connection):
         raise ValueError("a header of the answer has a line break")
     return content
 
 
-def refusal(status: bytes, sentence: str) -> bytes:
+def refusal(error: ProtocolError) -> bytes:
     """The answer to what is no request; the connection ends with it."""
-    body = b'{"error":"%s"}' % sentence.encode("ascii", "replace").replace(b'"', b"'").replace(b"\\", b"/")
-    return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
-        status,
+    sentence = str(error).encode("ascii", "replace").replace(b"\\", b"/").replace(b'"', b"'")
+    body = b'{"error":"%s"}' % sentence
+    return b"%scontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
+        STATUS_LINES[error.status],
         len(body),
         body,
     )

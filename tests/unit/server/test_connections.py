@@ -50,7 +50,7 @@ def listening(new_service: Callable[..., Service]) -> Open:
         service.serve(load_model(service.settings, Parallelism(threads=1, workers=1, spinning=False)))
         listener = listen(("127.0.0.1", 0))
         app = create_app(service)
-        server = Server(app, None, app.at_once)
+        server = Server(app, None, app.try_inline)
         await server.start(listener)
         yield Listening(service, server, listener.getsockname()[1])
         await server.close(1.0)

@@ -12,6 +12,7 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from edgemodel_server.http.server import Server, listen
@@ -75,10 +76,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     return await answer(send, told(method, path, bytes(body)))
 
 
-def at_once(request: Request, body: bytes | bytearray, _: str) -> Answer | None:
+def try_inline(request: Request, body: bytes, _: str) -> Answer | None:
     if request.path != "/quick":
         return None
-    return Answer(200, [told(request.method.decode(), request.path, bytes(body))])
+    return Answer(200, [told(request.method.decode(), request.path, body)])
 
 
 @dataclass
@@ -95,7 +96,8 @@ class Client:
 
     async def ask(self, *lines: str) -> tuple[int, bytes]:
         """A request without a body, and its answer."""
-        self.writer.write("\r\n".join([*lines, "", ""]).encode())
+        hosts = [] if any(line.lower().startswith("host:") for line in lines) else ["Host: server"]
+        self.writer.write("\r\n".join([*lines, *hosts, "", ""]).encode())
         return await self.answer()
 
     async def is_closed(self) -> bool:
@@ -106,7 +108,7 @@ class Client:
 @asynccontextmanager
 async def connected(application: Any = app) -> AsyncIterator[Client]:
     listener = listen(("127.0.0.1", 0))
-    server = Server(application, None, at_once)
+    server = Server(application, None, try_inline)
     await server.start(listener)
     reader, writer = await asyncio.open_connection(*listener.getsockname()[:2])
     try:
@@ -216,7 +218,7 @@ def test_what_a_client_sends_again_is_answered_again(loop: str, sent: list[Sent]
 def test_a_head_has_no_body_and_http_1_0_no_second_request(run: Run) -> None:
     async def work() -> None:
         async with connected() as client:
-            client.writer.write(b"HEAD /pieces HTTP/1.1\r\n\r\n")
+            client.writer.write(b"HEAD /pieces HTTP/1.1\r\nHost: server\r\n\r\n")
             assert b"content-length: 16\r\n" in await client.reader.readuntil(b"\r\n\r\n")
             assert await client.ask("GET /pieces HTTP/1.0") == (200, told("GET", "/pieces", b""))
             assert await client.is_closed()
@@ -236,7 +238,7 @@ def test_a_client_that_asks_for_it_gets_its_connection_closed(run: Run, path: st
 
 
 def test_a_client_that_waits_for_permission_is_told_to_go_on_if_its_body_is_wanted(run: Run) -> None:
-    head = b"POST %s HTTP/1.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
+    head = b"POST %s HTTP/1.1\r\nHost: server\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"
 
     async def work() -> None:
         for path in (b"/pieces", b"/into/1"):
@@ -255,7 +257,7 @@ def test_a_client_that_waits_for_permission_is_told_to_go_on_if_its_body_is_want
 def test_an_answer_reaches_a_client_that_is_still_sending_when_the_connection_ends(run: Run) -> None:
     async def work() -> None:
         async with connected() as client:
-            client.writer.write(b"POST /close HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % LARGE)
+            client.writer.write(b"POST /close HTTP/1.1\r\nHost: server\r\nContent-Length: %d\r\n\r\n" % LARGE)
             sending = asyncio.create_task(_send(client.writer, LARGE))
             assert await client.answer() == (200, b"closing")
             assert await client.is_closed()
@@ -273,7 +275,7 @@ async def _send(writer: asyncio.StreamWriter, size: int) -> None:
 def test_what_is_no_http_is_refused_after_what_was_asked_before(run: Run) -> None:
     async def work() -> None:
         async with connected() as client:
-            client.writer.write(b"GET /pieces HTTP/1.1\r\n\r\nnonsense\r\n\r\n")
+            client.writer.write(b"GET /pieces HTTP/1.1\r\nHost: server\r\n\r\nnonsense\r\n\r\n")
             assert await client.answer() == (200, told("GET", "/pieces", b""))
             assert (await client.answer())[0] == 400
             assert await client.is_closed()
@@ -308,6 +310,10 @@ def test_other_protocols_are_not_changed_to(run: Run) -> None:
         async with connected() as client:
             upgrade = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
             assert (await client.ask("GET /pieces HTTP/1.1", *upgrade))[0] == 200
+            for sent in (Sent("/pieces", 100, 0), Sent("/quick", 100, 7), Sent("/into/3", 200_000, 0)):
+                line, _, rest = sent.content.partition(b"\r\n")
+                client.writer.write(b"\r\n".join([line, *(header.encode() for header in upgrade), rest]))
+                assert await client.answer() == (200, sent.answer)
             assert (await client.ask("GET /pieces HTTP/1.1"))[0] == 200
 
     run(work)
@@ -349,7 +355,7 @@ def test_a_client_that_does_not_read_holds_the_application_up_and_no_memory(run:
         nonlocal pieces
         pieces = 0
         async with connected(large) as client:
-            client.writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: server\r\n\r\n")
             await client.reader.readuntil(b"\r\n\r\n")
             before = -1
             while pieces != before:
@@ -357,6 +363,67 @@ def test_a_client_that_does_not_read_holds_the_application_up_and_no_memory(run:
                 await asyncio.sleep(0.05)
             assert pieces < 900
             assert len(await client.reader.readexactly(1000 * 2**16)) == 1000 * 2**16
+
+    run(work)
+
+
+def test_a_client_that_does_not_take_its_answer_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgemodel_server.http.connection.WRITE_SECONDS", 0.05)
+    monkeypatch.setattr("edgemodel_server.http.connection.SLOWEST_BYTES", 2**30)
+    monkeypatch.setattr("edgemodel_server.http.server.SWEEP_SECONDS", 0.02)
+    left = asyncio.Event()
+
+    async def large(_: Scope, __: Receive, send: Send) -> None:
+        try:
+            await answer(send, bytes(LARGE))
+        except ClientDisconnect:
+            left.set()
+
+    async def work() -> None:
+        left.clear()
+        async with connected(large) as client:
+            client.writer.write(b"GET / HTTP/1.1\r\nHost: server\r\n\r\n")
+            await left.wait()
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await client.answer()
+
+    run(work)
+
+
+def test_a_client_that_sends_nothing_more_still_gets_its_answers(run: Run) -> None:
+    released = asyncio.Event()
+
+    async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        await released.wait()
+        await app(scope, receive, send)
+
+    async def work() -> None:
+        released.clear()
+        async with connected(held) as client:
+            client.writer.write(Sent("/pieces", 100, 7).content)
+            client.writer.write_eof()
+            # By this the server finds out whether there is still somebody.
+            assert await client.reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            released.set()
+            assert await client.answer() == (200, Sent("/pieces", 100, 7).answer)
+            assert await client.is_closed()
+        async with connected() as client:
+            client.writer.write(Sent("/pieces", 100, 7).content + Sent("/quick", 1, 0).content)
+            client.writer.write_eof()
+            assert await client.answer() == (200, Sent("/pieces", 100, 7).answer)
+            assert await client.answer() == (200, Sent("/quick", 1, 0).answer)
+            assert await client.is_closed()
+
+    run(work)
+
+
+def test_an_old_client_keeps_its_connection_if_it_asks_for_that(run: Run) -> None:
+    async def work() -> None:
+        async with connected() as client:
+            for path in ("/pieces", "/quick"):
+                client.writer.write(f"GET {path} HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n".encode())
+                assert b"\r\nconnection: keep-alive\r\n" in await client.reader.readuntil(b"\r\n\r\n")
+                assert await client.reader.readexactly(len(told("GET", path, b""))) == told("GET", path, b"")
 
     run(work)
 
@@ -371,7 +438,7 @@ def test_at_the_end_what_is_begun_is_finished_and_what_does_not_end_is_broken_of
     async def work() -> None:
         begun.clear()
         async with connected(noticed) as client:
-            client.writer.write(b"POST /pieces HTTP/1.1\r\nContent-Length: 1\r\n\r\n")
+            client.writer.write(b"POST /pieces HTTP/1.1\r\nHost: server\r\nContent-Length: 1\r\n\r\n")
             await begun.wait()
             closing = asyncio.create_task(client.server.close(20.0))
             await asyncio.sleep(0)
@@ -381,7 +448,7 @@ def test_at_the_end_what_is_begun_is_finished_and_what_does_not_end_is_broken_of
             await closing
         begun.clear()
         async with connected(noticed) as client:
-            client.writer.write(b"GET /waits HTTP/1.1\r\n\r\n")
+            client.writer.write(b"GET /waits HTTP/1.1\r\nHost: server\r\n\r\n")
             await begun.wait()
             await client.server.close(0.0)
             with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):

@@ -62,7 +62,7 @@ def url(service: Service) -> Iterator[str]:
 
     async def start() -> Server:
         app = create_app(service)
-        server = Server(app, at_once=app.at_once)
+        server = Server(app, try_inline=app.try_inline)
         await server.start(listener)
         return server
 

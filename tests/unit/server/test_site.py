@@ -86,7 +86,7 @@ class Neighbours:
         listener = listen(("127.0.0.1", 0))
         certificates = Certificates(settings.tls_dir) if settings.tls_dir else None
         app = create_app(service)
-        server = Server(app, certificates.context if certificates else None, app.at_once)
+        server = Server(app, certificates.context if certificates else None, app.try_inline)
         await server.start(listener)
 
         async def end() -> None:

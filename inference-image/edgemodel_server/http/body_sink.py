@@ -1,13 +1,13 @@
-"""What is still to come of a body whose length is known: it goes from the socket to its place, past the parser."""
+"""What is still to come of a body whose length is known: it goes from the socket to where it is wanted."""
 
 import asyncio
 
 
-class BodyRest:
-    """``left`` bytes of a body that the parser does not see."""
+class BodySink:
+    """``left`` bytes of a body that are not read yet."""
 
     def __init__(self, left: int) -> None:
-        """Nothing has come of it, and nobody has asked for it."""
+        """Nobody has asked for it."""
         self.left = left
         self._is_placed = False
         """Somebody has asked for some of it by a place for it."""
@@ -23,7 +23,7 @@ class BodyRest:
         """Where to read the next bytes; a part of ``spare`` where nobody has named a place."""
         return spare[: self.left] if self._memory is None else self._memory
 
-    def came(self, count: int) -> bool:
+    def updated(self, count: int) -> bool:
         """``count`` bytes are in the place last given; whether it was one that somebody had named."""
         self.left -= count
         if self._memory is None:
