@@ -86,9 +86,7 @@ class Service:
         self.budget = Budget(_limits(settings, parallelism))
         batching = Batching(settings.max_batch_size, settings.max_batch_delay)
         self.scheduler = Scheduler(parallelism, settings.queue_limit, batching, self.metrics)
-        self.bodies = BodyReader(
-            settings.max_body, settings.max_buffered, settings.body_timeout, self.scheduler.offload_json
-        )
+        self.bodies = BodyReader(settings.max_body, settings.body_timeout, self.scheduler.offload_json)
         self.keys = Keys(settings.auth_dir, settings.rate_limit)
         self._model: Model | None = None
         if lookup is None and settings.peers:

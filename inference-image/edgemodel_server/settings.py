@@ -169,9 +169,10 @@ VARIABLES = (
     Variable(
         "EDGEMODEL_QUEUE_LIMIT",
         "queue_limit",
-        "64",
+        "96",
         _count,
-        "inferences that may wait for a worker; more are answered 503",
+        "inferences that may wait for a worker, of which a client that is alone may have two thirds; more are answered "
+        "503, or 429 where they are its own",
     ),
     Variable(
         "EDGEMODEL_REQUEST_TIMEOUT_SECONDS",
@@ -204,7 +205,7 @@ VARIABLES = (
         "max_pixels",
         "40000000",
         _count,
-        "largest image, in pixels; a larger one is answered 413",
+        "most pixels of the images in one request; more are answered 413",
     ),
     Variable(
         "EDGEMODEL_DRAIN_SECONDS",

@@ -244,8 +244,8 @@ def client_of(address: str) -> str:
 
 
 def _subtract(held: dict[Hashable, float], key: Hashable, amount: float) -> None:
-    left = held[key] - amount
+    left = held.get(key, 0.0) - amount
     if left > DUST:
         held[key] = left
     else:
-        del held[key]
+        held.pop(key, None)

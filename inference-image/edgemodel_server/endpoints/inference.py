@@ -48,7 +48,8 @@ async def infer(service: Service, call: Call) -> Answer:
         if request.timeout is not None:
             deadline = min(deadline, call.started + request.timeout)
         decoded = time.perf_counter()
-        result = await result_of(service.submit(request.inputs, request.outputs, deadline, call.headers), call)
+        with call.lease.waiting():
+            result = await result_of(service.submit(request.inputs, request.outputs, deadline, call.headers), call)
     call.timings = [("decode", decoded - received), ("queue", result.waited), ("compute", result.computed)]
     record_phases(call.timings)
     answered = partial(encode_response, signature, request.id, request.outputs, result.arrays, request.form)

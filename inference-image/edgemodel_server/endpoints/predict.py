@@ -9,9 +9,11 @@ import numpy as np
 from edgemodel_server.endpoints.waiting import result_of
 from edgemodel_server.errors import BadRequestError, NotFoundError, shown
 from edgemodel_server.images.classifier import Classifier, Prediction
-from edgemodel_server.images.decode import ImageInput, decode_image, to_tensor
-from edgemodel_server.images.forms import read_images
+from edgemodel_server.images.decode import ImageInput, decoding_seconds, image_tensors, read_headers
+from edgemodel_server.images.forms import Upload, read_images
+from edgemodel_server.images.headers import Header
 from edgemodel_server.observability.tracing import record_phases
+from edgemodel_server.protocol.bodies import Body
 from edgemodel_server.protocol.calls import Answer, Call, json_answer
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.service import Service
@@ -35,9 +37,7 @@ async def predict(service: Service, call: Call) -> Answer:
     deadline = call.started + call.timeout(service.settings.request_timeout)
     service.scheduler.check(deadline)
     async with service.bodies.read(call) as body:
-        tensors = await service.scheduler.offload_images(
-            _image_tensors, call.header(b"content-type"), body, classifier.image, service.settings.max_pixels
-        )
+        tensors = await _tensors(service, call, body, classifier.image)
     outputs = await _outputs(service, call, classifier, tensors, deadline)
     record_phases(call.timings)
     predictions = [_prediction(classifier.predict(output, top_k or 1), top_k) for output in outputs]
@@ -46,33 +46,43 @@ async def predict(service: Service, call: Call) -> Answer:
     return json_answer({"predictions": predictions, "model": card.name})
 
 
+async def _tensors(service: Service, call: Call, body: Body, target: ImageInput) -> list[Array]:
+    """The input for each image, decoded one after the other."""
+    offload, lease = service.scheduler.offload_images, call.lease
+    # The form in one piece, and each image of it.
+    copies = len(body) * (1 if isinstance(body, bytes) else 2)
+    lease.hold(copies)
+    try:
+        uploads, headers = await offload(_images, call.header(b"content-type"), body, service.settings.max_pixels)
+        with lease.decoding(decoding_seconds(headers)):
+            return await offload(image_tensors, uploads, headers, target, lease)
+    finally:
+        lease.release(copies)
+
+
+def _images(content_type: str, body: Body, max_pixels: int) -> tuple[list[Upload], list[Header]]:
+    uploads = read_images(content_type, bytes(body))
+    return uploads, read_headers(uploads, max_pixels)
+
+
 async def _outputs(
-    service: Service, call: Call, classifier: Classifier, tensors: list[Array], deadline: float
+    service: Service, call: Call, classifier: Classifier, arrays: list[Array], deadline: float
 ) -> list[Array]:
     """The model's output for each image. Together where its rows are independent, or else one after the other."""
     names = (classifier.output,)
-    same = len({tensor.shape for tensor in tensors}) == 1
-    if len(tensors) > 1 and same and service.model().profile.independent:
-        batch = {classifier.image.name: np.concatenate(tensors)}
-        result = await result_of(service.submit(batch, names, deadline, call.headers), call)
-        call.timings = [("queue", result.waited), ("compute", result.computed)]
-        return list(np.split(result.arrays[0], len(tensors)))
+    if not service.model().profile.independent:
+        arrays = [array[index : index + 1] for array in arrays for index in range(len(array))]
     outputs: list[Array] = []
     waited = computed = 0.0
-    for tensor in tensors:
-        work = service.submit({classifier.image.name: tensor}, names, deadline, call.headers)
-        result = await result_of(work, call)
-        outputs += result.arrays
+    for array in arrays:
+        with call.lease.waiting():
+            work = service.submit({classifier.image.name: array}, names, deadline, call.headers)
+            result = await result_of(work, call)
+        outputs += np.split(result.arrays[0], len(array))
         waited, computed = waited + result.waited, computed + result.computed
         await asyncio.sleep(0)
     call.timings = [("queue", waited), ("compute", computed)]
     return outputs
-
-
-def _image_tensors(
-    content_type: str, body: bytes | bytearray | memoryview, target: ImageInput, max_pixels: int
-) -> list[Array]:
-    return [to_tensor(decode_image(upload, max_pixels), target) for upload in read_images(content_type, body)]
 
 
 def _top_k(query: bytes) -> int | None:

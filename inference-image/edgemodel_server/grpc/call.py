@@ -9,6 +9,7 @@ from struct import Struct
 
 import grpc
 
+from edgemodel_server.access.budget import client_of
 from edgemodel_server.errors import (
     BadRequestError,
     BodyTimeoutError,
@@ -51,6 +52,7 @@ _CODES: dict[type[RequestError], grpc.StatusCode] = {
     OverloadedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     RateLimitedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnavailableError: grpc.StatusCode.UNAVAILABLE,
+    RefusedError: grpc.StatusCode.RESOURCE_EXHAUSTED,
     UnauthorizedError: grpc.StatusCode.UNAUTHENTICATED,
     DeadlineError: grpc.StatusCode.DEADLINE_EXCEEDED,
     BodyTimeoutError: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -96,6 +98,7 @@ class Call:
         "_chunks",
         "_connection",
         "_held",
+        "_lease",
         "_over",
         "_queue",
         "_service",
@@ -118,6 +121,7 @@ class Call:
         stream.receiver = self
         self._chunks: list[bytes | bytearray] = []
         self._held = 0
+        self._lease = service.budget.lease(client_of(connection.address), connection)
         self._over = False
         self._task: asyncio.Task[None] | None = None
         self._queue: asyncio.Queue[bytes | None] | None = None
@@ -162,7 +166,7 @@ class Call:
             if content:
                 self._add(content)
                 self._held += len(content)
-                self._service.bodies.hold(len(content))
+                self._lease.hold(len(content))
             if self._queue is not None:
                 self._enqueue(self._queue, ended=ended)
             elif ended:
@@ -249,9 +253,9 @@ class Call:
             while (message := self._message()) is not None:
                 content, compressed = message
                 queue.put_nowait(self._unpack(content, INLINE_BYTES) if compressed else content)
-            self._service.bodies.release(self._held)
+            self._lease.release(self._held)
             self._held = sum(map(len, self._chunks))
-            self._service.bodies.hold(self._held)
+            self._lease.hold(self._held)
             if ended:
                 queue.put_nowait(None)
         except asyncio.QueueFull as error:
@@ -276,7 +280,7 @@ class Call:
                 pass
         unpacked = await self._service.bodies.offload(self._unpack, content, limit)
         self._held += len(unpacked)
-        self._service.bodies.hold(len(unpacked))
+        self._lease.hold(len(unpacked))
         return bytes(unpacked)
 
     # The method.
@@ -343,5 +347,5 @@ class Call:
     def _finish(self) -> None:
         self._over = True
         self._chunks = []
-        self._service.bodies.release(self._held)
+        self._lease.release(self._held)
         self._held = 0

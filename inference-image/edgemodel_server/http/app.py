@@ -16,6 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
+from edgemodel_server.access.budget import client_of
 from edgemodel_server.endpoints.configuration import model_config
 from edgemodel_server.endpoints.inference import infer, infer_inline, infer_target
 from edgemodel_server.endpoints.predict import predict
@@ -34,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 CLIENT_GONE = 499
 """Status counted, never sent, for a client that left before it had its answer."""
+CLIENT = "edgemodel.client"
+"""Key of the ASGI scope: who is charged for the request."""
 OPEN_PATHS = frozenset({LIVE_PATH, READY_PATH})
 """What needs no key: load balancers have none."""
 
@@ -132,17 +135,19 @@ class Inference:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        call = Call.of(scope, receive)
         code = CLIENT_GONE
         self._metrics.begin()
+        lease = self._service.budget.lease(scope[CLIENT], scope["client"])
+        call = Call.of(scope, receive, lease)
         try:
-            answer = self._complete(call, await self._respond(call))
-            await answer.send(send)
+            answer = await self._respond(call)
+            await self._complete(call, answer).send(send)
             code = answer.status
         except ClientDisconnect:
             self._metrics.reject("cancelled")
             logger.debug("a client left before it had its answer")
         finally:
+            lease.close()
             self._metrics.end(self._endpoint, code, time.perf_counter() - call.started)
 
     def answer_inline(self, call: Call, body: Body) -> Answer:
@@ -157,7 +162,9 @@ class Inference:
 
     async def _respond(self, call: Call) -> Answer:
         try:
-            return await self._handler(self._service, call)
+            answer = await self._handler(self._service, call)
+            call.lease.hold(sum(map(len, answer.parts)))
+            return answer
         except ClientDisconnect:
             raise
         except Exception as error:
@@ -202,7 +209,9 @@ class AuthMiddleware:
         """The answer to a whole request; None where ``__call__`` has to give it, because it may take a while."""
         if request.method != b"POST" or not self._service.is_quick(len(body)) or infer_target(request.path) is None:
             return None
-        call = Call(request.headers, request.path, request.query)
+        # What is answered before another request is looked at holds nothing that others could want.
+        lease = self._service.budget.lease(address, address)
+        call = Call(request.headers, request.path, lease, request.query)
         if b"content-encoding" in call.headers:
             return None
         client = ""
@@ -226,13 +235,15 @@ class AuthMiddleware:
         if self._logs:
             send = log_access(scope, send, lambda: client)
         keys = self._service.keys
+        address = (scope["client"] or ("", 0))[0]
         if keys.active and scope["path"] not in OPEN_PATHS:
             try:
-                client = keys.check(dict(scope["headers"]), (scope["client"] or ("", 0))[0])
+                client = keys.check(dict(scope["headers"]), address)
             except RequestError as error:
                 self._service.metrics.reject(error.reason or "refused")
                 await error_answer(error).send(send)
                 return
+        scope[CLIENT] = client or client_of(address)
         if scope["method"] == "POST" and infer_target(scope["path"]) is not None:
             await self._infer(scope, receive, send)
         elif self._service.state is State.DRAINING:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from starlette.requests import ClientDisconnect
 
-from edgemodel_server.errors import BodyTimeoutError, MemoryFullError, TooLargeError
+from edgemodel_server.errors import BodyTimeoutError, TooLargeError
 from edgemodel_server.protocol.calls import Call, ReadInto
 from edgemodel_server.protocol.coding import coding_of, decompress
 
@@ -27,29 +27,17 @@ Offload = Callable[..., Awaitable[Any]]
 
 
 class BodyReader:
-    """Reads bodies of at most ``limit`` bytes within ``timeout`` seconds, ``total`` bytes of all requests at a time."""
+    """Reads bodies of at most ``limit`` bytes within ``timeout`` seconds. The lease of each request is charged."""
 
-    def __init__(self, limit: int, total: int, timeout: float, offload: Offload) -> None:
-        """Nothing is held yet. ``offload`` runs a function away from the event loop."""
+    def __init__(self, limit: int, timeout: float, offload: Offload) -> None:
+        """``offload`` runs a function away from the event loop."""
         self.offload = offload
         self.limit = limit
         self.timeout = timeout
-        self._total = max(total, limit)
-        self._held = 0
 
     def read(self, call: Call) -> "Reading":
-        """The whole body of ``call``, as an asynchronous context; it counts against the total until that is left."""
+        """The whole body of ``call``, as an asynchronous context; its lease is charged until that is left."""
         return Reading(self, call)
-
-    def hold(self, size: int) -> None:
-        """Count ``size`` bytes. Raises MemoryFullError if that is over the total."""
-        self._held += size
-        if self._held > self._total:
-            raise MemoryFullError("the requests being read fill the memory set aside; try again in a moment")
-
-    def release(self, size: int) -> None:
-        """Count ``size`` bytes no longer."""
-        self._held -= size
 
 
 class Reading:
@@ -70,7 +58,7 @@ class Reading:
             UnsupportedContentError: it is under a coding that this server does not know.
             BadRequestError: it is not what its coding says.
             TooLargeError: over the limit, as it came or unpacked.
-            MemoryFullError: over the total of all requests.
+            RequestError: the lease has no room for it.
             BodyTimeoutError: not complete in time.
             ClientDisconnect: the client has gone.
         """
@@ -79,14 +67,14 @@ class Reading:
             body = await self._read()
             return body if coding is None else await self._unpack(body, coding)
         except BaseException:
-            self._reader.release(self._held)
+            self._call.lease.release(self._held)
             raise
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """The body is done with."""
-        self._reader.release(self._held)
+        self._call.lease.release(self._held)
 
     async def _read(self) -> Body:
         limit, timeout = self._reader.limit, self._reader.timeout
@@ -160,5 +148,5 @@ class Reading:
         return message.get("body", b""), message.get("more_body", False)
 
     def _hold(self, size: int) -> None:
+        self._call.lease.hold(size)
         self._held += size
-        self._reader.hold(size)

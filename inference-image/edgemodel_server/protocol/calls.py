@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 from starlette.requests import ClientDisconnect
@@ -35,6 +36,26 @@ TIMEOUT_HEADERS = {b"x-request-timeout": 1.0, b"x-envoy-expected-rq-timeout-ms":
 """Headers that say how long the client waits, and their unit in seconds. Envoy, and with it Istio, sends the second."""
 
 
+class Memory(Protocol):
+    """What a request may hold of the server's memory."""
+
+    def hold(self, size: int) -> None:
+        """Take ``size`` bytes, before they are there. Raises RequestError if there are none for this request."""
+
+    def release(self, size: int) -> None:
+        """Give back so many."""
+
+
+class Lease(Memory, Protocol):
+    """What a request may hold of the server. All of these raise RequestError where it has its share already."""
+
+    def waiting(self) -> AbstractContextManager[None]:
+        """While one inference waits for a worker or is computed."""
+
+    def decoding(self, seconds: float) -> AbstractContextManager[None]:
+        """While a body waits to be decoded and is decoded, which takes about so many ``seconds``."""
+
+
 async def _nothing() -> Message:
     raise ClientDisconnect
 
@@ -42,22 +63,25 @@ async def _nothing() -> Message:
 class Call:
     """One HTTP request whose headers are there. ``started`` is a time of ``time.perf_counter``."""
 
-    __slots__ = ("headers", "path", "query", "read_into", "receive", "started", "timings", "when_gone")
+    __slots__ = ("headers", "lease", "path", "query", "read_into", "receive", "started", "timings", "when_gone")
 
     def __init__(
         self,
         headers: Sequence[tuple[bytes, bytes]],
         path: str,
+        lease: Lease,
         query: bytes = b"",
         receive: Receive = _nothing,
         read_into: ReadInto | None = None,
         when_gone: WhenGone | None = None,
     ) -> None:
-        """Of the headers that come more than once, the last counts. ``read_into`` fills memory with what follows of
+        """Of the headers that come more than once, the last counts. ``lease`` is closed when the answer is written.
+        ``read_into`` fills memory with what follows of
         the body; None where the server cannot, nor say at once ``when_gone`` its client is."""
         self.started = time.perf_counter()
         self.headers = dict(headers)
         self.path = path
+        self.lease = lease
         self.query = query
         self.receive = receive
         self.read_into = read_into
@@ -65,11 +89,11 @@ class Call:
         self.timings: list[tuple[str, float]] = []
 
     @classmethod
-    def of(cls, scope: Scope, receive: Receive) -> "Call":
+    def of(cls, scope: Scope, receive: Receive, lease: Lease) -> "Call":
         """The request that ASGI describes so."""
         extensions = scope.get("extensions", {})
         read_into, when_gone = extensions.get(READ_INTO), extensions.get(WHEN_GONE)
-        return cls(scope["headers"], scope["path"], scope["query_string"], receive, read_into, when_gone)
+        return cls(scope["headers"], scope["path"], lease, scope["query_string"], receive, read_into, when_gone)
 
     def header(self, name: bytes, default: str = "") -> str:
         """The value of a header, by its name in lower case."""

@@ -15,7 +15,8 @@ from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.onnxmodel.runtime import Array
 from edgemodel_contract.card import Comparison, ModelCard, Provenance
 from edgemodel_contract.task import Preprocessing, Recipe, TensorSpec
-from edgemodel_server.images.decode import decode_image, image_input, to_tensor
+from edgemodel_server.access.budget import Budget, Limits
+from edgemodel_server.images.decode import image_input, image_tensors, read_headers
 from edgemodel_server.images.forms import Upload
 from tests.unit.compressor.test_archive import tar_files, zip_files
 
@@ -166,8 +167,11 @@ def served(content: bytes, spec: TensorSpec, preprocessing: Preprocessing) -> Ar
     )
     target = image_input(card)
     assert target is not None
-    tensor: Array = to_tensor(decode_image(Upload("image", content), 10**6), target)
-    return tensor[0]  # type: ignore[no-any-return]
+    uploads = [Upload("image", content)]
+    lease = Budget(Limits(memory=2**30, requests=1, decoding=1, connections=1)).lease("", 0)
+    (batch,) = image_tensors(uploads, read_headers(uploads, 10**7), target, lease)
+    tensor: Array = batch[0]
+    return tensor
 
 
 class TestImages:
@@ -200,8 +204,9 @@ class TestImages:
             encode(picture((9, 9)).convert("P")),
             encode(Image.fromarray((np.arange(100, dtype=np.uint16) * 600).reshape(10, 10))),
             encode(picture((12, 7, 3)), "JPEG", exif=TURNED),
+            encode(picture((300, 200, 3)), "JPEG", exif=TURNED),
         ],
-        ids=["as is", "resized", "transparent", "palette", "16 bit", "turned"],
+        ids=["as is", "resized", "transparent", "palette", "16 bit", "turned", "at a fraction of its size"],
     )
     def test_an_image_becomes_what_the_server_will_make_of_it(
         self, tmp_path: Path, content: bytes, preprocessing: Preprocessing

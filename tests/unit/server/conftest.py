@@ -81,7 +81,7 @@ async def served(new_service: Callable[..., Service]) -> AsyncIterator[Callable[
     for item in started:
         await item.server.stop(0)
         item.service.close()
-        assert item.service.bodies._held == 0
+        assert item.service.budget.memory.used == 0
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ async def test_a_client_that_leaves_stops_the_computation(listening: Open) -> No
 
 
 async def test_a_client_that_leaves_while_it_waits_makes_room(listening: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    async with listening(mlp(), EDGEMODEL_QUEUE_LIMIT="1") as server:
+    async with listening(mlp(), EDGEMODEL_QUEUE_LIMIT="2") as server:
         engine = HeldEngine(monkeypatch)
         try:
             reader, writer = await server.connect()

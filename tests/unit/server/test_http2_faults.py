@@ -268,7 +268,7 @@ def test_whatever_comes_the_server_ends_the_connection_and_serves_the_next(
                 await raw.reader.read()
         await raw.close()
         assert await expected(await serving.open(), 1)
-        assert serving.service.bodies._held == 0
+        assert serving.service.budget.memory.used == 0
 
     with asyncio.Runner() as runner:
         serving = runner.run(start())

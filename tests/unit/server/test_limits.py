@@ -47,19 +47,29 @@ async def test_bodies_share_a_bounded_memory_and_give_it_back(serve: Serve) -> N
     arrived, release = asyncio.Event(), asyncio.Event()
 
     async def slow() -> AsyncIterator[bytes]:
-        yield b" " * 900
+        yield b" " * 1000
         arrived.set()
         await release.wait()
 
     client = await serve(mlp(), {"EDGEMODEL_MAX_BODY": "1k", "EDGEMODEL_MAX_BUFFERED": "1k"})
+    # The memory always has room for three of the largest bodies, and one connection for half of that.
     holding = asyncio.create_task(client.post(INFER, content=slow()))
     await asyncio.wait_for(arrived.wait(), 10)
-    refused = await client.post(INFER, content=b" " * 200)
-    assert refused.status_code == 503
+    refused = await client.post(INFER, content=b" " * 600)
+    assert refused.status_code == 429
+    assert "this client's share of the server's memory" in refused.json()["error"]
     assert refused.headers["retry-after"] == "1"
     release.set()
     assert (await holding).status_code == 400
     assert (await client.post(INFER, content=b" " * 900)).status_code == 400
+
+
+async def test_an_answer_counts_as_memory_and_is_refused_where_there_is_none(serve: Serve) -> None:
+    client = await serve(mlp(classes=1000), {"EDGEMODEL_MAX_BODY": "1k", "EDGEMODEL_MAX_BUFFERED": "8k"})
+    refused = await client.post(INFER, json=REQUEST)
+    assert refused.status_code == 413
+    assert "may have 4000; send less, or raise EDGEMODEL_MAX_BUFFERED" in refused.json()["error"]
+    assert (await client.post(INFER, json={})).status_code == 400
 
 
 class HeldEngine:
@@ -82,17 +92,17 @@ class HeldEngine:
 async def test_beyond_the_queue_requests_are_refused_and_the_others_all_answered(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = await serve(mlp(), {"EDGEMODEL_QUEUE_LIMIT": "2"})
+    client = await serve(mlp(), {"EDGEMODEL_QUEUE_LIMIT": "4"})
     engine = HeldEngine(monkeypatch)
     requests = [asyncio.create_task(client.post(INFER, json=REQUEST)) for _ in range(10)]
     try:
-        # One computes and two wait.
+        # One computes and two wait: two thirds of all places.
         refused = [await done for _, done in zip(range(7), asyncio.as_completed(requests), strict=False)]
     finally:
         engine.release.set()
-    assert [response.status_code for response in refused] == [503] * 7
-    assert all(response.headers["retry-after"] == "1" for response in refused)
-    assert sorted(response.status_code for response in await asyncio.gather(*requests)) == [200] * 3 + [503] * 7
+    assert [response.status_code for response in refused] == [429] * 7
+    assert all("share of the queue" in response.json()["error"] for response in refused)
+    assert sorted(response.status_code for response in await asyncio.gather(*requests)) == [200] * 3 + [429] * 7
     assert (await client.post(INFER, json=REQUEST)).status_code == 200
 
 

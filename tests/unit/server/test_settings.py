@@ -18,7 +18,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         threads=0,
         max_batch_size=32,
         max_batch_delay=0.002,
-        queue_limit=64,
+        queue_limit=96,
         request_timeout=60,
         max_body=32 * 2**20,
         max_buffered=128 * 2**20,

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from edgemodel_contract.card import Comparison, ModelCard, Provenance
 from edgemodel_contract.task import Preprocessing, Recipe, TensorSpec
+from edgemodel_server.access.budget import Budget, Limits
 from edgemodel_server.errors import BadRequestError, RequestError
-from edgemodel_server.images.decode import ImageInput, decode_image, to_tensor
+from edgemodel_server.images.decode import ImageInput, image_tensors, read_headers
 from edgemodel_server.images.forms import Upload, read_images
 from edgemodel_server.protocol.open_inference import Signature, decode_request
 from tests.unit.server.test_predict import picture
@@ -96,12 +97,16 @@ def test_a_damaged_image_is_an_image_or_refused(content: bytes, data: st.DataObj
     damaged = bytearray(content[: data.draw(st.integers(0, len(content)))])
     for _ in range(data.draw(st.integers(0, 4)) if damaged else 0):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    uploads = [Upload("image[0]", bytes(damaged))]
+    budget = Budget(Limits(memory=2**20, requests=1, decoding=1, connections=1))
     try:
-        image = decode_image(Upload("image[0]", bytes(damaged)), 10_000)
+        (tensor,) = image_tensors(uploads, read_headers(uploads, 10_000), TARGET, budget.lease("", 0))
     except RequestError as error:
         assert error.status in (400, 413, 415)  # noqa: PT017
-        return
-    assert to_tensor(image, TARGET).shape == (1, 3, 8, 8)
+    else:
+        assert tensor.shape == (1, 3, 8, 8)
+    # What is held at the end is the tensor, 3 × 8 × 8 floats.
+    assert budget.memory.used in (0, 3 * 8 * 8 * 4)
 
 
 @given(

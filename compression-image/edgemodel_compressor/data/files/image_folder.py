@@ -22,6 +22,9 @@ FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PIXELS = 2**26
 """Of one image, before it is resized."""
 
+DRAFT_FACTOR = 3
+"""A JPEG is decoded at a half, a quarter or an eighth of its size where that is still so many times the model's."""
+
 # Pillow's own bound warns on stderr first; MAX_PIXELS is checked before a pixel is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -102,6 +105,8 @@ def _read(
                     f"its image {name!r} has {image.width}×{image.height} pixels, and {MAX_PIXELS} are allowed; make "
                     "it smaller"
                 )
+            longest = DRAFT_FACTOR * max(width, height)
+            image.draft(None, (longest, longest))
             image.load()
             picture = _eight_bit(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError) as error:
