@@ -14,7 +14,7 @@ from edgemodel_contract.task import (
     Target,
 )
 from edgemodel_operator.api.base import Struct
-from edgemodel_operator.api.fields import Duration, Percent, Resources, Sha256, Size, Uri
+from edgemodel_operator.api.fields import Duration, NodeLabels, Percent, Resources, Sha256, Size, Uri
 
 
 class Pruning(Struct, frozen=True, kw_only=True):
@@ -90,7 +90,7 @@ class CompressionJob(Struct, frozen=True, kw_only=True):
     """The Job that compresses."""
 
     resources: Resources = Resources(requests={"cpu": "500m", "memory": "1Gi"}, limits={"cpu": "2", "memory": "4Gi"})
-    node_selector: dict[str, str] | UnsetType = UNSET
+    node_selector: NodeLabels | UnsetType = UNSET
     """Absent: nodes without the edge label; any node where all that take pods have it."""
     active_deadline_seconds: Annotated[int, Meta(ge=1, le=604800)] = 3600
     """The Job is stopped after this time."""

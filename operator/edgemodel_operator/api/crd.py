@@ -125,7 +125,9 @@ def _schema(kind: types.Type) -> Schema:
                 minItems=kind.min_length, maxItems=kind.max_length
             )
         case types.DictType():
-            return {"type": "object", "additionalProperties": _schema(kind.value_type)}
+            return {"type": "object", "additionalProperties": _schema(kind.value_type)} | _bounds(
+                minProperties=kind.min_length, maxProperties=kind.max_length
+            )
         case types.StrType():
             return {"type": "string"} | _bounds(
                 minLength=kind.min_length, maxLength=kind.max_length, pattern=kind.pattern
@@ -156,11 +158,12 @@ def _union(kind: types.UnionType) -> Schema:
     if names != {types.IntType, types.StrType}:
         raise TypeError(f"only int-or-string unions are structural, not {kind}")
     text = next(schema for schema in map(_schema, members) if schema["type"] == "string")
-    # The pattern applies to the string form only; a number is bounded by the operator's own check.
+    # The pattern and the length apply to the string form only; a number is bounded by the operator's own check.
     return {
         "anyOf": [{"type": "integer"}, {"type": "string"}],
         "x-kubernetes-int-or-string": True,
         "pattern": text["pattern"],
+        "maxLength": text["maxLength"],
     }
 
 

@@ -8,13 +8,14 @@ from edgemodel_contract.quantity import DURATION_PATTERN, PERCENT_PATTERN, QUANT
 from edgemodel_operator.api.base import Struct
 
 Name = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")]
-Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+Sha256 = Annotated[str, Meta(max_length=64, pattern=r"^[0-9a-f]{64}$")]
 Size = Annotated[str, Meta(max_length=32, pattern=SIZE_PATTERN)]
 Duration = Annotated[str, Meta(max_length=32, pattern=DURATION_PATTERN)]
 Percent = Annotated[str, Meta(max_length=16, pattern=PERCENT_PATTERN)]
 Uri = Annotated[str, Meta(max_length=2048, pattern=r"^(oci|https?|s3|pvc|hf)://[^\s]+$")]
 Quantity = Annotated[int, Meta(ge=0)] | Annotated[str, Meta(max_length=32, pattern=QUANTITY_PATTERN)]
-Quantities = dict[str, Quantity]
+Quantities = Annotated[dict[str, Quantity], Meta(max_length=32)]
+NodeLabels = Annotated[dict[str, Annotated[str, Meta(max_length=63)]], Meta(max_length=64)]
 
 
 class SecretRef(Struct, frozen=True, kw_only=True):

@@ -7,10 +7,10 @@ from msgspec import UNSET, Meta, UnsetType, field
 from edgemodel_contract.task import Datatype, Format
 from edgemodel_operator.api.base import Struct
 from edgemodel_operator.api.compression import Compression
-from edgemodel_operator.api.fields import Duration, Name, Percent, Resources, SecretRef, Sha256, Uri
+from edgemodel_operator.api.fields import Duration, Name, NodeLabels, Percent, Resources, SecretRef, Sha256, Uri
 from edgemodel_operator.api.names import EDGE_NODE_LABEL, SITE_LABEL
 
-Wave = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(pattern=r"^(100|[1-9][0-9]?)%$")]
+Wave = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(max_length=4, pattern=r"^(100|[1-9][0-9]?)%$")]
 Cidr = Annotated[str, Meta(max_length=43, pattern=r"^[0-9a-fA-F:.]+/[0-9]{1,3}$")]
 
 
@@ -187,7 +187,7 @@ class Override(Struct, frozen=True, kw_only=True):
 class Placement(Struct, frozen=True, kw_only=True):
     """Which nodes serve, and how they form sites."""
 
-    node_selector: dict[str, str] = field(default_factory=lambda: {EDGE_NODE_LABEL: ""})
+    node_selector: NodeLabels = field(default_factory=lambda: {EDGE_NODE_LABEL: ""})
     """Labels that a node must have, all of them."""
     site_label: Annotated[str, Meta(min_length=1, max_length=317)] = SITE_LABEL
     """Node label whose value names the site. Nodes without it form the site ``default``."""

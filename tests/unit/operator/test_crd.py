@@ -41,6 +41,8 @@ KNOWN_KEYS = {
     "maxLength",
     "minItems",
     "maxItems",
+    "minProperties",
+    "maxProperties",
     "anyOf",
     "x-kubernetes-int-or-string",
     "x-kubernetes-validations",
@@ -150,6 +152,18 @@ def test_every_spec_field_is_described() -> None:
     fields = [(path, schema) for path, schema in nodes(SPEC, "spec") if not path.endswith("[]")]
     silent = [path for path, schema in fields if not schema.get("description")]
     assert silent == [], "add a docstring below the field in api.py"
+
+
+def test_everything_in_the_spec_has_a_largest_size() -> None:
+    """A rule may compare it or go through it, and the server then knows what that costs at most."""
+    bounds = {"array": "maxItems", "string": "maxLength"}
+    unbounded = []
+    for path, schema in nodes(SPEC, "spec"):
+        kind = "string" if schema.get("x-kubernetes-int-or-string") else schema["type"]
+        bound = "maxProperties" if "additionalProperties" in schema else bounds.get(kind)
+        if bound and bound not in schema and "enum" not in schema:
+            unbounded.append(f"{path} has no {bound}")
+    assert unbounded == []
 
 
 def test_a_docstring_of_code_never_leaks_its_markup() -> None:
