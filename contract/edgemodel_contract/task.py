@@ -159,6 +159,8 @@ class Task(Struct, frozen=True, kw_only=True):
     dataset: Source | None = None
     inputs: tuple[TensorSpec, ...] = ()
     """Only what the file does not say: concrete shapes for dynamic dimensions."""
+    fixed: dict[str, tuple[float, ...]] = {}
+    """Inputs that become constants of the model, each at one value for all of its elements, or at one for each."""
     recipe: Recipe = Recipe()
     serving: Serving = Serving()
     base_image: str

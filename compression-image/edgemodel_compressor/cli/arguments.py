@@ -88,6 +88,14 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="NAME:TYPE:DIMS",
         help="shape of an input whose dimensions the file leaves open, as in tokens:INT64:1,128",
     )
+    parser.add_argument(
+        "--fix",
+        action="append",
+        default=[],
+        type=_fixed,
+        metavar="NAME=VALUE",
+        help="make an input a constant of the model, as in sr=16000",
+    )
 
     how = parser.add_argument_group("how to compress")
     how.add_argument(
@@ -212,6 +220,17 @@ def _quantity(read: Callable[[str], T]) -> Callable[[str], T]:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return convert
+
+
+def _fixed(text: str) -> tuple[str, tuple[float, ...]]:
+    name, _, rest = text.rpartition("=")
+    try:
+        values = tuple(float(number) for number in rest.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} fixes no input: write it like sr=16000") from error
+    if not name:
+        raise argparse.ArgumentTypeError(f"{text!r} fixes no input: write it like sr=16000")
+    return name, values
 
 
 def _input(text: str) -> TensorSpec:

@@ -87,6 +87,7 @@ def make_task(options: argparse.Namespace) -> Task:
         model=Source(uri=options.model, sha256=options.sha256, format=options.format),
         dataset=Source(uri=options.dataset) if options.dataset else None,
         inputs=tuple(options.input),
+        fixed=dict(options.fix),
         recipe=recipe,
         serving=Serving(threads=options.threads, labels=_labels(options.labels)),
         base_image=options.base_image or "",

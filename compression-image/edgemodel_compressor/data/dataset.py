@@ -1,7 +1,7 @@
 """The dataset: samples and labels out of one of the kinds in ``datafiles``, checked against the model."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +28,15 @@ class Dataset:
     inputs: Mapping[str, Array]
     labels: Array | None
     held_out: NDArray[np.bool_] | None = None
+    whole: frozenset[str] = frozenset()
+    """Inputs of which every sample has a whole one: states, single numbers, and batches of a size that is fixed."""
+
+    def sample(self, index: int) -> dict[str, Array]:
+        """What the model is given for one sample: a batch of one, where no other batch is asked for."""
+        return {
+            name: np.asarray(array[index]) if name in self.whole else array[index : index + 1]
+            for name, array in self.inputs.items()
+        }
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -36,6 +45,14 @@ class Dataset:
     def classes(self) -> NDArray[np.int64] | None:
         """The labels, where they are classes."""
         return self.labels if self.labels is not None and self.labels.ndim == 1 and _is_integer(self.labels) else None
+
+    @property
+    def sample_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each input of one ``sample``."""
+        return {
+            name: array.shape[1:] if name in self.whole else (1, *array.shape[1:])
+            for name, array in self.inputs.items()
+        }
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -65,12 +82,17 @@ def read_dataset(
     specs: Sequence[TensorSpec],
     limit: int,
     preprocessing: Preprocessing = Preprocessing(),  # noqa: B008
+    states: Collection[str] = (),
 ) -> Dataset:
     """Read and check the file or folder at ``path`` for a model with inputs ``specs``.
 
     An array belongs to the input of its name; for a single input, ``x`` or the only array does too. ``y`` holds the
     labels, and ``held_out`` tells which samples judge. Images become arrays as ``preprocessing`` says. ``limit`` bounds
-    the bytes that the arrays may take in memory.
+    the bytes that the arrays may take in memory. ``states`` are inputs that are zero where the dataset does not hold
+    them.
+
+    Each sample of an input without a batch dimension in front, a state or a single number, is a whole one. A model with
+    a fixed batch gets batches: of consecutive samples, or, where labels tell of each, of copies of one.
 
     Raises:
         TaskError: InvalidDataset with a sentence about the array at fault, SourceTooLarge.
@@ -79,7 +101,18 @@ def read_dataset(
     names = {spec.name for spec in specs}
     labels = arrays.pop(LABELS, None) if LABELS not in names else None
     held_out = arrays.pop(HELD_OUT, None) if HELD_OUT not in names else None
-    inputs = {spec.name: _fit(_pick(arrays, spec, len(specs) == 1), spec) for spec in specs}
+    given = [spec for spec in specs if spec.name not in states or spec.name in arrays]
+    batch = _fixed_batch(given)
+    inputs, whole = {}, set()
+    for spec in given:
+        values = _pick(arrays, spec, len(given) == 1)
+        if _is_whole(values, spec):
+            inputs[spec.name] = _fit(
+                values, TensorSpec(name=spec.name, datatype=spec.datatype, shape=(-1, *spec.shape))
+            )
+            whole.add(spec.name)
+        else:
+            inputs[spec.name] = _fit(values, spec, batch)
     counts = {name: len(array) for name, array in inputs.items()}
     for name, array in ((LABELS, labels), (HELD_OUT, held_out)):
         if array is not None:
@@ -88,10 +121,21 @@ def read_dataset(
         raise invalid(f"its arrays have different numbers of samples ({counts}); give one row per sample in each")
     if next(iter(counts.values())) < 2:
         raise invalid("it needs at least 2 samples, one to calibrate and one to evaluate; some hundreds are better")
+    checked = None if labels is None else _check_labels(labels)
+    if batch > 1 and not whole:
+        inputs, whole = _batches(inputs, batch, labels is not None), set(inputs)
+    count = len(next(iter(inputs.values())))
+    for spec in specs:
+        if spec.name not in inputs:
+            shape = tuple(1 if size == -1 else size for size in spec.shape)
+            inputs[spec.name] = np.broadcast_to(np.zeros((), dtype_of(spec)), (count, *shape))
+            whole.add(spec.name)
     return Dataset(
-        inputs,
-        None if labels is None else _check_labels(labels),
-        None if held_out is None else _check_held_out(held_out),
+        {spec.name: inputs[spec.name] for spec in specs},
+        checked,
+        # Of batches of several samples nobody has said which of them judge.
+        _check_held_out(held_out) if held_out is not None and len(held_out) == count else None,
+        frozenset(whole),
     )
 
 
@@ -193,15 +237,49 @@ def _pick(arrays: Mapping[str, Array], spec: TensorSpec, single: bool) -> Array:
     if single and len(arrays) == 1:
         return next(iter(arrays.values()))
     has = ", ".join(sorted(arrays)) or "none"
+    if math.prod(spec.shape) == 1 and len(spec.shape) < 2:
+        raise invalid(
+            f"it has no array named {spec.name!r} for the model's input {describe(spec)}; if that is the same in every "
+            f"request, fix it (--fix {spec.name}=VALUE); its arrays are: {has}"
+        )
     hint = f"{spec.name!r} or 'x'" if single else repr(spec.name)
     raise invalid(f"it has no array named {hint} for the model's input {describe(spec)}; its arrays are: {has}")
 
 
-def _fit(array: Array, spec: TensorSpec) -> Array:
+def _fixed_batch(specs: Sequence[TensorSpec]) -> int:
+    """The size of the batch that all inputs have in front; 1 where it is open or they differ."""
+    sizes = {spec.shape[0] if spec.shape else 1 for spec in specs}
+    return sizes.pop() if len(sizes) == 1 and -1 not in sizes else 1
+
+
+def _is_whole(array: Array, spec: TensorSpec) -> bool:
+    """Whether each sample in ``array`` has all dimensions of the input."""
+    return array.ndim == len(spec.shape) + 1 and all(
+        want in (-1, have) for want, have in zip(spec.shape, array.shape[1:], strict=True)
+    )
+
+
+def _batches(inputs: Mapping[str, Array], batch: int, labelled: bool) -> dict[str, Array]:
+    """Samples in batches: (samples // batch, batch, …), or copies of each where every one has its label."""
+    if labelled:
+        return {
+            name: np.broadcast_to(array[:, None], (len(array), batch, *array.shape[1:]))
+            for name, array in inputs.items()
+        }
+    count = len(next(iter(inputs.values()))) // batch
+    if count < 2:
+        raise invalid(f"the model has a fixed batch of {batch}, so that it needs {2 * batch} samples at least")
+    return {name: array[: count * batch].reshape(count, batch, *array.shape[1:]) for name, array in inputs.items()}
+
+
+def _fit(array: Array, spec: TensorSpec, batch: int = 1) -> Array:
     wants = f"the model's input {spec.name!r} is {describe(spec)}"
     shape = spec.shape
-    if shape and shape[0] not in (-1, 1):
-        raise invalid(f"{wants} with a fixed batch of {shape[0]}; export the model with a batch of 1 or an open one")
+    if shape and shape[0] not in (-1, 1, batch):
+        raise invalid(
+            f"{wants}, whose first dimension is no batch; give an array of {(len(shape) + 1)} dimensions, with a whole "
+            "input for every sample"
+        )
     per_sample = shape[1:]
     fits = array.ndim == len(shape) and all(
         want in (-1, have) for want, have in zip(per_sample, array.shape[1:], strict=True)

@@ -45,7 +45,7 @@ class Samples:
     def feeds(self) -> Iterator[Feed]:
         """Each sample as a batch of one, in the order of ``indices``."""
         for index in self.indices:
-            yield {name: array[index : index + 1] for name, array in self.dataset.inputs.items()}
+            yield self.dataset.sample(index)
 
     def inputs(self) -> dict[str, Array]:
         """All samples at once: one array per input, samples first."""

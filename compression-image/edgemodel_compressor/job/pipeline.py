@@ -6,6 +6,7 @@ from edgemodel_compressor.data.dataset import open_dataset, read_dataset, show_a
 from edgemodel_compressor.errors import TaskError, limits_explained
 from edgemodel_compressor.fetch.fetcher import Fetcher
 from edgemodel_compressor.formats.source import load_source
+from edgemodel_compressor.onnxmodel.fixed import fix_inputs
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.search.candidates import check_recipe
 from edgemodel_compressor.search.choose import Choice
@@ -52,10 +53,11 @@ def run(task: Task, fetcher: Fetcher, folder: Path, span: Span) -> Outcome:
         folder,
         limit,
     )
+    model = fix_inputs(model, task.fixed, folder, task.serving.threads)
     dataset = None
     if data:
         loading.report("Loading", "checking the dataset", 0.5)
-        dataset = read_dataset(data, model.inputs, limit, task.serving.preprocessing)
+        dataset = read_dataset(data, model.inputs, limit, task.serving.preprocessing, model.states)
     job = Job(model, dataset, task.recipe, task.serving.threads, folder, fetcher.settings)
     return compress(job, working)
 

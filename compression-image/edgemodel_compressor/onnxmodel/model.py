@@ -1,6 +1,7 @@
 """From untrusted bytes to a checked model: every way in which a file is not one gets its own sentence."""
 
 from dataclasses import dataclass
+from functools import partial
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -8,8 +9,9 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto
 
-from edgemodel_compressor.errors import TaskError, first_line
+from edgemodel_compressor.errors import TaskError, first_line, told
 from edgemodel_compressor.onnxmodel.external_data import check_external_data, has_external_data
+from edgemodel_compressor.onnxmodel.interface import as_tensors, states
 from edgemodel_compressor.onnxmodel.modelfile import model_size, read_model, tensor_array, write_model
 from edgemodel_compressor.onnxmodel.runtime import Session, explain
 from edgemodel_compressor.onnxmodel.tensors import apply_hints, read_spec
@@ -34,6 +36,8 @@ class Model:
     inputs: tuple[TensorSpec, ...]
     """Open dimensions are -1; all but the first may still be filled in from samples."""
     outputs: tuple[TensorSpec, ...]
+    states: tuple[str, ...] = ()
+    """Inputs that hold what a recurrent model remembers."""
     source_format: Format = "onnx"
     """What it was before it became ONNX."""
     difference: float | None = None
@@ -66,6 +70,10 @@ def load_model(
         path, proto = whole, read_model(whole, weights=False)
     _refuse_custom_operators(proto)
     _refuse_newer_opset(proto)
+    if told(partial(as_tensors, proto), False, lambda _: None):
+        named = (folder or path.parent) / "tensors.onnx"
+        write_model(proto, named, path.parent)
+        path = named
     weights = {tensor.name for tensor in proto.graph.initializer}
     inputs = [read_spec(value, "input") for value in proto.graph.input if value.name not in weights]
     outputs = [read_spec(value, "output") for value in proto.graph.output]
@@ -78,9 +86,10 @@ def load_model(
     except Exception as error:  # the checker raises its own type, and others out of its C++ core
         raise TaskError("InvalidModel", f"The model breaks the rules of ONNX: {first_line(error)}.") from error
     _refuse_nan(proto, path.parent)
+    found = states(proto, inputs, outputs)
     del proto
-    _load_once(path, threads)
-    return Model(path, sha256, model_size(path), apply_hints(inputs, hints), tuple(outputs))
+    require_loading(path, threads)
+    return Model(path, sha256, model_size(path), apply_hints(inputs, hints), tuple(outputs), found)
 
 
 def _refuse_other_formats(path: Path, size: int) -> None:
@@ -200,7 +209,10 @@ def _refuse_nan(proto: ModelProto, folder: Path) -> None:
                 )
 
 
-def _load_once(path: Path, threads: int) -> None:
+def require_loading(path: Path, threads: int) -> None:
+    """Raises:
+    TaskError: UnsupportedModel or InvalidModel, where ONNX Runtime does not load the file at ``path``.
+    """
     try:
         Session(path, threads)
     except Exception as error:  # ONNX Runtime raises a dozen types, all of them about the model

@@ -205,7 +205,7 @@ class CandidateBuilder:
         samples = self.training or self.calibration
         if samples is None:
             return None
-        shapes = {name: (1, *array.shape[1:]) for name, array in samples.dataset.inputs.items()}
+        shapes = samples.dataset.sample_shapes
         return told(lambda: macs(read_model(self.base, weights=False), shapes), None, lambda _: None)
 
     def _leave_out(self, what: str, reason: str) -> None:

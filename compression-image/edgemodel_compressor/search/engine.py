@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from edgemodel_compressor.data.dataset import Dataset
 from edgemodel_compressor.data.split import Split
 from edgemodel_compressor.errors import NotApplicableError, OutOfTimeError, TaskError, told
 from edgemodel_compressor.evaluate.latency import cpu_name, latency_round
@@ -23,7 +24,7 @@ from edgemodel_compressor.search.evaluation import Evaluation, Job
 from edgemodel_compressor.search.proposals import FIRST_SHARE, TRAINING_WORK, Facts, Trial, propose, recovery
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.result import Candidate
-from edgemodel_contract.task import Recipe
+from edgemodel_contract.task import Recipe, TensorSpec
 
 ROUNDS = 3
 """Every good candidate is timed once per round, so that a noisy minute on the machine falls on all of them alike."""
@@ -80,7 +81,7 @@ def compress(job: Job, span: Span) -> Outcome:
             be applied. That no candidate meets the objectives is not raised: ``Outcome.choice.chosen`` is None.
     """
     check_recipe(job.recipe, job.dataset is not None)
-    model = replace(job.model, inputs=require_concrete(job.model.inputs, job.dataset.shapes if job.dataset else {}))
+    model = replace(job.model, inputs=_concrete(job.model, job.dataset))
     job = replace(job, model=model)
     end = job.clock() + job.recipe.search.time if job.recipe.mode == "Auto" else None
     beginning, searching, timing = span.split(1, 10, 3)
@@ -110,6 +111,17 @@ def compress(job: Job, span: Span) -> Outcome:
         feed=bench.feed,
         damage=told(lambda: _damage(bench, choice, replace(timing, deadline=end, clock=job.clock)), {}, lambda _: None),
     )
+
+
+def _concrete(model: Model, dataset: Dataset | None) -> tuple[TensorSpec, ...]:
+    """The inputs, with no other open dimension than the batch."""
+    if dataset is None:
+        # A state of one sample: what is open of it is the batch.
+        closed = {
+            spec.name: tuple(abs(size) for size in spec.shape) for spec in model.inputs if spec.name in model.states
+        }
+        return require_concrete(model.inputs, closed)
+    return require_concrete(model.inputs, dataset.sample_shapes)
 
 
 def throughput_seconds(recipe: Recipe, settings: Settings) -> float:

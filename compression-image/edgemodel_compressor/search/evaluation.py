@@ -242,13 +242,15 @@ class Evaluation:
 
 def _calibration_samples(job: Job, dataset: Dataset) -> int:
     """At most so many samples calibrate."""
-    shapes = {name: (1, *array.shape[1:]) for name, array in dataset.inputs.items()}
-    each = told(lambda: macs(read_model(job.model.path, weights=False), shapes), 0, lambda _: None)
+    each = told(lambda: macs(read_model(job.model.path, weights=False), dataset.sample_shapes), 0, lambda _: None)
     return min(job.settings.calibration_samples, max(int(CALIBRATION_WORK / max(each, 1)), LEAST_CALIBRATION))
 
 
 def _sets_aside(job: Job) -> bool:
     """Whether a part of the samples is for training, and judges nothing."""
+    # Training makes batches of its own.
+    if job.dataset is not None and job.dataset.whole:
+        return False
     if job.recipe.mode == "Manual":
         return job.recipe.recovery is not None
     return job.recipe.mode == "Auto" and job.dataset is not None and len(job.dataset) >= 4 * LEAST_TO_TRAIN

@@ -308,7 +308,7 @@ def rated() -> Stranger:
         [value("speech", [2, "N", 1]), value("stateN", [2, "N", WIDTH])],
         weights,
     )
-    return Stranger(proto, {"x": rows(WIDTH)})
+    return Stranger(proto, {"x": rows(WIDTH)}, ("--fix", "sr=16000"))
 
 
 def scaled() -> Stranger:
@@ -523,6 +523,11 @@ STRANGERS: Mapping[str, Callable[[], Stranger]] = {
     "suppressed": suppressed,
     "wide bias": wide_bias,
     "view": view,
+    "recurrent": recurrent,
+    "rated": rated,
+    "forest": forest,
+    "batched": batched,
+    "unknown rank": unknown_rank,
     "scaled": scaled,
     "old": old,
     "half": half,

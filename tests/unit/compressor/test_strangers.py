@@ -32,7 +32,7 @@ METHODS = {
 def _without_clocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is timed, and weighed in processes of its own, does not depend on the graph's form."""
     monkeypatch.setattr(engine, "peak_memory", lambda *_: None)
-    monkeypatch.setattr(commandline, "measure_throughput", lambda outcome, _: outcome)
+    monkeypatch.setattr(commandline, "measure_throughput", lambda outcome, *_: outcome)
 
 
 def compress(settings: Settings, folder: Path, name: str, *words: str) -> int:
