@@ -15,6 +15,7 @@
 * ``service``        what is served and in which state: starting, ready, draining
 * ``settings``       environment variables → Settings
 * ``process``        listen, load, drain
+* ``commandline``    a model on this machine, and what to say of it
 
 Decoding and encoding, inference (``scheduling``) and transport (``http``, ``grpc``) meet only in plain numpy arrays.
 """

@@ -19,7 +19,7 @@ from edgemodel_server.http.app import create_app
 from edgemodel_server.http.server import Server
 from edgemodel_server.model.cpus import available_cpus, divide
 from edgemodel_server.observability.tracing import start_tracing
-from edgemodel_server.service import Service, State, load_model
+from edgemodel_server.service import Model, Service, State, load_model
 from edgemodel_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,10 +58,17 @@ class Signals:
         self.stop.set()
 
 
-async def serve(settings: Settings, listener: socket.socket, admin: socket.socket | None, started: float) -> None:
+async def serve(
+    settings: Settings,
+    listener: socket.socket,
+    admin: socket.socket | None,
+    started: float,
+    on_ready: Callable[[Model, int, int | None], None] | None = None,
+) -> None:
     """Serve until SIGTERM or SIGINT, then drain and return. ``started`` is the process's start by ``perf_counter``.
 
-    ``listener`` is for the REST API, ``admin`` for health and metrics.
+    ``listener`` is for the REST API, ``admin`` for health and metrics. ``on_ready`` is called once with the model and
+    the ports of HTTP and gRPC.
 
     Raises:
         ModelError: the model cannot be served.
@@ -113,6 +120,8 @@ async def serve(settings: Settings, listener: socket.socket, admin: socket.socke
                         "seconds": round(time.perf_counter() - started, 3),
                     },
                 )
+                if on_ready:
+                    on_ready(model, listener.getsockname()[1], grpc_port)
                 await stopping
                 service.drain()
                 tell_admin()

@@ -14,6 +14,7 @@ from edgemodel_server.fanout.parts import check_part
 from edgemodel_server.fanout.peers import Lookup, Peers, lookup_of
 from edgemodel_server.fanout.site import Question, Site
 from edgemodel_server.images.classifier import Classifier, classifier
+from edgemodel_server.model.bare import open_file
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.model.engine import Engine
 from edgemodel_server.model.folder import open_folder
@@ -54,13 +55,14 @@ class Model:
 
 
 def load_model(settings: Settings, parallelism: Parallelism) -> Model:
-    """Verify, load and warm up the model of ``settings.model_dir``. Takes as long as the model needs: not for the
-    event loop.
+    """Verify, load and warm up the model of ``settings.model_dir``, a folder with a card or an ONNX file. Takes as long
+    as the model needs: not for the event loop.
 
     Raises:
         ModelError: it cannot be served.
     """
-    folder = open_folder(settings.model_dir)
+    path = settings.model_dir
+    folder = open_file(path) if path.is_file() else open_folder(path)
     engine = Engine(folder, parallelism)
     profile = warm_up(engine, settings.max_batch_size)
     sorts = classifier(folder.card, profile.outputs)

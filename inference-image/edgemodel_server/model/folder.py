@@ -16,16 +16,17 @@ class ModelFolder:
 
     path: Path
     card: ModelCard
+    file: str = MODEL_FILE
 
     @property
     def model(self) -> Path:
         """The ONNX file."""
-        return self.path / MODEL_FILE
+        return self.path / self.file
 
     @property
     def digest(self) -> str:
         """``sha256:…`` of the ONNX file."""
-        return self.card.files[MODEL_FILE]
+        return self.card.files[self.file]
 
 
 def open_folder(path: Path) -> ModelFolder:
