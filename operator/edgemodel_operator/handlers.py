@@ -13,21 +13,10 @@ from typing import Any, cast
 
 import kopf
 
-from edgemodel_operator.api import GROUP, KIND, PLURAL, VERSION
 from edgemodel_operator.kube.client import SELECTOR, in_cluster
+from edgemodel_operator.kube.kinds import WATCHED, Kind
 from edgemodel_operator.runtime.controller import Controller
 from edgemodel_operator.settings import Settings
-
-_WATCHED: tuple[tuple[str, str, str, str], ...] = (
-    (KIND, GROUP, VERSION, PLURAL),
-    ("Node", "", "v1", "nodes"),
-    ("Pod", "", "v1", "pods"),
-    ("ConfigMap", "", "v1", "configmaps"),
-    ("Service", "", "v1", "services"),
-    ("Job", "batch", "v1", "jobs"),
-    ("Deployment", "apps", "v1", "deployments"),
-    ("NetworkPolicy", "networking.k8s.io", "v1", "networkpolicies"),
-)
 
 
 def registry(settings: Settings) -> kopf.OperatorRegistry:
@@ -54,8 +43,8 @@ def registry(settings: Settings) -> kopf.OperatorRegistry:
         for controller in controllers:
             await controller.stop()
 
-    for kind, group, version, plural in _WATCHED:
-        _watch(handlers, controllers, kind, group, version, plural)
+    for kind in WATCHED:
+        _watch(handlers, controllers, kind)
     return handlers
 
 
@@ -69,15 +58,12 @@ def in_cluster_server(environment: Mapping[str, str]) -> str:
 def _watch(
     handlers: kopf.OperatorRegistry,
     controllers: list[Controller],
-    kind: str,
-    group: str,
-    version: str,
-    plural: str,
+    kind: Kind,
 ) -> None:
-    @kopf.on.event(group, version, plural, registry=handlers, id=f"notice-{plural}")
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers, id=f"notice-{kind.plural}")
     async def notice(event: kopf.RawEvent, **_: Any) -> None:
         for controller in controllers:
-            controller.notice(kind, event["type"], event["object"])
+            controller.notice(kind.name, event["type"], event["object"])
 
 
 class _NothingKept(kopf.DiffBaseStorage):
@@ -105,9 +91,9 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.persistence.diffbase_storage = _NothingKept()
     settings.watching.connect_timeout = 10
     settings.networking.request_timeout = 60
-    for _, group, version, plural in _WATCHED:
-        if plural not in (PLURAL, "nodes"):
-            settings.watching.label_selectors[group, version, plural] = SELECTOR
+    for kind in WATCHED:
+        if kind.is_selected:
+            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = SELECTOR
     return settings
 
 

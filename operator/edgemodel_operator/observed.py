@@ -2,8 +2,8 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from edgemodel_contract.progress import Progress
@@ -60,6 +60,17 @@ class Pod:
 
 
 @dataclass(frozen=True)
+class Event:
+    """What a controller or a kubelet said about an object."""
+
+    reason: str
+    message: str
+    at: datetime = datetime.min.replace(tzinfo=UTC)
+    """The last time that it was said."""
+    warning: bool = False
+
+
+@dataclass(frozen=True)
 class SiteLatency:
     """What the servers of one site measured over the last window."""
 
@@ -89,14 +100,11 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Observed:
-    """Everything known about one EdgeModel's surroundings. Objects are keyed by name; all are its own children."""
+    """Everything known about one EdgeModel's surroundings. ``children`` are its own."""
 
     nodes: tuple[Node, ...] = ()
-    deployments: Mapping[str, Object] = field(default_factory=dict)
-    services: Mapping[str, Object] = field(default_factory=dict)
-    config_maps: Mapping[str, Object] = field(default_factory=dict)
-    jobs: Mapping[str, Object] = field(default_factory=dict)
-    network_policies: Mapping[str, Object] = field(default_factory=dict)
+    children: Mapping[str, Mapping[str, Object]] = field(default_factory=dict)
+    """By kind, then by name."""
     pods: tuple[Pod, ...] = ()
     progress: Progress | None = None
     """Last line of the running Job's log."""
@@ -106,6 +114,14 @@ class Observed:
     """By site, oldest first."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """Children that the API server did not take, by ``Kind/name``."""
+
+    def of_kind(self, kind: str) -> Mapping[str, Object]:
+        """The children of one kind, by name."""
+        return self.children.get(kind, {})
+
+    def present(self, obj: Object) -> Object | None:
+        """What is there of a child that is wanted."""
+        return self.of_kind(obj["kind"]).get(obj["metadata"]["name"])
 
 
 def node_from(raw: Mapping[str, Any]) -> Node:
@@ -158,6 +174,14 @@ def pod_from(raw: Mapping[str, Any]) -> Pod:
         restarts=container.get("restartCount", 0),
         deleting="deletionTimestamp" in raw["metadata"],
     )
+
+
+def event_from(raw: Mapping[str, Any]) -> Event:
+    """Project an events.k8s.io/v1 Event; those written by the older core/v1 API come with ``deprecated`` fields."""
+    series = raw.get("series") or {}
+    said = series.get("lastObservedTime") or raw.get("deprecatedLastTimestamp") or raw.get("eventTime")
+    event = Event(raw.get("reason", ""), raw.get("note", ""), warning=raw.get("type") == "Warning")
+    return replace(event, at=moment(said)) if said else event
 
 
 def timestamp(moment: datetime) -> str:

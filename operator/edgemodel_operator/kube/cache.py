@@ -10,14 +10,12 @@ from typing import Any
 import msgspec
 
 from edgemodel_operator.api import KIND
+from edgemodel_operator.kube.kinds import CHILD_KINDS
 from edgemodel_operator.manifests.names import MODEL_LABEL, label_value
 from edgemodel_operator.observed import Node, Object, Pod, node_from, pod_from
 
 Key = tuple[str, str]
 """(namespace, name) of an EdgeModel."""
-
-CHILD_KINDS = ("ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy")
-KINDS = (KIND, "Node", "Pod", *CHILD_KINDS)
 
 _DROPPED_ANNOTATIONS = (
     "kubectl.kubernetes.io/last-applied-configuration",

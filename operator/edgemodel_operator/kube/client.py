@@ -5,6 +5,7 @@ Objects go in and out as JSON data. Writes are server-side apply under one field
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -16,29 +17,18 @@ from kubernetes.aio import client, config
 from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
-from edgemodel_operator.api import API_VERSION, GROUP, KIND, PLURAL, VERSION, EdgeModel, Status
+from edgemodel_operator.api import API_VERSION, KIND, EdgeModel, Status
+from edgemodel_operator.kube.kinds import KINDS
+from edgemodel_operator.manifests.event import repetition
 from edgemodel_operator.manifests.names import MANAGED_BY_LABEL, MANAGER
-from edgemodel_operator.observed import Object, Pod
-from edgemodel_operator.plan.status.conditions import Transition
+from edgemodel_operator.observed import Event, Object, event_from
 
 TIMEOUT_SECONDS = 30
 LOG_LINES = 20
 LOG_BYTES = 16384
 PAGE = 500
 
-_PATHS = {
-    KIND: (f"/apis/{GROUP}/{VERSION}", PLURAL),
-    "Deployment": ("/apis/apps/v1", "deployments"),
-    "Job": ("/apis/batch/v1", "jobs"),
-    "ConfigMap": ("/api/v1", "configmaps"),
-    "Service": ("/api/v1", "services"),
-    "Pod": ("/api/v1", "pods"),
-    "Node": ("/api/v1", "nodes"),
-    "Event": ("/api/v1", "events"),
-    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
-}
 SELECTOR = f"{MANAGED_BY_LABEL}={MANAGER}"
-_UNSELECTED = frozenset({KIND, "Node"})
 
 Observe = Callable[[str, int, float], None]
 """(verb, HTTP status or 0, seconds) of every call."""
@@ -80,7 +70,7 @@ class Cluster:
 
     async def list_all(self, kind: str, namespace: str | None = None) -> tuple[list[Object], int]:
         """All objects of ``kind`` that concern the operator, and the version of the list."""
-        selector = None if kind in _UNSELECTED else SELECTOR
+        selector = SELECTOR if KINDS[kind].is_selected else None
         items: list[Object] = []
         following: str | None = None
         while True:
@@ -147,40 +137,25 @@ class Cluster:
             return ""
         return data.decode(errors="replace")
 
-    async def pod_events(self, namespace: str, pod: Pod) -> list[Object]:
-        """The latest events about a pod; none while the API server does not answer."""
+    async def events_about(self, namespace: str, uid: str) -> list[Event]:
+        """The latest events about one object, oldest first; none while the API server does not answer."""
         try:
-            page = await self._json(
-                "get", _path("Event", namespace), field_selector=f"involvedObject.uid={pod.uid}", limit=PAGE
-            )
+            page = await self._json("get", _path("Event", namespace), field_selector=f"regarding.uid={uid}", limit=PAGE)
         except ApiError:
             return []
-        return list(page.get("items") or [])
+        return sorted(map(event_from, page.get("items") or []), key=lambda event: event.at)
 
-    async def tell(self, model: EdgeModel, transition: Transition, at: str) -> None:
-        """Write an Event about ``model``."""
-        namespace, name = model.key
-        condition = transition.condition
-        body = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"generateName": f"{name[:200]}.", "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": API_VERSION,
-                "kind": KIND,
-                "name": name,
-                "namespace": namespace,
-                "uid": model.metadata.uid,
-            },
-            "type": "Warning" if transition.warning else "Normal",
-            "reason": condition.reason,
-            "message": condition.message,
-            "source": {"component": MANAGER},
-            "firstTimestamp": at,
-            "lastTimestamp": at,
-            "count": 1,
-        }
-        await self._json("post", _path("Event", namespace), body=body)
+    async def record_event(self, event: Object, now: datetime) -> None:
+        """Write an Event, or count it once more where it was written before."""
+        meta = event["metadata"]
+        try:
+            await self._json("post", _path("Event", meta["namespace"]), body=event)
+        except ApiError as error:
+            if error.status != 409:
+                raise
+            path = _path("Event", meta["namespace"], meta["name"])
+            body = repetition(await self._json("get", path), now)
+            await self._json("patch", path, body=body, content_type="application/merge-patch+json")
 
     async def _apply(self, path: str, body: Object, force: bool) -> Object:
         return await self._json(
@@ -226,9 +201,9 @@ def _log_window() -> list[tuple[str, str]]:
 
 
 def _path(kind: str, namespace: str | None = None, name: str | None = None) -> str:
-    root, plural = _PATHS[kind]
+    known = KINDS[kind]
     place = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    return f"{root}{place}/{plural}" + (f"/{quote(name, safe='')}" if name else "")
+    return f"{known.root}{place}/{known.plural}" + (f"/{quote(name, safe='')}" if name else "")
 
 
 def _message(body: Any) -> str:

@@ -57,7 +57,7 @@ class Scale:
 
 @dataclass(frozen=True)
 class Plan:
-    """What to do, in this order: apply, scale, delete, write the status, tell the transitions."""
+    """What to do, in this order: apply, scale, delete, write the status, record the transitions as events."""
 
     status: Status
     apply: tuple[Object, ...] = ()
@@ -155,12 +155,12 @@ def _compression(
     """None: the version in the status is that of ``task``, nothing is left to do."""
     if model.status.model is not UNSET and model.status.model.task == task.digest:
         return None
-    found = decide(task, observed.jobs, observed.pods, observed.progress, now)
+    found = decide(task, observed.of_kind("Job"), observed.pods, observed.progress, now)
     if isinstance(found, Running | Failed) and found.job is not None:
         # Nodes that come and go are no reason to lose the work of a Job that has a node.
         choices = {off_edge(observed.nodes)} if found.reason == reasons.JOB_UNSCHEDULABLE else {True, False}
         intended = [build_job(model, spec, task, found.attempt, choice, settings) for choice in choices]
-        if applied_hash(observed.jobs[found.job]) not in map(applied_hash, intended):
+        if applied_hash(observed.of_kind("Job")[found.job]) not in map(applied_hash, intended):
             # More memory or another node, say: what the Job runs with is not part of the task, and Jobs are immutable.
             return Running(found.attempt + 1, job=None, message="The Job's settings have changed; it starts over.")
     return found
@@ -179,7 +179,7 @@ def _plan_sites(
     settled = {site.name: site.revision for site in model.status.sites if site.revision is not UNSET}
     for site in sites:
         bounds = limits(spec, site.name)
-        present = observed.deployments.get(deployment_name(model, site.name))
+        present = observed.of_kind("Deployment").get(deployment_name(model, site.name))
         pods = [pod for pod in observed.pods if pod.labels.get(SITE_LABEL) == site.name]
         health = site_health(site, present, pods, bounds.minimum, settled.get(site.name), now)
         scaling = scale(
@@ -264,13 +264,13 @@ def _actions(
             wanted += [item.desired, service]
             continue
         name = item.desired["metadata"]["name"]
-        present = observed.deployments.get(name)
+        present = observed.of_kind("Deployment").get(name)
         if present is not None:
             wanted.append(service)
             if present["spec"].get("replicas", 1) != item.scaling.replicas:
                 scales.append(Scale(name, item.scaling.replicas))
     return _Actions(
-        apply=tuple(obj for obj in wanted if differs(obj, _present(observed, obj))),
+        apply=tuple(obj for obj in wanted if differs(obj, observed.present(obj))),
         scale=tuple(scales),
         delete=tuple(_superfluous(model, spec, task, compression, sites, observed, settings)),
     )
@@ -278,7 +278,7 @@ def _actions(
 
 def _secure(model: EdgeModel, spec: Spec, item: SitePlan, observed: Observed) -> bool:
     """Whether users reach the site over TLS: as before, until all its servers do what is desired."""
-    present = observed.services.get(deployment_name(model, item.health.name))
+    present = observed.of_kind("Service").get(deployment_name(model, item.health.name))
     if present is None or (item.updated and item.health.settled_at is not None):
         return wants_tls(spec)
     return is_secure(present)
@@ -288,18 +288,7 @@ def _asks_peers(model: EdgeModel, spec: Spec, item: SitePlan, observed: Observed
     """Whether replicas of the site look for each other: those of the version before may still do."""
     if spec.serving.parallelism == "Site":
         return True
-    return not item.updated and peer_service_name(model.metadata.name, item.health.name) in observed.services
-
-
-def _present(observed: Observed, obj: Object) -> Object | None:
-    kinds: dict[str, Mapping[str, Object]] = {
-        "Deployment": observed.deployments,
-        "Service": observed.services,
-        "ConfigMap": observed.config_maps,
-        "Job": observed.jobs,
-        "NetworkPolicy": observed.network_policies,
-    }
-    return kinds[obj["kind"]].get(obj["metadata"]["name"])
+    return not item.updated and peer_service_name(model.metadata.name, item.health.name) in observed.of_kind("Service")
 
 
 def _superfluous(
@@ -318,28 +307,30 @@ def _superfluous(
     if sites:
         missing = missing_sites(spec.placement, [item.health.site for item in sites])
         keep = {deployment_name(model, name) for name in (*(item.health.name for item in sites), *missing)}
-        found += [Ref("Deployment", name) for name in observed.deployments if name not in keep]
+        found += [Ref("Deployment", name) for name in observed.of_kind("Deployment") if name not in keep]
         keep |= {
             peer_service_name(model.metadata.name, item.health.name)
             for item in sites
             if _asks_peers(model, spec, item, observed)
         }
         keep |= {peer_service_name(model.metadata.name, name) for name in missing}
-        found += [Ref("Service", name) for name in observed.services if name not in keep]
+        found += [Ref("Service", name) for name in observed.of_kind("Service") if name not in keep]
     if not settings.network_policies:
-        found += [Ref("NetworkPolicy", name) for name in observed.network_policies]
+        found += [Ref("NetworkPolicy", name) for name in observed.of_kind("NetworkPolicy")]
     attempts = [
-        attempt_of(job) for job in observed.jobs.values() if job["metadata"]["labels"].get(TASK_LABEL) == task.tag
+        attempt_of(job)
+        for job in observed.of_kind("Job").values()
+        if job["metadata"]["labels"].get(TASK_LABEL) == task.tag
     ]
     newest = max(attempts, default=0)
     if isinstance(compression, Running) and compression.job is None:
         newest = compression.attempt
-    for name, job in observed.jobs.items():
+    for name, job in observed.of_kind("Job").items():
         if job["metadata"]["labels"].get(TASK_LABEL) != task.tag or attempt_of(job) != newest:
             found.append(Ref("Job", name))
     found += [
         Ref("ConfigMap", name)
-        for name, item in observed.config_maps.items()
+        for name, item in observed.of_kind("ConfigMap").items()
         if item["metadata"]["labels"].get(TASK_LABEL) != task.tag
     ]
     return found

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -16,12 +17,14 @@ from msgspec import UNSET
 
 from edgemodel_contract.progress import Progress, last_progress
 from edgemodel_operator.api import KIND, EdgeModel, parse
-from edgemodel_operator.kube.cache import CHILD_KINDS, KINDS, Key, Store
+from edgemodel_operator.kube.cache import Key, Store
 from edgemodel_operator.kube.client import ApiError, Cluster
+from edgemodel_operator.kube.kinds import CHILD_KINDS, WATCHED
 from edgemodel_operator.manifests.drift import differs
+from edgemodel_operator.manifests.event import build_event
 from edgemodel_operator.manifests.names import SITE_LABEL
 from edgemodel_operator.manifests.owned import is_owned
-from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, timestamp
+from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal
 from edgemodel_operator.plan.plan import Plan, plan
 from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, mount_failure, starts_slowly
 from edgemodel_operator.plan.status.figures import is_news
@@ -32,6 +35,8 @@ from edgemodel_operator.settings import Settings
 
 log = logging.getLogger(__name__)
 
+INSTANCE = socket.gethostname()
+"""In Events: the pod that reported."""
 REFUSED_RETRY_SECONDS = 60.0
 """What the API server refused is tried again after this time: quotas are raised, other owners leave."""
 START_RETRY_SECONDS = 2.0
@@ -131,11 +136,7 @@ class Controller:
         pods = await self._explain(model, self.store.pods(key))
         return Observed(
             nodes=self.store.nodes(),
-            deployments=children["Deployment"],
-            services=children["Service"],
-            config_maps=children["ConfigMap"],
-            jobs=children["Job"],
-            network_policies=children["NetworkPolicy"],
+            children=children,
             pods=pods,
             progress=await self._progress(model, children["Job"], pods),
             latency=self.latencies.of(key),
@@ -148,7 +149,7 @@ class Controller:
         """
         explained = {pod.name: pod for pod in pods}
         for pod in [pod for pod in pods if starts_slowly(pod, utc_now())][:MOST_EXPLAINED]:
-            failure = mount_failure(await self.cluster.pod_events(model.metadata.namespace, pod))
+            failure = mount_failure(await self.cluster.events_about(model.metadata.namespace, pod.uid))
             if failure is not None:
                 explained[pod.name] = replace(pod, waiting_reason=MOUNT_FAILED, waiting_message=failure)
         return tuple(explained.values())
@@ -231,8 +232,10 @@ class Controller:
                 condition.reason,
                 condition.message,
             )
+            now = utc_now()
+            event = build_event(model, condition, warning=transition.warning, instance=INSTANCE, now=now)
             try:
-                await self.cluster.tell(model, transition, timestamp(utc_now()))
+                await self.cluster.record_event(event, now)
             except ApiError as error:
                 log.warning("%s/%s: event %s not written: %s", *model.key, condition.reason, error)
 
@@ -265,7 +268,7 @@ class Controller:
                 await asyncio.sleep(START_RETRY_SECONDS)
 
     async def _resync(self) -> None:
-        for kind in KINDS:
+        for kind in (kind.name for kind in WATCHED):
             namespaces: list[str] | list[None] = [None]
             if self.settings.namespaces and kind != "Node":
                 namespaces = self.settings.namespaces

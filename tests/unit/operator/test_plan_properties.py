@@ -12,7 +12,7 @@ from edgemodel_contract.progress import Progress
 from edgemodel_contract.result import Candidate, FailureReason
 from edgemodel_operator.api import Status
 from edgemodel_operator.api.reasons import NOT_READY, Stalls
-from edgemodel_operator.kube.cache import CHILD_KINDS
+from edgemodel_operator.kube.kinds import CHILD_KINDS
 from edgemodel_operator.observed import SiteLatency
 from edgemodel_operator.plan.plan import plan
 from tests.unit.operator.builders import ORIGINAL, edge_model, failure, success

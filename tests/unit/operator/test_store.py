@@ -3,7 +3,8 @@
 import pytest
 
 from edgemodel_operator.api import KIND
-from edgemodel_operator.kube.cache import CHILD_KINDS, Store
+from edgemodel_operator.kube.cache import Store
+from edgemodel_operator.kube.kinds import CHILD_KINDS
 from edgemodel_operator.manifests.names import label_value, model_labels
 from edgemodel_operator.observed import Object
 from tests.unit.operator.builders import edge_model, job_pod, server_pod

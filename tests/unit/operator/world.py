@@ -16,7 +16,7 @@ from edgemodel_contract.progress import Progress
 from edgemodel_contract.result import Failure, Success
 from edgemodel_contract.task import Task
 from edgemodel_operator.api import Condition, EdgeModel, SiteStatus
-from edgemodel_operator.kube.cache import CHILD_KINDS
+from edgemodel_operator.kube.kinds import CHILD_KINDS
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.job import job_name
 from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, SiteLatency
@@ -83,11 +83,7 @@ class World:
     def observed(self) -> Observed:
         return Observed(
             nodes=tuple(self.nodes),
-            deployments=copy.deepcopy(self.objects["Deployment"]),
-            services=copy.deepcopy(self.objects["Service"]),
-            config_maps=copy.deepcopy(self.objects["ConfigMap"]),
-            jobs=copy.deepcopy(self.objects["Job"]),
-            network_policies=copy.deepcopy(self.objects["NetworkPolicy"]),
+            children=copy.deepcopy(self.objects),
             pods=tuple(self.pods.values()),
             progress=self.progress,
             latency=self.latency,

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from edgemodel_operator.observed import Object, Pod, moment
+from edgemodel_operator.observed import Event, Pod
 
 MOUNT_FAILED = "FailedMount"
 """Reason of the kubelet's events; as ``Pod.waiting_reason`` it is the operator's own word."""
@@ -30,21 +30,15 @@ def starts_slowly(pod: Pod, now: datetime) -> bool:
     return is_being_created(pod) and pod.started_at is not None and now - pod.started_at >= PATIENCE
 
 
-def mount_failure(events: Iterable[Object]) -> str | None:
+def mount_failure(events: Iterable[Event]) -> str | None:
     """What keeps a pod's volumes from it, if that is the last thing the kubelet said. Of several messages the one
     that names the volume counts: the other says only that time ran out.
     """
-    ordered = sorted(events, key=_last_seen)
-    if not ordered or ordered[-1].get("reason") != MOUNT_FAILED:
+    ordered = sorted(events, key=lambda event: event.at)
+    if not ordered or ordered[-1].reason != MOUNT_FAILED:
         return None
-    messages = [str(event.get("message", "")) for event in ordered if event.get("reason") == MOUNT_FAILED]
+    messages = [event.message for event in ordered if event.reason == MOUNT_FAILED]
     return next((text for text in reversed(messages) if text.startswith("MountVolume")), messages[-1])
-
-
-def _last_seen(event: Object) -> datetime:
-    """Of both kinds of events: core's carry ``lastTimestamp``, those of events.k8s.io a time and perhaps a series."""
-    text = (event.get("series") or {}).get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime")
-    return moment(text) if text else datetime.min.replace(tzinfo=UTC)
 
 
 def absent_object(message: str) -> str | None:

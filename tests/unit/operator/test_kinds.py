@@ -1,0 +1,29 @@
+"""The registry of kinds, and the ClusterRole that has to allow exactly what it says."""
+
+from pathlib import Path
+
+import yaml
+
+from edgemodel_operator.kube.kinds import CHILD_KINDS, KINDS, rules
+
+RBAC = Path(__file__).parents[3] / "manifests" / "base" / "rbac.yaml"
+
+
+def test_the_cluster_role_allows_what_the_operator_does_and_nothing_else() -> None:
+    (role,) = [item for item in yaml.safe_load_all(RBAC.read_text()) if item["kind"] == "ClusterRole"]
+    allowed = {
+        (group, resource, tuple(sorted(rule["verbs"])))
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+    }
+    assert allowed == rules()
+
+
+def test_paths_are_those_of_the_api() -> None:
+    assert KINDS["Pod"].root == "/api/v1"
+    assert KINDS["Deployment"].root == "/apis/apps/v1"
+
+
+def test_children_are_watched_by_their_label() -> None:
+    assert all(KINDS[name].watched and KINDS[name].is_selected for name in CHILD_KINDS)
