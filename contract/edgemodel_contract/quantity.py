@@ -12,6 +12,14 @@ PERCENT_PATTERN = r"^[0-9]+(\.[0-9]+)?%$"
 QUANTITY_PATTERN = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 CPU_PATTERN = r"^([0-9]+(\.[0-9]{1,3})?|[0-9]+m)$"
 
+_QUANTITY = re.compile(
+    r"^(?P<number>[+-]?([0-9]+\.?[0-9]*|\.[0-9]+))(?P<suffix>[eE][+-]?[0-9]+|[KMGTPE]i|[numkMGTPE]|)$"
+)
+_FACTORS = (
+    {"": Decimal(1), "n": Decimal("1e-9"), "u": Decimal("1e-6"), "m": Decimal("1e-3"), "k": Decimal(1000)}
+    | {letter: Decimal(1000) ** power for power, letter in enumerate("MGTPE", start=2)}
+    | {f"{letter}i": Decimal(1024) ** power for power, letter in enumerate("KMGTPE", start=1)}
+)
 _SIZE = {
     None: 1,
     "k": 10**3,
@@ -42,6 +50,19 @@ def parse_size(text: str) -> int:
     if not match:
         raise ValueError(f"{text!r} is not a size: write it like 8Mi, 500Ki or 1.5G")
     return int(_number(match) * _SIZE[match.group(2)])
+
+
+def parse_quantity(text: str) -> Decimal:
+    """``"1.5Gi"`` → 1610612736: a Kubernetes resource.Quantity, with its binary, decimal and exponent suffixes.
+
+    Raises:
+        ValueError: it is none.
+    """
+    match = _QUANTITY.match(text)
+    if not match:
+        raise ValueError(f"{text!r} is not a quantity: write it like 500m, 2 or 1.5Gi")
+    number, suffix = Decimal(match.group("number")), match.group("suffix")
+    return number * _FACTORS[suffix] if suffix in _FACTORS else number.scaleb(int(suffix[1:]))
 
 
 def parse_duration(text: str) -> float:

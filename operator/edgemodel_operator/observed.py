@@ -12,6 +12,11 @@ Object = dict[str, Any]
 """A Kubernetes object as JSON data."""
 
 
+SERVER_CONTAINER = "server"
+COMPRESSION_CONTAINER = "compress"
+CONTAINERS = (SERVER_CONTAINER, COMPRESSION_CONTAINER)
+"""Names of the operator's own containers, one in each of its pods."""
+
 _CONDITION_TAINTS = "node.kubernetes.io/"
 """Prefix of the taints that Kubernetes sets and lifts itself."""
 
@@ -59,13 +64,16 @@ class Pod:
     deleting: bool = False
 
 
+EARLIEST = datetime.min.replace(tzinfo=UTC)
+
+
 @dataclass(frozen=True)
 class Event:
     """What a controller or a kubelet said about an object."""
 
     reason: str
     message: str
-    at: datetime = datetime.min.replace(tzinfo=UTC)
+    at: datetime = EARLIEST
     """The last time that it was said."""
     warning: bool = False
 
@@ -112,6 +120,8 @@ class Observed:
     """By site."""
     recommendations: Mapping[str, tuple[Recommendation, ...]] = field(default_factory=dict)
     """By site, oldest first."""
+    refused_pods: Mapping[str, str] = field(default_factory=dict)
+    """Why the API server did not admit the pod of a Job, by the Job's name."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """Children that the API server did not take, by ``Kind/name``."""
 
@@ -141,9 +151,12 @@ def node_from(raw: Mapping[str, Any]) -> Node:
 
 
 def pod_from(raw: Mapping[str, Any]) -> Pod:
-    """Project a v1 Pod with one container."""
+    """Project a v1 Pod of ours: of its containers only the one that the operator named counts, for others put in
+    proxies and agents of their own, before it or behind.
+    """
     status = raw.get("status") or {}
-    container: Mapping[str, Any] = next(iter(status.get("containerStatuses") or []), {})
+    containers = {item["name"]: item for item in status.get("containerStatuses") or []}
+    container: Mapping[str, Any] = next((containers[name] for name in CONTAINERS if name in containers), {})
     state = container.get("state") or {}
     waiting = state.get("waiting") or {}
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}

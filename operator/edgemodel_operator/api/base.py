@@ -1,15 +1,39 @@
 """What all parts of the resource have in common."""
 
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, NamedTuple
 
 import msgspec
+
+
+class Rule(NamedTuple):
+    """What must hold across the fields of one object, said twice in one place: as CEL for API servers from 1.25 on,
+    and as a predicate for older ones and for the operator. ``message`` says what is wrong and what to do.
+    """
+
+    cel: str
+    holds: Callable[[Any], bool]
+    message: str
 
 
 class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """Base of all parts: frozen, keyword-only, camelCase in JSON.
 
-    ``RULES`` are CEL rules over the object, as (rule, message) pairs. Servers before 1.25 ignore them, so
-    ``policy.validation`` checks the same again.
+    ``RULES`` hold for the object as a whole.
     """
 
-    RULES: ClassVar[tuple[tuple[str, str], ...]] = ()
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+
+
+def broken_rules(part: Any, path: str) -> Iterator[tuple[str, Rule]]:
+    """Every rule that does not hold in ``part`` or inside it, with the path of the object that it is about."""
+    if isinstance(part, list):
+        for index, item in enumerate(part):
+            yield from broken_rules(item, f"{path}[{index}]")
+    if not isinstance(part, Struct):
+        return
+    for rule in part.RULES:
+        if not rule.holds(part):
+            yield path, rule
+    for field in msgspec.structs.fields(part):
+        yield from broken_rules(getattr(part, field.name), f"{path}.{field.encode_name}")

@@ -13,7 +13,7 @@ from edgemodel_contract.task import (
     RecoveryMethod,
     Target,
 )
-from edgemodel_operator.api.base import Struct
+from edgemodel_operator.api.base import Rule, Struct
 from edgemodel_operator.api.fields import Duration, NodeLabels, Percent, Resources, Sha256, Size, Uri
 
 
@@ -21,7 +21,13 @@ class Pruning(Struct, frozen=True, kw_only=True):
     """Removes weights (Magnitude: W × M, they become zero) or whole neurons and channels (Structured), and before that
     whole residual branches."""
 
-    RULES: ClassVar = (("self.sparsity > 0.0 || self.depth > 0.0", "pruning needs sparsity or depth"),)
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.sparsity > 0.0 || self.depth > 0.0",
+            lambda s: s.sparsity > 0 or s.depth > 0,
+            "pruning needs sparsity or depth",
+        ),
+    )
 
     sparsity: Annotated[float, Meta(ge=0, le=0.99)] = 0.0
     """Share of the weights to remove."""
@@ -99,41 +105,50 @@ class CompressionJob(Struct, frozen=True, kw_only=True):
 class Compression(Struct, frozen=True, kw_only=True):
     """How to make the model small."""
 
-    RULES: ClassVar = (
-        (
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
             "self.mode != 'Manual' || has(self.pruning) || has(self.quantization)",
+            lambda s: s.mode != "Manual" or s.pruning is not UNSET or s.quantization is not UNSET,
             "mode Manual needs pruning or quantization",
         ),
-        (
+        Rule(
             "self.mode == 'Manual' || !(has(self.pruning) || has(self.quantization) || has(self.recovery))",
+            lambda s: s.mode == "Manual" or {s.pruning, s.quantization, s.recovery} == {UNSET},
             "pruning, quantization and recovery are only read in mode Manual: set mode to Manual or remove them",
         ),
-        (
+        Rule(
             "!has(self.recovery) || has(self.pruning)",
+            lambda s: s.recovery is UNSET or s.pruning is not UNSET,
             "recovery trains what pruning has hurt: add pruning, or remove recovery",
         ),
-        (
+        Rule(
             "has(self.dataset) || !has(self.recovery)",
+            lambda s: s.dataset is not UNSET or s.recovery is UNSET,
             "recovery trains on data: add dataset",
         ),
-        (
+        Rule(
             "!has(self.quantization) || self.quantization.bits == 8 || self.quantization.method == 'WeightOnly'",
+            lambda s: s.quantization is UNSET or s.quantization.bits == 8 or s.quantization.method == "WeightOnly",
             "4 bits are for quantization.method WeightOnly",
         ),
-        (
+        Rule(
             "has(self.dataset) || !(has(self.quantization) && self.quantization.method == 'Static')",
+            lambda s: s.dataset is not UNSET or s.quantization is UNSET or s.quantization.method != "Static",
             "static quantization is calibrated on data: add dataset, or use quantization.method Dynamic",
         ),
-        (
+        Rule(
             "has(self.dataset) || !(has(self.pruning) && self.pruning.depth > 0.0)",
+            lambda s: s.dataset is not UNSET or s.pruning is UNSET or not s.pruning.depth,
             "pruning.depth is measured on data: add dataset",
         ),
-        (
+        Rule(
             "has(self.dataset) || !has(self.metric)",
+            lambda s: s.dataset is not UNSET or s.metric is UNSET,
             "metric is measured on data: add dataset",
         ),
-        (
+        Rule(
             "has(self.dataset) || !(has(self.objectives) && has(self.objectives.maxAccuracyDrop))",
+            lambda s: s.dataset is not UNSET or s.objectives.max_accuracy_drop is UNSET,
             "objectives.maxAccuracyDrop is measured on data: add dataset",
         ),
     )

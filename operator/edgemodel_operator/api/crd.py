@@ -121,9 +121,8 @@ def _schema(kind: types.Type) -> Schema:
         case types.UnionType():
             return _union(kind)
         case types.ListType():
-            return {"type": "array", "items": _schema(kind.item_type)} | _bounds(
-                minItems=kind.min_length, maxItems=kind.max_length
-            )
+            bounds = _bounds(minItems=kind.min_length, maxItems=kind.max_length)
+            return {"type": "array", "items": _schema(kind.item_type), "x-kubernetes-list-type": "atomic"} | bounds
         case types.DictType():
             return {"type": "object", "additionalProperties": _schema(kind.value_type)} | _bounds(
                 minProperties=kind.min_length, maxProperties=kind.max_length
@@ -189,7 +188,7 @@ def _struct(kind: types.StructType) -> Schema:
         result["required"] = required
     result["properties"] = properties
     if rules := getattr(kind.cls, "RULES", ()):
-        result["x-kubernetes-validations"] = [{"rule": rule, "message": message} for rule, message in rules]
+        result["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in rules]
     return result
 
 

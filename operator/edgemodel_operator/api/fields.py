@@ -18,6 +18,12 @@ Quantities = Annotated[dict[str, Quantity], Meta(max_length=32)]
 NodeLabels = Annotated[dict[str, Annotated[str, Meta(max_length=63)]], Meta(max_length=64)]
 
 
+def keyed(key: str, max_length: int) -> Meta:
+    """Of a list: no two entries have the same ``key``, and server-side apply merges it entry by entry."""
+    schema = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
+    return Meta(max_length=max_length, extra_json_schema=schema)
+
+
 class SecretRef(Struct, frozen=True, kw_only=True):
     """A Secret in the EdgeModel's namespace."""
 

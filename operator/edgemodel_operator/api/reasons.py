@@ -25,6 +25,8 @@ JOB_EVICTED: Final = "JobEvicted"
 JOB_UNSCHEDULABLE: Final = "JobUnschedulable"
 JOB_IMAGE_PULL_FAILED: Final = "JobImagePullFailed"
 JOB_CANNOT_START: Final = "JobCannotStart"
+QUOTA_EXCEEDED: Final = "QuotaExceeded"
+PODS_REJECTED: Final = "PodsRejected"
 INTERNAL_ERROR: Final = "InternalError"
 
 NO_MATCHING_NODES: Final = "NoMatchingNodes"
@@ -142,6 +144,15 @@ NOT_READY: Mapping[str, Explanation] = {
     JOB_UNSCHEDULABLE: Explanation(Stalls.NO, "No node takes the Job: see its resources and node selector."),
     JOB_IMAGE_PULL_FAILED: _JOB_POD,
     JOB_CANNOT_START: _JOB_POD,
+    QUOTA_EXCEEDED: Explanation(
+        Stalls.YES,
+        "A ResourceQuota of the namespace leaves no room for a pod: raise it, or lower the resources in the spec. "
+        "Kubernetes tries again by itself, with growing pauses.",
+    ),
+    PODS_REJECTED: Explanation(
+        Stalls.YES,
+        "A LimitRange or an admission policy refuses a pod; the message has its words. Correct the spec or the policy.",
+    ),
     INTERNAL_ERROR: Explanation(Stalls.AFTER_ATTEMPTS, "See the Job's log, and please report it."),
     NO_MATCHING_NODES: _LABELS,
     SITES_MISSING: _LABELS,

@@ -5,9 +5,9 @@ from typing import Annotated, ClassVar, Literal
 from msgspec import UNSET, Meta, UnsetType, field
 
 from edgemodel_contract.task import Datatype, Format
-from edgemodel_operator.api.base import Struct
+from edgemodel_operator.api.base import Rule, Struct
 from edgemodel_operator.api.compression import Compression
-from edgemodel_operator.api.fields import Duration, Name, NodeLabels, Percent, Resources, SecretRef, Sha256, Uri
+from edgemodel_operator.api.fields import Duration, Name, NodeLabels, Percent, Resources, SecretRef, Sha256, Uri, keyed
 from edgemodel_operator.api.names import EDGE_NODE_LABEL, SITE_LABEL
 
 Wave = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(max_length=4, pattern=r"^(100|[1-9][0-9]?)%$")]
@@ -41,7 +41,7 @@ class ModelSource(Struct, frozen=True, kw_only=True):
     """Expected digest of the file. With it, a changed file is refused; without it, a tag is read once per change."""
     secret_ref: SecretRef | UnsetType = UNSET
     """Credentials for the URI: keys username and password, or token, or .dockerconfigjson."""
-    inputs: Annotated[list[TensorInput], Meta(max_length=64)] | UnsetType = UNSET
+    inputs: Annotated[list[TensorInput], keyed("name", 64)] | UnsetType = UNSET
     """Only what the file does not say, such as sizes of dimensions that it leaves open."""
 
 
@@ -104,7 +104,7 @@ class Serving(Struct, frozen=True, kw_only=True):
     """Clients must show a key of a Secret. Absent: everybody who reaches the servers may call."""
     allow_from: Annotated[list[Cidr], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
     """IP blocks that may call, by the NetworkPolicy of the servers. Absent: every address."""
-    env: Annotated[list[EnvVar], Meta(max_length=64)] | UnsetType = UNSET
+    env: Annotated[list[EnvVar], keyed("name", 64)] | UnsetType = UNSET
     """Further environment variables."""
 
 
@@ -134,9 +134,10 @@ class ScalingBehavior(Struct, frozen=True, kw_only=True):
 class Scaling(Struct, frozen=True, kw_only=True):
     """Replicas per site."""
 
-    RULES: ClassVar = (
-        (
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
             "!has(self.maxReplicas) || self.maxReplicas >= self.minReplicas",
+            lambda s: s.max_replicas is UNSET or s.max_replicas >= s.min_replicas,
             "maxReplicas must not be below minReplicas",
         ),
     )
@@ -157,12 +158,20 @@ class ServingOverride(Struct, frozen=True, kw_only=True):
 
     resources: Resources | UnsetType = UNSET
     """Instead of spec.serving.resources, as a whole."""
-    env: Annotated[list[EnvVar], Meta(max_length=64)] | UnsetType = UNSET
+    env: Annotated[list[EnvVar], keyed("name", 64)] | UnsetType = UNSET
     """Added to spec.serving.env; a variable of the same name is replaced."""
 
 
 class ScalingOverride(Struct, frozen=True, kw_only=True):
     """How one site scales differently."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.minReplicas) || !has(self.maxReplicas) || self.maxReplicas >= self.minReplicas",
+            lambda s: UNSET in (s.min_replicas, s.max_replicas) or s.max_replicas >= s.min_replicas,
+            "the override's maxReplicas must not be below its minReplicas",
+        ),
+    )
 
     min_replicas: Annotated[int, Meta(ge=1, le=1000)] | UnsetType = UNSET
     """Instead of spec.scaling.minReplicas."""
@@ -193,7 +202,7 @@ class Placement(Struct, frozen=True, kw_only=True):
     """Node label whose value names the site. Nodes without it form the site ``default``."""
     sites: Annotated[list[SiteName], Meta(max_length=500)] | UnsetType = UNSET
     """Absent or empty: every site that has a matching node."""
-    overrides: Annotated[list[Override], Meta(max_length=500)] | UnsetType = UNSET
+    overrides: Annotated[list[Override], keyed("site", 500)] | UnsetType = UNSET
     """What single sites do differently."""
 
 

@@ -84,6 +84,16 @@ class Cluster:
                 version = page["metadata"].get("resourceVersion", "0")
                 return items, int(version) if version.isdigit() else 0
 
+    async def is_alive(self, model: EdgeModel) -> bool:
+        """Whether the API server has this very EdgeModel now and does not delete it."""
+        try:
+            raw = await self._json("get", _path(KIND, *model.key))
+        except ApiError as error:
+            if error.status == 404:
+                return False
+            raise
+        return bool(raw["metadata"]["uid"] == model.metadata.uid) and "deletionTimestamp" not in raw["metadata"]
+
     async def apply(self, obj: Object, *, force: bool) -> Object:
         """Server-side apply. Without ``force`` a field that another manager holds is an ApiError with status 409."""
         meta = obj["metadata"]
@@ -129,10 +139,12 @@ class Cluster:
             if error.status != 404:
                 raise
 
-    async def pod_log(self, namespace: str, pod: str) -> str:
-        """The last lines of a pod's log; empty while it has none or its node does not answer."""
+    async def pod_log(self, namespace: str, pod: str, container: str) -> str:
+        """The last lines of a container's log; empty while it has none or its node does not answer."""
         try:
-            data = await self._request("get", f"{_path('Pod', namespace, pod)}/log", query_params=_log_window())
+            data = await self._request(
+                "get", f"{_path('Pod', namespace, pod)}/log", query_params=_log_window(container)
+            )
         except ApiError:
             return ""
         return data.decode(errors="replace")
@@ -196,8 +208,8 @@ def in_cluster() -> bool:
     return Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists()
 
 
-def _log_window() -> list[tuple[str, str]]:
-    return [("tailLines", str(LOG_LINES)), ("limitBytes", str(LOG_BYTES))]
+def _log_window(container: str) -> list[tuple[str, str]]:
+    return [("container", container), ("tailLines", str(LOG_LINES)), ("limitBytes", str(LOG_BYTES))]
 
 
 def _path(kind: str, namespace: str | None = None, name: str | None = None) -> str:

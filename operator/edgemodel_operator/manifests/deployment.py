@@ -8,6 +8,7 @@ from msgspec import UNSET, UnsetType
 from edgemodel_contract.encoding import digest
 from edgemodel_contract.serving import LIVE_PATH, READY_PATH
 from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, EnvVar, Resources, Spec, TimingsStatus
+from edgemodel_operator.api.names import DEFAULT_SITE
 from edgemodel_operator.manifests.names import (
     REVISION_ANNOTATION,
     SITE_LABEL,
@@ -20,10 +21,9 @@ from edgemodel_operator.manifests.owned import metadata, sealed
 from edgemodel_operator.manifests.resources import container_resources
 from edgemodel_operator.manifests.security import container_security_context, pod_security_context
 from edgemodel_operator.manifests.server import environment, ports, volumes
-from edgemodel_operator.observed import Object
+from edgemodel_operator.observed import SERVER_CONTAINER, Object
 from edgemodel_operator.settings import Settings
 
-CONTAINER = "server"
 GRACE_SECONDS = 35
 """The drain delay, and time for the slowest request in flight."""
 
@@ -33,8 +33,6 @@ class SiteServing:
     """What one site runs, after its overrides."""
 
     site: str
-    labelled: bool
-    """False for the site ``default``, whose nodes lack the site label."""
     image: str
     resources: Resources
     env: tuple[EnvVar, ...] = ()
@@ -89,7 +87,7 @@ def revision(deployment: Object) -> str | None:
 def image(deployment: Object) -> str | None:
     """The image that a Deployment asks for."""
     for container in deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
-        if container["name"] == CONTAINER:
+        if container["name"] == SERVER_CONTAINER:
             found: str = container["image"]
             return found
     return None
@@ -98,7 +96,7 @@ def image(deployment: Object) -> str | None:
 def _pod(model: EdgeModel, spec: Spec, serving: SiteServing, settings: Settings) -> dict[str, Any]:
     mounted, mounts = volumes(spec.serving)
     container: dict[str, Any] = {
-        "name": CONTAINER,
+        "name": SERVER_CONTAINER,
         "image": serving.image,
         "imagePullPolicy": "IfNotPresent",
         "ports": ports(),
@@ -123,7 +121,7 @@ def _pod(model: EdgeModel, spec: Spec, serving: SiteServing, settings: Settings)
         "affinity": {
             "nodeAffinity": {
                 "requiredDuringSchedulingIgnoredDuringExecution": {
-                    "nodeSelectorTerms": [{"matchExpressions": _node_requirements(spec, serving)}]
+                    "nodeSelectorTerms": _node_selector_terms(spec, serving.site)
                 }
             }
         },
@@ -149,13 +147,18 @@ def _peers(model: EdgeModel, spec: Spec, site: str) -> str | None:
     return f"{peer_service_name(model.metadata.name, site)}.{model.metadata.namespace}.svc"
 
 
-def _node_requirements(spec: Spec, serving: SiteServing) -> list[dict[str, Any]]:
+def _node_selector_terms(spec: Spec, site: str) -> list[dict[str, Any]]:
+    """One of the terms has to hold. The site ``default`` is that of every node without a site, however it says so."""
     wanted: list[dict[str, Any]] = [
         {"key": key, "operator": "In", "values": [value]} for key, value in sorted(spec.placement.node_selector.items())
     ]
-    if serving.labelled:
-        return [*wanted, {"key": spec.placement.site_label, "operator": "In", "values": [serving.site]}]
-    return [*wanted, {"key": spec.placement.site_label, "operator": "DoesNotExist"}]
+    key = spec.placement.site_label
+    if site != DEFAULT_SITE:
+        return [{"matchExpressions": [*wanted, {"key": key, "operator": "In", "values": [site]}]}]
+    return [
+        {"matchExpressions": [*wanted, {"key": key, "operator": "DoesNotExist"}]},
+        {"matchExpressions": [*wanted, {"key": key, "operator": "In", "values": ["", DEFAULT_SITE]}]},
+    ]
 
 
 def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
@@ -168,9 +171,7 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
     }
 
 
-def site_serving(
-    spec: Spec, site: str, labelled: bool, image: str, timings: TimingsStatus | UnsetType = UNSET
-) -> SiteServing:
+def site_serving(spec: Spec, site: str, image: str, timings: TimingsStatus | UnsetType = UNSET) -> SiteServing:
     """``spec.serving`` with the overrides of ``site``, for an image and its ``timings``."""
     resources = spec.serving.resources
     env = {item.name: item for item in (spec.serving.env if spec.serving.env is not UNSET else [])}
@@ -180,6 +181,4 @@ def site_serving(
                 resources = override.serving.resources
             if override.serving.env is not UNSET:
                 env |= {item.name: item for item in override.serving.env}
-    return SiteServing(
-        site=site, labelled=labelled, image=image, resources=resources, env=tuple(env.values()), timings=timings
-    )
+    return SiteServing(site=site, image=image, resources=resources, env=tuple(env.values()), timings=timings)

@@ -3,11 +3,8 @@
 from decimal import Decimal
 from typing import Any
 
-_SUFFIX = {"": Decimal(1), "m": Decimal("0.001")} | {
-    unit: Decimal(factor)
-    for power, letter in enumerate("kMGTP", start=1)
-    for unit, factor in ((letter, 1000**power), (f"{letter.upper()}i", 1024**power))
-}
+from edgemodel_contract.quantity import parse_quantity
+
 _QUANTITY_FIELDS = frozenset({"requests", "limits", "sizeLimit"})
 
 
@@ -56,8 +53,7 @@ def _by_name(items: Any) -> dict[str, Any] | None:
 
 
 def _amount(text: str) -> Decimal | str:
-    number = text.rstrip("mkKMGTPi")
     try:
-        return Decimal(number) * _SUFFIX[text[len(number) :]]
-    except (ArithmeticError, KeyError):
+        return parse_quantity(text)
+    except ValueError:
         return text

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from msgspec import UNSET
 
+from edgemodel_contract.encoding import digest
 from edgemodel_contract.task import (
     CLAIMS_DIR,
     REGISTRY_CA_DIR,
@@ -21,17 +22,11 @@ from edgemodel_operator.manifests.names import ATTEMPT_LABEL, TASK_LABEL, child_
 from edgemodel_operator.manifests.owned import metadata, sealed
 from edgemodel_operator.manifests.resources import container_resources
 from edgemodel_operator.manifests.security import container_security_context, pod_security_context
-from edgemodel_operator.observed import Object
+from edgemodel_operator.observed import COMPRESSION_CONTAINER, Object
 from edgemodel_operator.settings import Settings
 
-CONTAINER = "compress"
 WORK_SIZE = "32Gi"
 """Of the scratch space: the largest source, its data, and some candidates at once."""
-
-
-def job_name(model: EdgeModel, task: Task, attempt: int) -> str:
-    """A new attempt is a new Job: Jobs cannot be run again."""
-    return child_name(model.metadata.name, "compress", task.tag[:10], str(attempt))
 
 
 def build_job(model: EdgeModel, spec: Spec, task: Task, attempt: int, off_edge: bool, settings: Settings) -> Object:
@@ -45,7 +40,7 @@ def build_job(model: EdgeModel, spec: Spec, task: Task, attempt: int, off_edge: 
     }
     volumes, mounts = _volumes(model, spec, task, settings)
     container: dict[str, Any] = {
-        "name": CONTAINER,
+        "name": COMPRESSION_CONTAINER,
         "image": settings.compression_image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["--task", f"{TASK_DIR}/{TASK_FILE}"],
@@ -67,18 +62,14 @@ def build_job(model: EdgeModel, spec: Spec, task: Task, attempt: int, off_edge: 
     } | _node_choice(spec, off_edge)
     if settings.registry_secret:
         pod["imagePullSecrets"] = [{"name": settings.registry_secret}]
-    return sealed(
-        {
-            "apiVersion": "batch/v1",
-            "kind": "Job",
-            "metadata": metadata(model, job_name(model, task, attempt), labels),
-            "spec": {
-                "backoffLimit": 0,
-                "activeDeadlineSeconds": spec.compression.job.active_deadline_seconds,
-                "template": {"metadata": {"labels": labels}, "spec": pod},
-            },
-        }
-    )
+    job = {
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": spec.compression.job.active_deadline_seconds,
+        "template": {"metadata": {"labels": labels}, "spec": pod},
+    }
+    # Jobs cannot be run again nor be changed: another attempt, or other settings, are another Job.
+    name = child_name(model.metadata.name, "compress", task.tag[:10], str(attempt), digest(job)[:6])
+    return sealed({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata(model, name, labels), "spec": job})
 
 
 def attempt_of(job: Object) -> int:

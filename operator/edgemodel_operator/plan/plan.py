@@ -99,13 +99,13 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
     sites, recheck_at = _plan_sites(model, spec, all_sites, served, observed, settings, now)
     measured = model.status.compression if compression is None else compression_status(model, task.digest, compression)
     stale_after = staleness(settings)
-    healths = [item.health for item in sites]
+    healths = [item.health for item in sites] + _left_alone(spec, all_sites, observed, now)
     status = Status(
         observed_generation=model.metadata.generation,
         model=served,
         compression=measured,
         sites=site_statuses(model, healths, observed.latency, stale_after, now),
-        sites_ready=f"{sum(site.state == 'Ready' for site in healths)}/{len(sites)}",
+        sites_ready=f"{sum(site.state == 'Ready' for site in healths)}/{len(healths)}",
         replicas=sum(site.replicas for site in healths),
         ready_replicas=sum(site.ready for site in healths),
         selector=",".join(f"{key}={value}" for key, value in serving_selector(model.metadata.name).items()),
@@ -117,6 +117,7 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
             measured=measured,
             image=served.image if served is not UNSET else None,
             sites=healths,
+            matched=bool(all_sites),
             scaling={item.health.name: item.scaling for item in sites},
             missing=missing_sites(spec.placement, all_sites),
             refusals=observed.refusals,
@@ -155,7 +156,7 @@ def _compression(
     """None: the version in the status is that of ``task``, nothing is left to do."""
     if model.status.model is not UNSET and model.status.model.task == task.digest:
         return None
-    found = decide(task, observed.of_kind("Job"), observed.pods, observed.progress, now)
+    found = decide(task, observed.of_kind("Job"), observed.pods, observed.progress, now, observed.refused_pods)
     if isinstance(found, Running | Failed) and found.job is not None:
         # Nodes that come and go are no reason to lose the work of a Job that has a node.
         choices = {off_edge(observed.nodes)} if found.reason == reasons.JOB_UNSCHEDULABLE else {True, False}
@@ -193,7 +194,7 @@ def _plan_sites(
         )
         desired = None
         if isinstance(version, ModelStatus):
-            serving = site_serving(spec, site.name, site.labelled, version.image, version.timings)
+            serving = site_serving(spec, site.name, version.image, version.timings)
             desired = build_deployment(model, spec, serving, scaling.replicas, settings)
         plans.append(SitePlan(health, scaling, desired))
     admission = admit(
@@ -212,6 +213,19 @@ def _plan_sites(
         now,
     )
     return [_judged(item, item.health.name in admission.sites) for item in plans], admission.recheck_at
+
+
+def _left_alone(spec: Spec, sites: tuple[Site, ...], observed: Observed, now: datetime) -> list[SiteHealth]:
+    """Sites that serve although no node matches them any more, in the order of their names: they are not touched, and
+    the status tells that users are served."""
+    kept = set(missing_sites(spec.placement, sites))
+    found = []
+    for deployment in observed.of_kind("Deployment").values():
+        name = deployment["metadata"]["labels"].get(SITE_LABEL, "")
+        if (name in kept or not sites) and name:
+            pods = [pod for pod in observed.pods if pod.labels.get(SITE_LABEL) == name]
+            found.append(site_health(Site(name, connected=True), deployment, pods, 1, revision(deployment), now))
+    return sorted(found, key=lambda health: health.name)
 
 
 def _judged(item: SitePlan, admitted: bool) -> SitePlan:

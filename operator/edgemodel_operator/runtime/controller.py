@@ -24,9 +24,10 @@ from edgemodel_operator.manifests.drift import differs
 from edgemodel_operator.manifests.event import build_event
 from edgemodel_operator.manifests.names import SITE_LABEL
 from edgemodel_operator.manifests.owned import is_owned
-from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal
+from edgemodel_operator.observed import COMPRESSION_CONTAINER, Object, Observed, Pod, Recommendation, Refusal, moment
 from edgemodel_operator.plan.plan import Plan, plan
-from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, mount_failure, starts_slowly
+from edgemodel_operator.plan.policy.admission import refused_job_pod
+from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, PATIENCE, mount_failure, starts_slowly
 from edgemodel_operator.plan.status.figures import is_news
 from edgemodel_operator.runtime.metrics import Metrics
 from edgemodel_operator.runtime.queue import WorkQueue
@@ -138,6 +139,7 @@ class Controller:
             nodes=self.store.nodes(),
             children=children,
             pods=pods,
+            refused_pods=await self._refused_pods(model, children["Job"], pods),
             progress=await self._progress(model, children["Job"], pods),
             latency=self.latencies.of(key),
             recommendations=self._recommendations.get(key, {}),
@@ -154,19 +156,42 @@ class Controller:
                 explained[pod.name] = replace(pod, waiting_reason=MOUNT_FAILED, waiting_message=failure)
         return tuple(explained.values())
 
+    async def _refused_pods(
+        self, model: EdgeModel, jobs: Mapping[str, Object], pods: tuple[Pod, ...]
+    ) -> dict[str, str]:
+        """What keeps Jobs that have no pod from having one, by the Job's name; asked for once a Job is old enough."""
+        owners = {pod.owner for pod in pods}
+        refused = {}
+        for name, job in jobs.items():
+            meta = job["metadata"]
+            if meta["uid"] in owners or utc_now() - moment(meta["creationTimestamp"]) < PATIENCE:
+                continue
+            words = refused_job_pod(await self.cluster.events_about(model.metadata.namespace, meta["uid"]))
+            if words is not None:
+                refused[name] = words
+        return refused
+
     async def _progress(self, model: EdgeModel, jobs: Mapping[str, Object], pods: tuple[Pod, ...]) -> Progress | None:
         owners = {job["metadata"]["uid"] for job in jobs.values()}
         for pod in pods:
             if pod.owner in owners and pod.phase == "Running" and not pod.deleting:
-                return last_progress(await self.cluster.pod_log(model.metadata.namespace, pod.name))
+                return last_progress(
+                    await self.cluster.pod_log(model.metadata.namespace, pod.name, COMPRESSION_CONTAINER)
+                )
         return None
 
     async def _carry_out(self, model: EdgeModel, decided: Plan) -> dict[str, Refusal]:
         """Apply, scale, delete. What the API server refuses for good reason is returned, by ``Kind/name``."""
         refusals: dict[str, Refusal] = {}
+        children = {kind: self.store.children(kind, model.key) for kind in {obj["kind"] for obj in decided.apply}}
+        adopts = any(not _is_present(obj, children, model) for obj in decided.apply)
+        if adopts and not await self.cluster.is_alive(model):
+            # The cache lags behind. A child that a deletion has just orphaned would be adopted by the dying owner, and
+            # the garbage collector would take it along.
+            return refusals
         for obj in decided.apply:
             kind, name = obj["kind"], obj["metadata"]["name"]
-            present = self.store.children(kind, model.key).get(name)
+            present = children[kind].get(name)
             if present is not None and present["metadata"].get("ownerReferences") and not is_owned(present, model):
                 raise ApiError(409, f"{kind}/{name} of an EdgeModel of the same name is still being deleted")
             # Both would apply as the same manager, so the API server would hand the object from one to the other.
@@ -176,7 +201,7 @@ class Controller:
                 continue
             try:
                 # A first apply does not take fields from anybody: an object of this name may be somebody else's.
-                answer = await (self.cluster.apply(obj, force=False) if present is None else self._mend(obj))
+                answer = await (self.cluster.apply(obj, force=False) if present is None else self._reapply(obj))
             except ApiError as error:
                 if error.status not in (400, 403, 409, 422):
                     raise
@@ -191,7 +216,7 @@ class Controller:
             await self.cluster.delete(ref.kind, namespace, ref.name)
         return refusals
 
-    async def _mend(self, obj: Object) -> Object:
+    async def _reapply(self, obj: Object) -> Object:
         """Apply to a child that exists. Entries that were added to its lists by hand, which apply would leave and
         which may even stand in its way (two ports of one name), are taken out.
         """
@@ -312,3 +337,9 @@ class Controller:
             percentile = target.percentile if target is not UNSET else 95
             for pod in ready:
                 yield Target(key, pod.labels[SITE_LABEL], pod.name, pod.ip or "", percentile)
+
+
+def _is_present(obj: Object, children: Mapping[str, Mapping[str, Object]], model: EdgeModel) -> bool:
+    """Whether a child that is to be applied is there and belongs to ``model`` already."""
+    present = children[obj["kind"]].get(obj["metadata"]["name"])
+    return present is not None and is_owned(present, model)

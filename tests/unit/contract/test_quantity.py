@@ -1,6 +1,7 @@
 """Sizes, durations, percentages and CPUs as people write them."""
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from edgemodel_contract.quantity import (
     parse_cpu,
     parse_duration,
     parse_percent,
+    parse_quantity,
     parse_size,
 )
 
@@ -82,3 +84,27 @@ def test_any_text_is_a_number_or_a_value_error(text: str) -> None:
 
 def test_megabytes_have_one_digit() -> None:
     assert format_megabytes(46_827_520) == "46.8"
+
+
+# From TestQuantityParse of Kubernetes' apimachinery (pkg/api/resource/quantity_test.go).
+KUBERNETES_CASES = [
+    ("0", "0"), ("0n", "0"), ("0u", "0"), ("0m", "0"), ("0Ki", "0"), ("0k", "0"), ("0Mi", "0"), ("0Ti", "0"),
+    ("1Ki", "1024"), ("8Ki", "8192"), ("7Mi", "7340032"), ("6Gi", "6442450944"), ("5Ti", "5497558138880"),
+    ("4Pi", "4503599627370496"), ("3Ei", "3458764513820540928"), ("10Ti", "10995116277760"),
+    ("8", "8"), ("1.5", "1.5"), ("0.1Mi", "104857.6"), ("5M", "5000000"), ("5Mi", "5242880"),
+    ("100", "100"), ("5E", "5000000000000000000"), ("6e3", "6000"), ("6E3", "6000"), ("6e-3", "0.006"),
+    ("8k", "8000"), ("50k", "50000"), ("4P", "4000000000000000"), ("2n", "0.000000002"), ("80u", "0.00008"),
+    ("3m", "0.003"), ("250m", "0.25"), ("-1Ki", "-1024"), ("+1Ki", "1024"), (".5", "0.5"), ("1.", "1"),
+]  # fmt: skip
+KUBERNETES_REFUSES = ["", "1.1.M", "1+1.0M", "0.1mi", "0.1am", "aoeu", ".5i", "1i", "-3.01i", " 1", "1 ", "1KI", "Ki"]
+
+
+@pytest.mark.parametrize(("text", "value"), KUBERNETES_CASES)
+def test_quantities_are_read_as_kubernetes_reads_them(text: str, value: str) -> None:
+    assert parse_quantity(text) == Decimal(value)
+
+
+@pytest.mark.parametrize("text", KUBERNETES_REFUSES)
+def test_what_kubernetes_takes_for_no_quantity_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="not a quantity"):
+        parse_quantity(text)

@@ -12,7 +12,16 @@ from edgemodel_contract.encoding import encode
 from edgemodel_contract.result import Candidate, Failure, FailureReason, Measurement, Success, encode_result
 from edgemodel_operator.api import EDGE_NODE_LABEL, SITE_LABEL, EdgeModel, Spec, Status, parse
 from edgemodel_operator.manifests import names
-from edgemodel_operator.observed import Node, Object, Pod, node_from, pod_from, timestamp
+from edgemodel_operator.observed import (
+    COMPRESSION_CONTAINER,
+    SERVER_CONTAINER,
+    Node,
+    Object,
+    Pod,
+    node_from,
+    pod_from,
+    timestamp,
+)
 from edgemodel_operator.settings import Settings
 
 NOW = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
@@ -123,8 +132,17 @@ class PodBuilder:
         return PodBuilder(raw)
 
     def _container(self, **fields: Any) -> PodBuilder:
-        known = (self._raw["status"].get("containerStatuses") or [{"restartCount": 0}])[0]
-        return self._changed(containerStatuses=[known | fields])
+        mine = SERVER_CONTAINER if names.SITE_LABEL in self._raw["metadata"]["labels"] else COMPRESSION_CONTAINER
+        statuses = self._raw["status"].get("containerStatuses") or []
+        known = next((item for item in statuses if item["name"] == mine), {"name": mine, "restartCount": 0})
+        others = [item for item in statuses if item["name"] != mine]
+        return self._changed(containerStatuses=[*others, known | fields])
+
+    def beside(self, container: str, **state: Any) -> PodBuilder:
+        """Somebody put a container of their own into the pod; the API server lists it first."""
+        statuses = self._raw["status"].get("containerStatuses") or []
+        injected = {"name": container, "restartCount": 0, "ready": True, "state": state or {"running": {}}}
+        return self._changed(containerStatuses=[injected, *statuses])
 
     def unschedulable(self, message: str) -> PodBuilder:
         condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
@@ -149,7 +167,8 @@ class PodBuilder:
         """The container ended; with ``again`` it was started once more."""
         ended = {"terminated": {"exitCode": code, "reason": reason, "message": message, "finishedAt": timestamp(at)}}
         if again:
-            count = (self._raw["status"].get("containerStatuses") or [{"restartCount": 0}])[0]["restartCount"]
+            statuses = self._raw["status"].get("containerStatuses") or [{"restartCount": 0}]
+            count = statuses[-1]["restartCount"]
             return self._container(state={"running": {}}, lastState=ended, restartCount=count + 1)
         return self._container(state=ended)._changed(phase="Failed" if code else "Succeeded")
 

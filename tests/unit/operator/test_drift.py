@@ -51,7 +51,7 @@ def test_rows(desired: Any, present: Any, drifted: bool) -> None:
 
 def test_a_servers_defaults_are_no_drift_and_an_edit_is() -> None:
     builder = edge_model().set("serving.env", [{"name": "EMPTY", "value": ""}])
-    serving = site_serving(builder.spec(), "site-a", True, image(1))
+    serving = site_serving(builder.spec(), "site-a", image(1))
     desired = build_deployment(builder.build(), builder.spec(), serving, 2, SETTINGS)
     present = with_defaults(desired)
     assert not differs(desired, present)

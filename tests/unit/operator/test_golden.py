@@ -76,9 +76,9 @@ def job(builder: ModelBuilder, settings: Settings = SETTINGS, attempt: int = 1, 
     return build_job(model, spec, desired_task(model, spec, settings), attempt, off_edge, settings)
 
 
-def deployment(builder: ModelBuilder, site: str, labelled: bool = True, settings: Settings = SETTINGS) -> Object:
+def deployment(builder: ModelBuilder, site: str, settings: Settings = SETTINGS) -> Object:
     spec = builder.spec()
-    return build_deployment(builder.build(), spec, site_serving(spec, site, labelled, image(1)), 2, settings)
+    return build_deployment(builder.build(), spec, site_serving(spec, site, image(1)), 2, settings)
 
 
 def test_task_config_map(golden: Golden) -> None:
@@ -115,7 +115,7 @@ def test_deployment_with_overrides_and_pull_secret(golden: Golden) -> None:
 
 
 def test_deployment_on_nodes_without_the_site_label(golden: Golden) -> None:
-    golden("deployment-default-site.yaml", text(deployment(edge_model(), "default", labelled=False)))
+    golden("deployment-default-site.yaml", text(deployment(edge_model(), "default")))
 
 
 def test_service(golden: Golden) -> None:

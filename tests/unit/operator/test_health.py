@@ -19,14 +19,14 @@ from tests.unit.operator.builders import (
     server_pod,
 )
 
-HERE = Site("site-a", labelled=True, connected=True)
-CUT_OFF = Site("site-a", labelled=True, connected=False)
+HERE = Site("site-a", connected=True)
+CUT_OFF = Site("site-a", connected=False)
 
 
 def deployment(wanted: int = 2, generation: int = 3, **status: Any) -> Object:
     builder = edge_model()
     built = build_deployment(
-        builder.build(), builder.spec(), site_serving(builder.spec(), "site-a", True, image(1)), wanted, SETTINGS
+        builder.build(), builder.spec(), site_serving(builder.spec(), "site-a", image(1)), wanted, SETTINGS
     )
     built["metadata"]["generation"] = generation
     built["status"] = deployment_status(**({"wanted": wanted, "generation": generation} | status))

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from edgemodel_operator.observed import Event
+from edgemodel_operator.observed import Event, event_from
 from edgemodel_operator.plan.policy.mounts import (
     PATIENCE,
     absent_object,
@@ -42,14 +42,10 @@ def event(reason: str, message: str, seconds: float) -> Event:
         ([event("FailedMount", TIMEOUT, 120)], TIMEOUT),
         # The Secret came, and now the image is pulled.
         ([event("Pulling", "Pulling image", 60), event("FailedMount", SETUP, 5)], None),
-<<<<<<< HEAD
-        ([{"reason": "FailedMount", "message": SETUP, "lastTimestamp": None}], SETUP),
+        ([Event("FailedMount", SETUP)], SETUP),
         # Events of both APIs beside each other, and one that was last repeated after the other.
         ([new_event("Pulling", "Pulling image", 4.5), event("FailedMount", SETUP, 4)], None),
         ([new_event("FailedMount", SETUP, 1, again=9), event("Pulling", "Pulling image", 5)], SETUP),
-=======
-        ([Event("FailedMount", SETUP)], SETUP),
->>>>>>> d7ea96a (Kinds stand in one registry that the ClusterRole is held against; events go through events.k8s.io and count what is said again)
     ],
 )
 def test_the_last_word_counts_and_of_several_the_one_that_names_the_volume(

@@ -7,7 +7,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edgemodel_operator.manifests.deployment import deployment_name
-from edgemodel_operator.manifests.job import job_name
+from edgemodel_operator.manifests.job import build_job
 from edgemodel_operator.manifests.names import (
     child_name,
     label_value,
@@ -40,7 +40,8 @@ def test_names_are_valid_for_services_and_pods(model: str, site: str) -> None:
 @given(model_names, st.integers(1, 10**6))
 def test_job_names_leave_room_for_nothing_to_be_cut(model: str, attempt: int) -> None:
     builder = edge_model(model)
-    name = job_name(builder.build(), desired_task(builder.build(), builder.spec(), SETTINGS), attempt)
+    task = desired_task(builder.build(), builder.spec(), SETTINGS)
+    name = build_job(builder.build(), builder.spec(), task, attempt, True, SETTINGS)["metadata"]["name"]
     assert len(name) <= 63
     assert DNS_1035.match(name)
 

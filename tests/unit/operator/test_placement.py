@@ -25,16 +25,16 @@ def test_every_zone_with_an_edge_node_is_a_site_in_the_order_of_names() -> None:
 
 
 def test_edge_nodes_without_the_site_label_form_the_site_default() -> None:
-    assert sites(edge_model(), node("n1"), node("n2")) == (Site("default", labelled=False, connected=True),)
+    assert sites(edge_model(), node("n1"), node("n2")) == (Site("default", connected=True),)
 
 
 def test_an_empty_site_label_is_none() -> None:
     assert names(edge_model(), node("n1", "")) == ["default"]
 
 
-def test_a_zone_called_default_keeps_its_label() -> None:
+def test_a_zone_called_default_and_nodes_without_a_zone_are_one_site() -> None:
     for nodes in ([node("n1"), node("n2", "default")], [node("n2", "default"), node("n1")]):
-        assert sites(edge_model(), *nodes) == (Site("default", labelled=True, connected=True),)
+        assert sites(edge_model(), *nodes) == (Site("default", connected=True),)
 
 
 def test_the_sites_that_are_named_come_in_that_order_each_once() -> None:

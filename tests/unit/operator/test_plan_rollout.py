@@ -2,13 +2,29 @@
 
 import pytest
 
-from edgemodel_operator.observed import SiteLatency
+from edgemodel_operator.api import EDGE_NODE_LABEL
+from edgemodel_operator.api.names import SITE_LABEL
+from edgemodel_operator.observed import Object, SiteLatency
 from edgemodel_operator.plan.plan import Ref, Scale
 from tests.unit.operator.builders import edge_model, image, node, success
 from tests.unit.operator.world import World, nothing_to_do
 
 FOUR = ("site-a", "site-b", "site-c", "site-d")
 NEW = "https://models.example/better.onnx"
+
+
+def node_selector_terms(deployment: Object) -> list[Object]:
+    affinity = deployment["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]
+    terms: list[Object] = affinity["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    return terms
+
+
+def matches(term: Object, labels: dict[str, str]) -> bool:
+    """As the scheduler reads it."""
+    return all(
+        labels.get(item["key"]) in item["values"] if item["operator"] == "In" else item["key"] not in labels
+        for item in term["matchExpressions"]
+    )
 
 
 def updating(world: World, version: int = 2) -> World:
@@ -121,6 +137,31 @@ def test_no_node_matches_and_what_serves_is_left() -> None:
     ready = world.condition("Ready")
     assert (ready.reason, world.condition("Stalled").status) == ("NoMatchingNodes", "True")
     assert "tier=far-edge" in ready.message
+    # The servers run on, and the status does not deny it.
+    available = world.condition("Available")
+    assert (available.status, available.reason) == ("True", "Available")
+    assert (world.model.status.sites_ready, world.model.status.ready_replicas) == ("2/2", 2)
+    assert [site.state for site in world.model.status.sites] == ["Ready", "Ready"]
+
+
+def test_a_node_whose_site_label_is_empty_serves_in_the_site_default() -> None:
+    world = World(sites=("",)).serve()
+    terms = node_selector_terms(world.deployment("default"))
+    assert world.condition("Ready").status == "True"
+    assert any(matches(term, {EDGE_NODE_LABEL: "", SITE_LABEL: ""}) for term in terms)
+    assert any(matches(term, {EDGE_NODE_LABEL: ""}) for term in terms)
+    assert any(matches(term, {EDGE_NODE_LABEL: "", SITE_LABEL: "default"}) for term in terms)
+    assert not any(matches(term, {EDGE_NODE_LABEL: "", SITE_LABEL: "site-a"}) for term in terms)
+
+
+def test_pods_that_a_quota_keeps_from_a_site_are_no_mystery() -> None:
+    world = World().serve()
+    words = 'pods "digits-site-a-1" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2'
+    world.refuse_pods("site-a", words).settle()
+    ready = world.condition("Ready")
+    assert (ready.status, ready.reason, world.condition("Stalled").status) == ("False", "QuotaExceeded", "True")
+    assert "exceeded quota: small" in ready.message
+    assert world.site("site-a").state == "Degraded"
 
 
 def test_a_site_that_is_named_and_has_no_node() -> None:

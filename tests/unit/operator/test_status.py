@@ -17,7 +17,7 @@ from tests.unit.operator.builders import NOW, edge_model
 def test_a_status_has_room_for_so_many_sites_and_so_many_words() -> None:
     """etcd takes no object over 1.5 MiB."""
     healths = [
-        SiteHealth(Site(f"site-{n:04}", True, True), "Degraded", "ServerCrashing", "word " * 1000)
+        SiteHealth(Site(f"site-{n:04}", True), "Degraded", "ServerCrashing", "word " * 1000)
         for n in range(MOST_SITES + 100)
     ]
     found = site_statuses(edge_model().build(), healths, {}, timedelta(seconds=15), NOW)

@@ -7,7 +7,7 @@ import pytest
 
 from edgemodel_contract.encoding import decode, encode
 from edgemodel_contract.task import Task
-from edgemodel_operator.plan.policy.task import desired_task
+from edgemodel_operator.plan.policy.task import MAX_REPOSITORY, desired_task
 from tests.unit.operator.builders import SETTINGS, ModelBuilder, edge_model
 
 BASE = edge_model().set("compression.dataset", {"uri": "https://models.example/digits.npz"})
@@ -98,6 +98,13 @@ def test_namesakes_in_two_namespaces_have_two_repositories() -> None:
     one, other = edge_model(namespace="one"), edge_model(namespace="other")
     assert task(one).repository == "registry.example:5000/models/one/digits"
     assert task(other).repository == "registry.example:5000/models/other/digits"
+
+
+def test_the_longest_names_fit_a_registry_and_stay_apart() -> None:
+    names = ["a" * 252 + "b", "a" * 252 + "c"]
+    repositories = {task(edge_model(name, namespace="n" * 63)).repository for name in names}
+    assert len(repositories) == 2
+    assert all(len(repository) <= MAX_REPOSITORY for repository in repositories)
 
 
 def test_the_recipe_is_in_base_units() -> None:

@@ -174,9 +174,12 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
         ],
         "metric is measured on data: add dataset": [("compression.metric", "top5")],
         "maxReplicas must not be below minReplicas": [("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)],
+        "the override's maxReplicas must not be below its minReplicas": [
+            ("placement.overrides", [{"site": "a", "scaling": {"minReplicas": 3, "maxReplicas": 2}}])
+        ],
     }
     parts = {part for module in (compression, spec) for part in vars(module).values() if isinstance(part, type)}
-    rules = [message for part in parts if issubclass(part, Struct) for _, message in part.RULES]
+    rules = [rule.message for part in parts if issubclass(part, Struct) for rule in part.RULES]
     assert sorted(rules) == sorted(violations)
     for message in rules:
         problem = find_problem(changed(*violations[message]).build())

@@ -18,7 +18,8 @@ from edgemodel_contract.task import Task
 from edgemodel_operator.api import Condition, EdgeModel, SiteStatus
 from edgemodel_operator.kube.kinds import CHILD_KINDS
 from edgemodel_operator.manifests.deployment import deployment_name
-from edgemodel_operator.manifests.job import job_name
+from edgemodel_operator.manifests.job import attempt_of
+from edgemodel_operator.manifests.names import TASK_LABEL
 from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, SiteLatency
 from edgemodel_operator.plan.plan import Plan, plan
 from edgemodel_operator.plan.policy.task import desired_task
@@ -59,6 +60,7 @@ class World:
         self.progress: Progress | None = None
         self.latency: dict[str, SiteLatency] = {}
         self.recommendations: dict[str, tuple[Recommendation, ...]] = {}
+        self.refused_pods: dict[str, str] = {}
         self.refusals: dict[str, Refusal] = {}
         self.events: list[tuple[str, str]] = []
         """(Normal or Warning, reason), oldest first."""
@@ -88,6 +90,7 @@ class World:
             progress=self.progress,
             latency=self.latency,
             recommendations=self.recommendations,
+            refused_pods=self.refused_pods,
             refusals=self.refusals,
         )
 
@@ -177,6 +180,13 @@ class World:
         )
         return self.put_pod(pod) if pod is not None else self
 
+    def refuse_pods(self, site: str, words: str) -> World:
+        """A quota or a policy is in the way of the pods that the site's Deployment still wants."""
+        self.stand_still(site)
+        failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": words}
+        self.deployment(site)["status"]["conditions"].append(failure)
+        return self
+
     def cut(self, site: str) -> World:
         self.nodes = [node(f"node-of-{site}", site, ready=False) if n.name.endswith(site) else n for n in self.nodes]
         return self
@@ -211,12 +221,9 @@ class World:
     @property
     def job(self) -> str:
         """Name of the Job with the highest attempt at the present task."""
-        names = [
-            job_name(self.model, self.task, attempt)
-            for attempt in range(1, 50)
-            if job_name(self.model, self.task, attempt) in self.objects["Job"]
-        ]
-        return names[-1]
+        jobs = self.objects["Job"]
+        mine = [name for name, job in jobs.items() if job["metadata"]["labels"].get(TASK_LABEL) == self.task.tag]
+        return sorted(mine, key=lambda name: attempt_of(jobs[name]))[-1]
 
     @property
     def deployed(self) -> list[str]:

@@ -11,6 +11,7 @@ from edgemodel_operator.api import reasons
 from edgemodel_operator.manifests.job import attempt_of
 from edgemodel_operator.manifests.names import TASK_LABEL
 from edgemodel_operator.observed import Object, Pod, moment
+from edgemodel_operator.plan.policy.admission import explain
 from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, absent_object
 
 FIRST_RETRY = timedelta(seconds=10)
@@ -52,6 +53,8 @@ class Failed:
 
 Compression = Done | Running | Failed
 
+RETRIED = frozenset({reasons.JOB_EVICTED, reasons.QUOTA_EXCEEDED, reasons.PODS_REJECTED})
+"""Reasons of the operator's own that may pass without a change of the EdgeModel."""
 OOM_KILLED = "OOMKilled"
 """The kubelet's reason for a container of which the kernel killed a process."""
 _OUT_OF_MEMORY = (
@@ -61,9 +64,16 @@ _OUT_OF_MEMORY = (
 
 
 def decide(
-    task: Task, jobs: Mapping[str, Object], pods: Iterable[Pod], progress: Progress | None, now: datetime
+    task: Task,
+    jobs: Mapping[str, Object],
+    pods: Iterable[Pod],
+    progress: Progress | None,
+    now: datetime,
+    refused: Mapping[str, str] | None = None,
 ) -> Compression:
-    """Where ``task`` stands. The newest attempt counts; attempts of other tasks do not."""
+    """Where ``task`` stands. The newest attempt counts; attempts of other tasks do not. ``refused`` has the words with
+    which the API server refused the pod of a Job, by the Job's name.
+    """
     mine = [job for job in jobs.values() if _labels(job).get(TASK_LABEL) == task.tag]
     if not mine:
         return Running(attempt=1, job=None, message="The compression Job is being created.")
@@ -83,12 +93,15 @@ def decide(
                 return _failed(attempt, name, *_OUT_OF_MEMORY, _ended(job, pod, now), now, result)
             return _failed(attempt, name, result.reason, result.message, _ended(job, pod, now), now, result)
     condition = _finished(job)
+    words = (refused or {}).get(name)
     if condition is None or _lags_behind(pod, condition):
+        if pod is None and words is not None:
+            return _not_admitted(attempt, name, words)
         return _running(attempt, name, pod, progress)
     if condition["type"] == "Complete" and pod is None:
         # The pod, and with it the result, is gone; the registry still has the image, so asking again is cheap.
         return Running(attempt=attempt + 1, job=None, message="The result is being read from the registry again.")
-    reason, message = _explain(condition, pod)
+    reason, message = _explain(condition, pod, words)
     return _failed(attempt, name, reason, message, _ended(job, pod, now), now, None)
 
 
@@ -99,15 +112,21 @@ def _failed(
     retry_at: datetime | None = ended + min(FIRST_RETRY * 2 ** min(attempt - 1, 16), LONGEST_RETRY)
     if reason == reasons.INTERNAL_ERROR and attempt >= UNEXPLAINED_ATTEMPTS:
         retry_at = None
-    if reason not in RETRYABLE and reason != reasons.JOB_EVICTED:
+    if reason not in RETRYABLE and reason not in RETRIED:
         retry_at = None
     if retry_at is not None and retry_at <= now:
         return Running(attempt=attempt + 1, job=None, reason=reason, message=f"Trying again after: {message}")
     return Failed(attempt, job, reason, message, retry_at, failure)
 
 
-def _explain(condition: Object, pod: Pod | None) -> tuple[str, str]:
+def _explain(condition: Object, pod: Pod | None, refused: str | None) -> tuple[str, str]:
     """Reason and sentence for a Job that failed without a word of its own."""
+    if condition.get("reason") == "DeadlineExceeded" and pod is None and refused is not None:
+        reason, said = explain(refused)
+        return (
+            reason,
+            f"The compression Job never got its pod: {said}. Change the quota or the policy, then apply again.",
+        )
     if condition.get("reason") == "DeadlineExceeded":
         return (
             reasons.JOB_DEADLINE_EXCEEDED,
@@ -124,6 +143,17 @@ def _explain(condition: Object, pod: Pod | None) -> tuple[str, str]:
         reasons.INTERNAL_ERROR,
         f"The compression Job ended with exit code {pod.exit_code} ({pod.exit_reason or pod.reason or 'no reason'}) "
         f"and left no result; see the log of pod {pod.name}.",
+    )
+
+
+def _not_admitted(attempt: int, job: str, words: str) -> Running:
+    reason, said = explain(words)
+    return Running(
+        attempt,
+        job,
+        reason=reason,
+        message=f"The compression Job gets no pod: {said}. Change the quota or the policy, or "
+        "spec.compression.job.resources; Kubernetes tries again by itself, with growing pauses.",
     )
 
 

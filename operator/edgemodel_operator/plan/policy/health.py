@@ -8,6 +8,7 @@ from typing import Any
 from edgemodel_operator.api import SiteState, reasons
 from edgemodel_operator.manifests.deployment import image, revision
 from edgemodel_operator.observed import Object, Pod, moment
+from edgemodel_operator.plan.policy.admission import refused_pods
 from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, absent_object
 from edgemodel_operator.plan.policy.placement import Site
 
@@ -57,7 +58,7 @@ def site_health(
         return SiteHealth(site, state, reasons.WAITING, "Nothing is deployed here yet.")
     status = deployment.get("status", {})
     wanted = deployment.get("spec", {}).get("replicas", 1)
-    trouble = _trouble(pods)
+    trouble = _trouble(pods) or _not_admitted(deployment)
     current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
     updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     # Replicas beyond the minimum that are on their way, or find no room, are scaling; a version stands without them.
@@ -116,6 +117,17 @@ def _settled_since(status: Object, now: datetime) -> datetime:
         if condition["type"] == "Progressing" and condition.get("lastUpdateTime"):
             return moment(condition["lastUpdateTime"])
     return now
+
+
+def _not_admitted(deployment: Object) -> tuple[str, str] | None:
+    refused = refused_pods(deployment)
+    if refused is None:
+        return None
+    reason, words = refused
+    return reason, (
+        f"A pod is not admitted: {words}. Change the quota or the policy, or spec.serving.resources; Kubernetes tries "
+        "again by itself, with growing pauses."
+    )
 
 
 def _trouble(pods: Sequence[Pod]) -> tuple[str, str] | None:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from msgspec import UNSET
 
 from edgemodel_operator.api import EDGE_NODE_LABEL, Placement
+from edgemodel_operator.api.names import DEFAULT_SITE
 from edgemodel_operator.observed import Node
-
-DEFAULT_SITE = "default"
 
 
 @dataclass(frozen=True)
@@ -16,8 +15,6 @@ class Site:
     """A place with nodes that serve."""
 
     name: str
-    labelled: bool
-    """False for the nodes without the site label, together the site ``default``."""
     connected: bool
     """At least one of its nodes reports to the control plane."""
 
@@ -28,12 +25,10 @@ def find_sites(placement: Placement, nodes: Iterable[Node]) -> tuple[Site, ...]:
     for node in nodes:
         if not all(node.labels.get(key) == value for key, value in placement.node_selector.items()):
             continue
-        label = node.labels.get(placement.site_label)
-        name = label or DEFAULT_SITE
+        name = node.labels.get(placement.site_label) or DEFAULT_SITE
         known = found.get(name)
         found[name] = Site(
             name=name,
-            labelled=bool(label) or (known is not None and known.labelled),
             connected=node.ready or (known is not None and known.connected),
         )
     wanted = placement.sites if placement.sites is not UNSET else []

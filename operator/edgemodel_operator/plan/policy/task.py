@@ -1,5 +1,7 @@
 """The compression task that a spec asks for."""
 
+import hashlib
+
 from msgspec import UNSET
 
 from edgemodel_contract import task as contract
@@ -7,6 +9,9 @@ from edgemodel_contract.quantity import parse_duration, parse_percent, parse_siz
 from edgemodel_operator.api import EdgeModel, Spec
 from edgemodel_operator.manifests.resources import threads
 from edgemodel_operator.settings import Settings
+
+MAX_REPOSITORY = 255
+"""Characters of a repository's name, the registry's host included (distribution's reference grammar)."""
 
 
 def desired_task(model: EdgeModel, spec: Spec, settings: Settings) -> contract.Task:
@@ -45,9 +50,20 @@ def desired_task(model: EdgeModel, spec: Spec, settings: Settings) -> contract.T
         ),
         base_image=settings.inference_image,
         platform=settings.platform,
-        repository=f"{settings.repository}/{namespace}/{name}",
+        repository=repository(settings.repository, namespace, name),
         engine=settings.compression_image,
     )
+
+
+def repository(root: str, namespace: str, name: str) -> str:
+    """Where the images of an EdgeModel go. Registries take at most 255 characters, so a long name is cut and marked
+    with a hash of all of it."""
+    plain = f"{root}/{namespace}/{name}"
+    if len(plain) <= MAX_REPOSITORY:
+        return plain
+    mark = hashlib.sha256(name.encode()).hexdigest()[:12]
+    kept = max(0, MAX_REPOSITORY - len(f"{root}/{namespace}/") - len(mark) - 1)
+    return f"{root}/{namespace}/{name[:kept].rstrip('-.')}-{mark}"
 
 
 def _recipe(spec: Spec) -> contract.Recipe:

@@ -1,6 +1,6 @@
 """Whether a spec can be carried out: rules across fields, and what this version does not do yet.
 
-The schema's CEL rules say the same first, on servers that know CEL (1.25 and later).
+The rules of the structs are in the schema, too, for servers that know CEL (1.25 and later).
 """
 
 import ipaddress
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 from msgspec import UNSET
 
-from edgemodel_contract.quantity import parse_duration
+from edgemodel_contract.quantity import parse_duration, parse_quantity
 from edgemodel_operator.api import EdgeModel, Resources, Spec, reasons
+from edgemodel_operator.api.base import broken_rules
 from edgemodel_operator.manifests.resources import threads
 
 
@@ -21,75 +22,6 @@ class Problem:
     reason: str
     message: str
 
-
-_INVALID: tuple[tuple[Callable[[Spec], bool], str], ...] = (
-    (
-        lambda s: (
-            s.compression.mode == "Manual" and s.compression.pruning is UNSET and s.compression.quantization is UNSET
-        ),
-        "spec.compression: mode Manual needs pruning or quantization",
-    ),
-    (
-        lambda s: (
-            s.compression.mode != "Manual"
-            and not (
-                s.compression.pruning is UNSET
-                and s.compression.quantization is UNSET
-                and s.compression.recovery is UNSET
-            )
-        ),
-        "spec.compression: pruning, quantization and recovery are only read in mode Manual: set mode to Manual or "
-        "remove them",
-    ),
-    (
-        lambda s: s.compression.recovery is not UNSET and s.compression.pruning is UNSET,
-        "spec.compression: recovery trains what pruning has hurt: add pruning, or remove recovery",
-    ),
-    (
-        lambda s: (
-            s.compression.pruning is not UNSET and not (s.compression.pruning.sparsity or s.compression.pruning.depth)
-        ),
-        "spec.compression.pruning: pruning needs sparsity or depth",
-    ),
-    (
-        lambda s: (
-            s.compression.pruning is not UNSET and s.compression.pruning.depth > 0 and s.compression.dataset is UNSET
-        ),
-        "spec.compression: pruning.depth is measured on data: add dataset",
-    ),
-    (
-        lambda s: s.compression.recovery is not UNSET and s.compression.dataset is UNSET,
-        "spec.compression: recovery trains on data: add dataset",
-    ),
-    (
-        lambda s: (
-            s.compression.quantization is not UNSET
-            and s.compression.quantization.bits == 4
-            and s.compression.quantization.method != "WeightOnly"
-        ),
-        "spec.compression: 4 bits are for quantization.method WeightOnly",
-    ),
-    (
-        lambda s: (
-            s.compression.quantization is not UNSET
-            and s.compression.quantization.method == "Static"
-            and s.compression.dataset is UNSET
-        ),
-        "spec.compression: static quantization is calibrated on data: add dataset, or use quantization.method Dynamic",
-    ),
-    (
-        lambda s: s.compression.metric is not UNSET and s.compression.dataset is UNSET,
-        "spec.compression: metric is measured on data: add dataset",
-    ),
-    (
-        lambda s: s.compression.objectives.max_accuracy_drop is not UNSET and s.compression.dataset is UNSET,
-        "spec.compression: objectives.maxAccuracyDrop is measured on data: add dataset",
-    ),
-    (
-        lambda s: s.scaling.max_replicas is not UNSET and s.scaling.max_replicas < s.scaling.min_replicas,
-        "spec.scaling: maxReplicas must not be below minReplicas",
-    ),
-)
 
 _LATER: tuple[tuple[Callable[[Spec], bool], str], ...] = (
     (
@@ -118,16 +50,32 @@ def find_problem(model: EdgeModel) -> Problem | None:
             reasons.INVALID_SPEC, f"The spec cannot be read: {model.spec_error}. Correct it and apply again."
         )
     spec = model.spec
-    for rows, reason in ((_INVALID, reasons.INVALID_SPEC), (_LATER, reasons.NOT_SUPPORTED)):
-        for applies, message in rows:
-            if applies(spec):
-                return Problem(reason, f"{message}.")
+    for path, rule in broken_rules(spec, "spec"):
+        return Problem(reasons.INVALID_SPEC, f"{path}: {rule.message}.")
+    for applies, message in _LATER:
+        if applies(spec):
+            return Problem(reasons.NOT_SUPPORTED, f"{message}.")
     return _amount_problem(spec) or _address_problem(spec)
 
 
 def _amount_problem(spec: Spec) -> Problem | None:
     """Amounts that fit the schema's patterns and mean nothing."""
-    places = [("spec.serving.resources", spec.serving.resources, "spec.scaling.target", spec.scaling.target)]
+    for override in spec.placement.overrides if spec.placement.overrides is not UNSET else []:
+        if override.scaling is UNSET:
+            continue
+        own = override.scaling
+        least = own.min_replicas if own.min_replicas is not UNSET else spec.scaling.min_replicas
+        most = own.max_replicas if own.max_replicas is not UNSET else spec.scaling.max_replicas
+        if most is not UNSET and most < least:
+            return Problem(
+                reasons.INVALID_SPEC,
+                f"spec.placement.overrides of site {override.site}: with spec.scaling, maxReplicas {most} is below "
+                f"minReplicas {least}.",
+            )
+    places = [
+        ("spec.serving.resources", spec.serving.resources, "spec.scaling.target", spec.scaling.target),
+        ("spec.compression.job.resources", spec.compression.job.resources, "", UNSET),
+    ]
     for override in spec.placement.overrides if spec.placement.overrides is not UNSET else []:
         where = f"spec.placement.overrides of site {override.site}"
         resources = override.serving.resources if override.serving is not UNSET else UNSET
@@ -136,10 +84,22 @@ def _amount_problem(spec: Spec) -> Problem | None:
     for where, resources, whose, target in places:
         try:
             threads(resources)
+            above = _request_above_limit(resources)
         except ValueError as error:
             return Problem(reasons.INVALID_SPEC, f"{where}: {error}.")
+        if above is not None:
+            return Problem(reasons.INVALID_SPEC, f"{where}: {above}; raise the limit or lower the request.")
         if target is not UNSET and parse_duration(target.latency) <= 0:
             return Problem(reasons.INVALID_SPEC, f"{whose}: the target latency must be more than zero.")
+    return None
+
+
+def _request_above_limit(resources: Resources) -> str | None:
+    """Raises ValueError where an amount is no quantity."""
+    limits = resources.limits if resources.limits is not UNSET else {}
+    for name, request in (resources.requests if resources.requests is not UNSET else {}).items():
+        if name in limits and parse_quantity(str(request)) > parse_quantity(str(limits[name])):
+            return f"requests.{name} {request} is above limits.{name} {limits[name]}"
     return None
 
 

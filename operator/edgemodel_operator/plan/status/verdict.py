@@ -34,6 +34,9 @@ class Facts:
     image: str | None
     """The version that sites serve, or are to serve."""
     sites: Sequence[SiteHealth]
+    """Those that the spec asks for, and behind them those that nothing asks for any more and that are left alone."""
+    matched: bool
+    """Some node matches the spec."""
     scaling: Mapping[str, Decision]
     missing: Sequence[str]
     refusals: Mapping[str, Refusal]
@@ -106,10 +109,10 @@ def _obstacle(facts: Facts) -> _Obstacle | None:
     match facts.compression:
         case Failed(reason=reason, message=message, retry_at=retry_at):
             again = f" Next attempt at {timestamp(retry_at)}." if retry_at else ""
-            return _Obstacle(reason, f"{message}{again}", stalled=retry_at is None)
+            return _Obstacle(reason, f"{message}{again}", stalled=retry_at is None or _needs_a_person(reason))
         case Running(reason=reason) as running:
-            return _Obstacle(reason, _how_far(facts, running), stalled=False)
-    if not facts.sites:
+            return _Obstacle(reason, _how_far(facts, running), stalled=_needs_a_person(reason))
+    if not facts.matched:
         wanted = ", ".join(f"{key}={value}" for key, value in facts.spec.placement.node_selector.items())
         return _Obstacle(
             reasons.NO_MATCHING_NODES,
@@ -126,11 +129,16 @@ def _obstacle(facts: Facts) -> _Obstacle | None:
     return _site_obstacle(facts)
 
 
+def _needs_a_person(reason: str) -> bool:
+    return reason in reasons.NOT_READY and reasons.NOT_READY[reason].stalls is reasons.Stalls.YES
+
+
 def _site_obstacle(facts: Facts) -> _Obstacle | None:
     for site in facts.sites:
         if site.state == "Degraded":
             still = f" {site.ready} of its replicas serve meanwhile." if site.ready else ""
-            return _Obstacle(site.reason, f"Site {site.name}: {site.message}{still}", site.deadline_exceeded)
+            stalled = site.deadline_exceeded or _needs_a_person(site.reason)
+            return _Obstacle(site.reason, f"Site {site.name}: {site.message}{still}", stalled)
     pending = [site for site in facts.sites if site.state in ("Pending", "Progressing")]
     if pending:
         names = ", ".join(site.name for site in pending[:5]) + (" …" if len(pending) > 5 else "")
@@ -175,7 +183,7 @@ def _compressed(facts: Facts) -> Finding:
 
 def _how_far(facts: Facts, running: Running) -> str:
     """The progress as the status has it, which is renewed less often than the Job's log."""
-    if facts.measured is UNSET or facts.measured.progress is UNSET:
+    if running.reason != reasons.COMPRESSING or facts.measured is UNSET or facts.measured.progress is UNSET:
         return running.message
     return f"{facts.measured.progress.step}: {facts.measured.progress.message}"
 
