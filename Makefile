@@ -10,7 +10,7 @@ PROTO := edgemodel_server/grpc/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds docs protos format bench-control-plane bench-compression bench-serving fuzz-server clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds docs protos format bench-control-plane bench-compression bench-serving corpus fuzz-server clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -41,7 +41,7 @@ images: $(STAMP) ## build the three images and push them to the local registry
 	@$(BIN)/python -m tools.localcluster.images $(ARGS)
 
 test: $(STAMP) check ## everything: checks, unit, api and e2e tests, with all they need
-	@$(BIN)/python -m pytest tests/unit tests/browser tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
+	@$(BIN)/python -m pytest tests/unit tests/corpus tests/browser tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
 
 test-unit: $(STAMP) ## pure logic, and programs on their own
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -87,6 +87,9 @@ bench-control-plane: $(STAMP) ## 1,000 EdgeModels × 2 sites: time to Ready, rea
 
 bench-compression: $(STAMP) ## Auto beside onnxruntime, NNCF and torch-pruning: size, latency, accuracy, memory, time
 	@$(BIN)/python -m tests.bench.compression $(ARGS)
+
+corpus: $(STAMP) ## models of the Python index that nobody here made: every method, judged by what their tasks need
+	@$(BIN)/python -m tests.corpus $(ARGS)
 
 bench-serving: $(STAMP) ## the server beside the raw loop and beside LitServe, BentoML, MLServer, KServe, FastAPI
 	@$(BIN)/python -m tests.bench.serving $(ARGS)
