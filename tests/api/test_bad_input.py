@@ -184,17 +184,16 @@ def test_what_this_version_does_not_do_yet_is_said_and_the_version_before_serves
 def test_a_child_that_the_server_refuses_is_shown_with_the_servers_words(
     world: World, operator: OperatorProcess
 ) -> None:
-    resources = {"requests": {"cpu": "2", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "64Mi"}}
-    digits = world.create(serving={"resources": resources})
+    digits = world.create(serving={"resources": {"limits": {"cpu": "1", "gpu": "1"}}})
     digits.finish_job()
     ready = digits.wait_for("Ready", "False", "Rejected")
     assert "Deployment/digits-site-a" in ready["message"]
-    assert "must be less than or equal to cpu limit" in ready["message"]
+    assert "must be a standard resource type or fully qualified" in ready["message"]
     assert digits.condition("Stalled")["status"] == "True"
     assert_told(digits, "Rejected")
     # Asking again and again would help nobody.
     operator.settle()
-    digits.edit({"serving": {"resources": {"requests": {"cpu": "1"}}}})
+    digits.edit({"serving": {"resources": {"limits": {"gpu": None}}}})
     for site in ("site-a", "site-b"):
         digits.serve(site)
     digits.wait_for("Ready", "True")
