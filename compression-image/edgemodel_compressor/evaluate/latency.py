@@ -45,11 +45,14 @@ def latency_round(model: Path, threads: int, feed: Feed, seconds: float, least: 
 
 
 def arbitrary_feed(specs: Sequence[TensorSpec]) -> Feed:
-    """Valid values for timing where no sample is at hand: noise for floats, zeros for everything else."""
+    """Valid values for timing where no sample is at hand: noise for floats, zeros or empty strings for all else."""
     rng = np.random.default_rng(0)
     feed: dict[str, Array] = {}
     for spec in specs:
         shape, dtype = batch_of_one(spec), dtype_of(spec)
+        if spec.datatype == "BYTES":
+            feed[spec.name] = np.full(shape, "", dtype)
+            continue
         feed[spec.name] = rng.normal(size=shape).astype(dtype) if dtype.kind == "f" else np.zeros(shape, dtype)
     return feed
 

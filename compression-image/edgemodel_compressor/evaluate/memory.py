@@ -29,7 +29,9 @@ def peak_memory(model: Path, threads: int, feed: Path) -> int | None:
 def save_feed(feed: Feed, target: Path) -> Path:
     """Write ``feed`` where ``peak_memory`` finds it."""
     # Arrays by position: names of inputs may be no names of files.
-    np.savez(target, *(np.asarray(value) for value in feed.values()), allow_pickle=False)
+    # Strings of a fixed length: objects could only be pickled.
+    arrays = [np.asarray(value) for value in feed.values()]
+    np.savez(target, *(item.astype(str) if item.dtype == object else item for item in arrays), allow_pickle=False)
     return target
 
 
@@ -40,6 +42,7 @@ def _resident() -> int:
 def _main(model: str, threads: str, feed: str) -> None:
     with np.load(feed, allow_pickle=False) as archive:
         arrays = [archive[name] for name in archive.files]
+    arrays = [array.astype(object) if array.dtype.kind == "U" else array for array in arrays]
     before = _resident()
     session = Session(Path(model), int(threads))
     session.run(dict(zip(session.inputs, arrays, strict=True)))

@@ -23,6 +23,7 @@ _DATATYPES: dict[int, Datatype] = {
     TensorProto.FLOAT16: "FP16",
     TensorProto.FLOAT: "FP32",
     TensorProto.DOUBLE: "FP64",
+    TensorProto.STRING: "BYTES",
 }
 _DTYPES: dict[Datatype, np.dtype[Any]] = {
     datatype: onnx.helper.tensor_dtype_to_np_dtype(element) for element, datatype in _DATATYPES.items()
@@ -36,22 +37,22 @@ def dtype_of(spec: TensorSpec) -> np.dtype[Any]:
 
 def datatype_of(dtype: np.dtype[Any]) -> Datatype | None:
     """The datatype of a numpy dtype; None for what is not numbers."""
-    return next((datatype for datatype, known in _DTYPES.items() if known == dtype), None)
+    return next((datatype for datatype, known in _DTYPES.items() if known == dtype and datatype != "BYTES"), None)
 
 
 def read_spec(value: onnx.ValueInfoProto, kind: str) -> TensorSpec:
     """Name, datatype and shape of a graph input or output; ``-1`` where the file leaves a dimension open.
 
     Raises:
-        TaskError: UnsupportedModel for strings, sequences, optional values and unknown rank.
+        TaskError: UnsupportedModel for sequences, optional values, rare element types and unknown rank.
     """
     tensor = value.type.tensor_type
     datatype = _DATATYPES.get(tensor.elem_type) if value.type.HasField("tensor_type") else None
     if datatype is None:
         raise TaskError(
             "UnsupportedModel",
-            f"The model's {kind} {value.name!r} is not a tensor of numbers; export the model with numeric tensors "
-            "and keep text processing outside it.",
+            f"The model's {kind} {value.name!r} is not a tensor of numbers or strings; export the model with such "
+            "tensors.",
         )
     if not tensor.HasField("shape"):
         raise TaskError(
@@ -60,6 +61,21 @@ def read_spec(value: onnx.ValueInfoProto, kind: str) -> TensorSpec:
         )
     shape = tuple(dim.dim_value if dim.dim_value > 0 else -1 for dim in tensor.shape.dim)
     return TensorSpec(name=value.name, datatype=datatype, shape=shape)
+
+
+def check_numbers(specs: Iterable[TensorSpec]) -> None:
+    """Only numbers can be compared, and what cannot be compared is not compressed.
+
+    Raises:
+        TaskError: UnsupportedModel, naming the tensor of strings.
+    """
+    for spec in specs:
+        if spec.datatype == "BYTES":
+            raise TaskError(
+                "UnsupportedModel",
+                f"The model's tensor {spec.name!r} holds strings, so it can be deployed, but not compressed; set "
+                "compression.mode: None, or export the model with numbers and keep text processing outside it.",
+            )
 
 
 def apply_hints(specs: Sequence[TensorSpec], hints: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:

@@ -16,7 +16,7 @@ from edgemodel_compressor.graph.weights import share_depthwise, share_multiplied
 from edgemodel_compressor.onnxmodel.model import Model
 from edgemodel_compressor.onnxmodel.modelfile import model_digest, read_model
 from edgemodel_compressor.onnxmodel.runtime import Feed, available_cpus
-from edgemodel_compressor.onnxmodel.tensors import require_concrete
+from edgemodel_compressor.onnxmodel.tensors import check_numbers, require_concrete
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.search.candidates import ORIGINAL, check_recipe, named_method
 from edgemodel_compressor.search.choose import Choice, choose
@@ -81,6 +81,8 @@ def compress(job: Job, span: Span) -> Outcome:
             be applied. That no candidate meets the objectives is not raised: ``Outcome.choice.chosen`` is None.
     """
     check_recipe(job.recipe, job.dataset is not None)
+    if job.recipe.mode != "None":
+        check_numbers((*job.model.inputs, *job.model.outputs))
     model = replace(job.model, inputs=_concrete(job.model, job.dataset))
     job = replace(job, model=model)
     end = job.clock() + job.recipe.search.time if job.recipe.mode == "Auto" else None

@@ -203,9 +203,11 @@ def _no_input() -> onnx.ModelProto:
     )
 
 
-def _strings() -> onnx.ModelProto:
-    node = helper.make_node("Identity", ["x"], ["y"])
-    return builders.model([node], [tensor("x", [1], TensorProto.STRING)], [tensor("y", [1], TensorProto.STRING)])
+def _sequence() -> onnx.ModelProto:
+    node = helper.make_node("SequenceConstruct", ["x"], ["y"])
+    return builders.model(
+        [node], [tensor("x", [1])], [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, None)]
+    )
 
 
 def _no_rank() -> onnx.ModelProto:
@@ -223,7 +225,7 @@ def _no_rank() -> onnx.ModelProto:
         (_cycle, "InvalidModel", "'one' (Add), 'two' (Relu) wait for one another in a cycle"),
         (_wrong_shape, "InvalidModel", "ONNX Runtime cannot load"),
         (_no_input, "InvalidModel", "no input"),
-        (_strings, "UnsupportedModel", "'x' is not a tensor of numbers"),
+        (_sequence, "UnsupportedModel", "'y' is not a tensor of numbers or strings"),
         (_no_rank, "UnsupportedModel", "'x'"),
     ],
 )
