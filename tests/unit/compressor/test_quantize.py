@@ -123,6 +123,31 @@ def test_dynamic_covers_convolutions_and_matrices(conv: Path, tmp_path: Path) ->
     assert accuracy(quantized, "image", *IMAGES) > accuracy(conv, "image", *IMAGES) - 0.03
 
 
+def test_a_scale_per_column_keeps_what_one_scale_rounds_away(tmp_path: Path) -> None:
+    """Columns a hundred times as large as others, as in the projections of encoders."""
+    weight = np.random.default_rng(0).normal(size=(64, 32)).astype(np.float32)
+    weight[:, ::8] *= 100
+    source = builders.save(
+        builders.model(
+            [helper.make_node("MatMul", ["x", "w"], ["y"], name="product")],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 64])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 32])],
+            {"w": weight},
+        ),
+        tmp_path / "source.onnx",
+    )
+    feed = {"x": np.random.default_rng(1).normal(size=(16, 64)).astype(np.float32)}
+    (truth,) = Session(source, 1).run(feed)
+    errors = []
+    for recipe in (QuantizationRecipe("Dynamic"), QuantizationRecipe("Dynamic", columns=True)):
+        target = tmp_path / f"{recipe.name}.onnx"
+        quantize(source, target, recipe, None, target_cpu(), tmp_path)
+        (answer,) = Session(target, 1).run(feed)
+        small = np.arange(32) % 8 > 0
+        errors.append(float(np.abs(answer - truth)[:, small].mean() / np.abs(truth)[:, small].mean()))
+    assert errors[1] < errors[0] / 5
+
+
 def test_zeros_stay_zeros(conv: Path, tmp_path: Path) -> None:
     model = onnx.load(conv)
     prune(model, Pruning(sparsity=0.6, scope="Layer"))

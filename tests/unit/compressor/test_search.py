@@ -112,6 +112,16 @@ def test_integers_that_hurt_are_tried_with_tighter_ranges_and_then_with_floats_b
     assert "fp16" not in tried
 
 
+def test_products_that_one_scale_hurts_get_one_per_column_before_floats_are_put_between() -> None:
+    def judge(method: Method) -> Verdict:
+        return "Good" if method.quantization is not None and method.quantization.columns else "Lossy"
+
+    tried = walk(PRODUCTS, judge)
+    assert tried[3] == "dynamic-int8-columns-fused-half"
+    assert not any("percentile" in name or "mixed" in name for name in tried)
+    assert "dynamic-int8-columns" not in " ".join(walk(CONVOLUTIONS, lambda _: "Lossy"))
+
+
 def test_where_no_integers_are_good_enough_half_precision_is_what_is_left() -> None:
     def judge(method: Method) -> Verdict:
         return "Lossy" if method.quantization is not None and method.quantization.method != "FP16" else "Good"

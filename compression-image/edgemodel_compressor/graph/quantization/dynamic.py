@@ -19,7 +19,7 @@ _OPERATORS = ("Attention", "EmbedLayerNormalization", "Gather", "Gemm", "LSTM", 
 def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: Path) -> onnx.ModelProto:
     """The model at ``prepared`` with integer weights. ``folder`` takes temporary files.
 
-    Weights have one scale each: one per column makes MatMulInteger slower, and is hardly more accurate.
+    Weights have one scale each, or one per column where the recipe says so.
 
     Raises:
         NotApplicableError: the tool fails on this model.
@@ -42,6 +42,8 @@ def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: 
                 target,
                 op_types_to_quantize=list(operators),
                 weight_type=weights,
+                # ConvInteger knows one zero point and one scale.
+                per_channel=recipe.columns and weights == ortq.QuantType.QInt8,
                 reduce_range=cpu.reduce_range,
                 nodes_to_exclude=sorted(foreign | set(recipe.excluded)),
                 use_external_data_format=large,

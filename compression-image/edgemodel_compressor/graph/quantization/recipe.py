@@ -24,6 +24,8 @@ class QuantizationRecipe:
     calibration: CalibrationMethod = "MinMax"
     per_channel: bool = True
     """``Static``: one scale per output channel, or one per weight tensor: smaller where channels are many and thin."""
+    columns: bool = False
+    """``Dynamic``: one scale per column of a weight, which keeps more of an encoder and is slower, or one in all."""
     excluded: tuple[str, ...] = ()
     """Nodes of the prepared graph that stay float."""
     fused: bool = False
@@ -46,6 +48,8 @@ class QuantizationRecipe:
             parts.append(self.calibration.lower())
         if self.method == "Static" and not self.per_channel:
             parts.append("tensor")
+        if self.columns:
+            parts.append("columns")
         if self.fused:
             parts.append("fused")
         if self.excluded:
