@@ -12,7 +12,6 @@ logger = logging.getLogger(__name__)
 CERTIFICATE = "tls.crt"
 KEY = "tls.key"
 CLIENT_AUTHORITY = "ca.crt"
-HTTP_1, HTTP_2 = "http/1.1", "h2"
 
 
 class CertificateError(Exception):
@@ -39,18 +38,18 @@ class Certificates:
         """
         self._folder = Watched(folder)
         self._material = read_material(folder)
-        self._current = {name: new_context(folder, name) for name in (HTTP_1, HTTP_2)}
-        self._entries = {name: self._entry(folder, name) for name in self._current}
+        self._current = new_context(folder)
+        self._entry = self._new_entry(folder)
 
     @property
     def context(self) -> ssl.SSLContext:
         """For a listener: each handshake uses the certificate that is current then."""
-        return self._entries[HTTP_1]
+        return self._entry
 
     @property
-    def grpc_context(self) -> ssl.SSLContext:
-        """For a listener of gRPC: likewise."""
-        return self._entries[HTTP_2]
+    def material(self) -> Material:
+        """The current one. The same object as before means the same certificate."""
+        return self._material
 
     def refresh(self, now: float) -> bool:
         """Read the folder again if it changed, and say whether a new certificate is in use; an unusable one is not."""
@@ -58,7 +57,7 @@ class Certificates:
             return False
         try:
             material = read_material(self._folder.path)
-            current = {name: new_context(self._folder.path, name) for name in self._current}
+            current = new_context(self._folder.path)
         except CertificateError as error:
             logger.error("%s; the certificate read before stays in use", error)
             return False
@@ -68,11 +67,11 @@ class Certificates:
         self._material, self._current = material, current
         return True
 
-    def _entry(self, folder: Path, name: str) -> ssl.SSLContext:
+    def _new_entry(self, folder: Path) -> ssl.SSLContext:
         def use_current(connection: ssl.SSLSocket | ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
-            connection.context = self._current[name]
+            connection.context = self._current
 
-        entry = new_context(folder, name)
+        entry = new_context(folder)
         entry.sni_callback = use_current
         return entry
 
@@ -118,12 +117,11 @@ def read_material(folder: Path) -> Material:
         ) from error
 
 
-def new_context(folder: Path, protocol: str) -> ssl.SSLContext:
-    """TLS 1.2 or later with the folder's certificate, for what ALPN calls ``protocol``. Raises CertificateError if it
-    cannot be used."""
+def new_context(folder: Path) -> ssl.SSLContext:
+    """TLS 1.2 or later with the folder's certificate, for HTTP/1.1. Raises CertificateError if it cannot be used."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols([protocol])
+    context.set_alpn_protocols(["http/1.1"])
     try:
         context.load_cert_chain(folder / CERTIFICATE, folder / KEY)
         if (folder / CLIENT_AUTHORITY).exists():

@@ -3,10 +3,10 @@
 import time
 from functools import lru_cache, partial
 
+from edgemodel_server.endpoints.running import encoded, run
 from edgemodel_server.endpoints.waiting import result_of
 from edgemodel_server.errors import UnsupportedContentError, shown
 from edgemodel_server.fanout.parts import check_part
-from edgemodel_server.observability.tracing import record_phases
 from edgemodel_server.protocol.bodies import INLINE_BYTES, Body
 from edgemodel_server.protocol.calls import BINARY, HEADER_LENGTH, JSON, Answer, Call
 from edgemodel_server.protocol.coding import accepted, compress
@@ -40,25 +40,20 @@ async def infer(service: Service, call: Call) -> Answer:
     deadline = call.started + call.timeout(service.settings.request_timeout)
     scheduler.check(deadline)
     async with service.bodies.read(call) as body:
-        received = time.perf_counter()
-        if len(body) <= INLINE_BYTES or (header_length or len(body)) <= INLINE_BYTES:
-            request = decode_request(body, header_length, signature)
-        else:
-            request = await scheduler.offload_json(decode_request, body, header_length, signature)
-        if request.timeout is not None:
-            deadline = min(deadline, call.started + request.timeout)
-        decoded = time.perf_counter()
-        with call.lease.waiting():
-            result = await result_of(service.submit(request.inputs, request.outputs, deadline, call.headers), call)
-    call.timings = [("decode", decoded - received), ("queue", result.waited), ("compute", result.computed)]
-    record_phases(call.timings)
-    answered = partial(encode_response, signature, request.id, request.outputs, result.arrays, request.form)
-    # Raw bytes are not even copied.
-    takes_time = request.form.classes or not request.form.raw
-    if takes_time and sum(array.nbytes for array in result.arrays) > INLINE_BYTES:
-        response = await scheduler.offload_json(answered)
-    else:
-        response = answered()
+        inferred = await run(
+            service,
+            partial(decode_request, body, header_length, signature),
+            inline=len(body) <= INLINE_BYTES or (header_length or len(body)) <= INLINE_BYTES,
+            started=call.started,
+            deadline=deadline,
+            headers=call.headers,
+            lease=call.lease,
+            wait=partial(result_of, call=call),
+        )
+    call.timings = inferred.timings
+    request = inferred.request
+    answered = partial(encode_response, signature, request.id, request.outputs, inferred.result.arrays, request.form)
+    response = await encoded(service, inferred, answered)
     answer, coding = _answer(call, response)
     if coding is not None:
         work = partial(compress, answer.parts, coding)

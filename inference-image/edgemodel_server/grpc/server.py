@@ -1,21 +1,33 @@
-"""The gRPC server: its port, credentials and drain."""
+"""The gRPC server: its port, credentials and drain. grpcio speaks HTTP/2, in threads of its own."""
 
-import asyncio
-import contextlib
+import logging
 import socket
+from collections.abc import Callable
+from typing import Any, cast
 
-from edgemodel_server.access.tls import Certificates
-from edgemodel_server.grpc.call import Call, Methods
-from edgemodel_server.grpc.connection import START_SECONDS, Connection
-from edgemodel_server.grpc.headers import Headers
+import grpc
+
+from edgemodel_server.access.tls import Certificates, Material
+from edgemodel_server.grpc.connections import ANSWER_SECONDS, MAX_METADATA, Connections
+from edgemodel_server.grpc.handlers import Handlers
+from edgemodel_server.grpc.library import Server, is_news
 from edgemodel_server.grpc.methods import SERVICE, inference_methods
-from edgemodel_server.grpc.standard import HEALTH, REFLECTION, Health, reflection_methods
-from edgemodel_server.grpc.stream import Stream
+from edgemodel_server.grpc.standard import HEALTH, Health, reflection_methods
 from edgemodel_server.http.server import listen
 from edgemodel_server.service import Service
 
 KEEP_ALIVE_SECONDS = 300
 """A connection that was silent for so long is asked whether its other end is still there."""
+KEEP_ALIVE_TIMEOUT_SECONDS = 20
+PING_SECONDS = 10
+"""Clients may ask as often as this; who asks more often three times is left."""
+IDLE_SECONDS = 300
+"""A connection without calls is ended after so long."""
+AGE_SECONDS = 3600
+"""So is one that is older, when its calls are answered: its client connects again, perhaps to a replica that is new."""
+HANDSHAKE_SECONDS = 20
+MAX_CONCURRENT_STREAMS = 256
+"""Calls of one connection at a time."""
 
 
 class GrpcServer:
@@ -23,17 +35,16 @@ class GrpcServer:
 
     def __init__(self, service: Service, certificates: Certificates | None) -> None:
         """Not listening yet. ``certificates`` None: plain text."""
-        self._service = service
         self._certificates = certificates
         self._health = Health((SERVICE,))
-        reflected = reflection_methods((SERVICE, HEALTH, REFLECTION))
-        self._methods = Methods(
-            unary={**inference_methods(service), **self._health.unary()},
-            streaming={**self._health.streaming(), **reflected},
-        )
-        self._connections: set[Connection] = set()
-        self._closed = asyncio.Event()
-        self._server: asyncio.Server | None = None
+        self._connections = Connections(service.settings)
+        methods = {**inference_methods(service), **self._health.methods(), **reflection_methods((SERVICE, HEALTH))}
+        logging.getLogger("grpc._cython.cygrpc").addFilter(is_news)
+        self._server = Server(_options(service))
+        handlers = Handlers(service, self._connections)
+        for path, method in methods.items():
+            _, name, method_name = path.split("/")
+            self._server.add_registered_method_handlers(name, {method_name: handlers.of(path, method)})
 
     async def start(self, address: tuple[str, int]) -> int:
         """Listen; the port.
@@ -41,24 +52,17 @@ class GrpcServer:
         Raises:
             OSError: the address is taken or not of this machine.
         """
+        host, port = address
         try:
-            listener = listen(address)
-        except OSError as error:
-            host, port = address
-            raise OSError(f"cannot listen on {host}:{port} for gRPC: {error.strerror or error}") from error
-        # Connections inherit it: a client that vanished without a word is noticed.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_SECONDS)
-        context = self._certificates.grpc_context if self._certificates else None
-        self._server = await asyncio.get_running_loop().create_server(
-            self._connection,
-            sock=listener,
-            ssl=context,
-            ssl_handshake_timeout=START_SECONDS if context else None,
-        )
-        port_bound: int = listener.getsockname()[1]
-        return port_bound
+            # gRPC does not say why it cannot listen.
+            listen(address).close()
+            port = self._listen(f"{_bracketed(host)}:{port}")
+        except (OSError, RuntimeError) as error:
+            why = error.strerror if isinstance(error, OSError) else None
+            raise OSError(f"cannot listen on {host}:{address[1]} for gRPC: {why or error}") from error
+        await self._server.start()
+        self._connections.start(port)
+        return port
 
     async def set_ready(self, *, ready: bool) -> None:
         """What the health service says, of the server and of the inference service."""
@@ -66,29 +70,70 @@ class GrpcServer:
 
     async def stop(self, grace: float) -> None:
         """Refuse new connections, and new calls in those there are; calls begun have ``grace`` seconds to finish."""
-        if self._server is None:
-            return
-        self._server.close()
-        for connection in list(self._connections):
-            connection.drain()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(grace):
-                while self._connections:
-                    self._closed.clear()
-                    await self._closed.wait()
-        for connection in list(self._connections):
-            connection.abort()
-        self._server = None
+        self._health.close()
+        await self._server.stop(grace)
+        self._connections.close()
 
-    def _connection(self) -> Connection:
-        return Connection(self._accept, self._service.settings.body_timeout, self._opened, self._lost)
+    def _listen(self, address: str) -> int:
+        certificates = self._certificates
+        if certificates is None:
+            return int(self._server.add_insecure_port(address))
+        credentials = grpc.dynamic_ssl_server_credentials(
+            _configuration(certificates.material),
+            cast(Any, _new_configuration(certificates)),  # None is allowed, and means the one before
+            require_client_authentication=certificates.material.authority is not None,
+        )
+        return int(self._server.add_secure_port(address, credentials))
 
-    def _accept(self, connection: Connection, stream: Stream, headers: Headers) -> None:
-        Call(self._service, self._methods, connection, stream, headers)
 
-    def _opened(self, connection: Connection) -> None:
-        self._connections.add(connection)
+def _options(service: Service) -> list[tuple[str, int]]:
+    """https://grpc.github.io/grpc/core/group__grpc__arg__keys.html"""
+    seconds = 1000
+    settings = service.settings
+    return [
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", settings.max_body),
+        ("grpc.max_send_message_length", -1),
+        ("grpc.max_allowed_incoming_connections", settings.max_connections),
+        ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+        # Between the two, calls would be refused at random.
+        ("grpc.max_metadata_size", MAX_METADATA),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA),
+        ("grpc.keepalive_time_ms", KEEP_ALIVE_SECONDS * seconds),
+        ("grpc.keepalive_timeout_ms", KEEP_ALIVE_TIMEOUT_SECONDS * seconds),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * seconds),
+        ("grpc.http2.max_ping_strikes", 2),
+        ("grpc.max_connection_idle_ms", IDLE_SECONDS * seconds),
+        ("grpc.max_connection_age_ms", AGE_SECONDS * seconds),
+        ("grpc.max_connection_age_grace_ms", int((settings.request_timeout + ANSWER_SECONDS) * seconds)),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * seconds),
+    ]
 
-    def _lost(self, connection: Connection) -> None:
-        self._connections.discard(connection)
-        self._closed.set()
+
+def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(material.key, material.certificate)], root_certificates=material.authority
+    )
+
+
+def _new_configuration(certificates: Certificates) -> Callable[[], grpc.ServerCertificateConfiguration | None]:
+    """For each handshake, in gRPC's threads: the certificate, where it is another than last time, or else None."""
+    used = certificates.material
+
+    def fetch() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal used
+        material = certificates.material
+        if material is used:
+            return None
+        used = material
+        return _configuration(material)
+
+    return fetch
+
+
+def _bracketed(host: str) -> str:
+    if not host:
+        return "[::]" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104
+    return f"[{host}]" if ":" in host else host

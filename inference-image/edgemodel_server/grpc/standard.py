@@ -4,16 +4,17 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-import grpc
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from edgemodel_server.errors import BadRequestError
-from edgemodel_server.grpc.call import Call, StatusError, Streaming, Unary
+from edgemodel_server.errors import BadRequestError, NotFoundError, shown
+from edgemodel_server.grpc.call import Call
+from edgemodel_server.grpc.handlers import Method, StreamingMethod, UnaryMethod
 
 HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+REFLECTION = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
+"""The same messages under two names: the second is the older one, which many clients still use alone."""
 
 _Status = health_pb2.HealthCheckResponse
 
@@ -25,37 +26,44 @@ class Health:
         """None is ready."""
         self._ready = dict.fromkeys(("", *names), False)
         self._changed = asyncio.Event()
+        self._closed = False
 
     def set_ready(self, *, ready: bool) -> None:
         """Say it of all, to those who watch, too."""
         self._ready = dict.fromkeys(self._ready, ready)
+        self._wake()
+
+    def close(self) -> None:
+        """End the streams of those who watch: they would keep the server from ending."""
+        self._closed = True
+        self._wake()
+
+    def methods(self) -> Mapping[str, Method]:
+        """By path."""
+        return {f"/{HEALTH}/Check": UnaryMethod(self._check), f"/{HEALTH}/Watch": StreamingMethod(self._watch)}
+
+    def _wake(self) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
-
-    def unary(self) -> Mapping[bytes, Unary]:
-        """By path."""
-        return {f"/{HEALTH}/Check".encode(): self._check}
-
-    def streaming(self) -> Mapping[bytes, Streaming]:
-        """By path."""
-        return {f"/{HEALTH}/Watch".encode(): self._watch}
 
     async def _check(self, content: bytes, _: Call) -> bytes:
         name = read(health_pb2.HealthCheckRequest, content).service
         if name not in self._ready:
-            raise StatusError(grpc.StatusCode.NOT_FOUND, f"there is no service {name[:80]!r} here")
+            raise NotFoundError(f"there is no service {shown(name)} here")
         return _Status(status=self._status(name)).SerializeToString()
 
     async def _watch(self, messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async for content in messages:
-            name = _read_streamed(health_pb2.HealthCheckRequest, content).service
+            name = read(health_pb2.HealthCheckRequest, content).service
             last = None
-            while True:
+            while not self._closed:
                 changed, status = self._changed, self._status(name)
                 if status != last:
                     yield _Status(status=status).SerializeToString()
                     last = status
+                    continue  # it may have changed meanwhile
                 await changed.wait()
+            return
 
     def _status(self, name: str) -> Any:
         ready = self._ready.get(name)
@@ -64,19 +72,19 @@ class Health:
         return _Status.SERVING if ready else _Status.NOT_SERVING
 
 
-def reflection_methods(names: tuple[str, ...]) -> Mapping[bytes, Streaming]:
-    """``grpc.reflection.v1alpha.ServerReflection`` of the services, as grpcio-reflection answers it."""
-    servicer: Any = reflection.aio.ReflectionServicer(service_names=names)
+def reflection_methods(names: tuple[str, ...]) -> Mapping[str, Method]:
+    """``ServerReflection`` of the services and of itself, as grpcio-reflection answers it."""
+    servicer: Any = reflection.aio.ReflectionServicer(service_names=(*names, *REFLECTION))
 
     async def answers(messages: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         async def requests() -> AsyncIterator[reflection_pb2.ServerReflectionRequest]:
             async for content in messages:
-                yield _read_streamed(reflection_pb2.ServerReflectionRequest, content)
+                yield read(reflection_pb2.ServerReflectionRequest, content)
 
         async for answer in servicer.ServerReflectionInfo(requests(), None):
             yield answer.SerializeToString()
 
-    return {f"/{REFLECTION}/ServerReflectionInfo".encode(): answers}
+    return {f"/{name}/ServerReflectionInfo": StreamingMethod(answers) for name in REFLECTION}
 
 
 def read(kind: Any, content: bytes) -> Any:
@@ -85,10 +93,3 @@ def read(kind: Any, content: bytes) -> Any:
         return kind.FromString(content)
     except DecodeError as error:
         raise BadRequestError(f"the message is not a {kind.DESCRIPTOR.full_name}") from error
-
-
-def _read_streamed(kind: Any, content: bytes) -> Any:
-    try:
-        return read(kind, content)
-    except BadRequestError as error:
-        raise StatusError(grpc.StatusCode.INVALID_ARGUMENT, str(error)) from error

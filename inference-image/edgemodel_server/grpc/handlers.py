@@ -1,0 +1,110 @@
+"""From gRPC's calls to the server's methods: messages are bytes on both sides."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from edgemodel_server.errors import BadRequestError, RequestError
+from edgemodel_server.grpc.call import Call, Context
+from edgemodel_server.grpc.connections import Connections
+from edgemodel_server.service import Service
+
+Unary = Callable[[bytes, Call], Awaitable[bytes]]
+Streaming = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
+
+
+@dataclass(frozen=True)
+class UnaryMethod:
+    """One message in, one out. ``keyed``: it needs a key where there are keys. ``endpoint``: its label in the
+    metrics."""
+
+    unary: Unary
+    keyed: bool = False
+    endpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class StreamingMethod:
+    """Messages in, messages out."""
+
+    streaming: Streaming
+
+
+Method = UnaryMethod | StreamingMethod
+
+
+class Handlers:
+    """Makes gRPC's handlers of methods. None of them has a codec: what comes goes to the method as it is."""
+
+    def __init__(self, service: Service, connections: Connections) -> None:
+        """``connections`` are those of one server."""
+        self._service = service
+        self._connections = connections
+
+    def of(self, path: str, method: Method) -> Any:
+        """The handler of a method, called by ``path``."""
+        # Handlers of streams are called before a message is there, so that it can be refused before it comes.
+        if isinstance(method, StreamingMethod):
+            streaming = method.streaming
+
+            async def serve_stream(_: Any, context: Context) -> None:
+                await self._serve_stream(path, streaming, context)
+
+            return grpc.stream_stream_rpc_method_handler(serve_stream)
+
+        async def serve(_: Any, context: Context) -> bytes:
+            return await self._serve(path, method, context)
+
+        return grpc.stream_unary_rpc_method_handler(serve)
+
+    async def _serve(self, path: str, method: UnaryMethod, context: Context) -> bytes:
+        call = Call(self._service, context, path, method.endpoint)
+        try:
+            self._connections.begin(call, context)
+            if method.keyed:
+                call.authenticate()
+            self._connections.receiving(call)
+            content = await context.read()
+            self._connections.received(call, content)
+            if content is grpc.aio.EOF:
+                limit = self._service.settings.max_body
+                raise BadRequestError(f"the call has no message, or one of more than {limit} bytes")
+            answer = await method.unary(content, call)
+            self._connections.sending(call, len(answer))
+        except asyncio.CancelledError:
+            call.handling.cancelled()
+            call.handling.close()
+            raise
+        except grpc.aio.AbortError:
+            raise  # it took too long to send its message
+        except Exception as error:
+            await call.refuse(error)
+            return b""
+        call.handling.answered(len(answer))
+        call.handling.close()
+        return answer
+
+    async def _serve_stream(self, path: str, streaming: Streaming, context: Context) -> None:
+        call = Call(self._service, context, path, None)
+
+        async def messages() -> AsyncIterator[bytes]:
+            while (message := await context.read()) is not grpc.aio.EOF:
+                yield message
+
+        try:
+            self._connections.begin(call, context)
+            async for answer in streaming(messages()):
+                await context.write(answer)
+        except asyncio.CancelledError:
+            call.handling.cancelled()
+            call.handling.close()
+            raise
+        except RequestError as error:
+            await call.refuse(error)
+        else:
+            call.handling.answered(0)
+            call.handling.close()
