@@ -261,7 +261,7 @@ async def test_limits_are_those_of_http(client: Open, monkeypatch: pytest.Monkey
     (tmp_path / "alice").write_text("alice-key")
     options = {
         "EDGEMODEL_MAX_BODY": "10k",
-        "EDGEMODEL_QUEUE_LIMIT": "1",
+        "EDGEMODEL_QUEUE_LIMIT": "2",
         "EDGEMODEL_AUTH_DIR": str(tmp_path),
     }
     key = [("authorization", "Bearer alice-key")]
@@ -287,8 +287,8 @@ async def test_limits_are_those_of_http(client: Open, monkeypatch: pytest.Monkey
         assert dict(full.trailing_metadata() or ())["grpc-retry-pushback-ms"]
         assert all(response.outputs for response in await asyncio.gather(*held))
         text = server.service.metrics.render().decode()
-    assert 'edgemodel_request_duration_seconds_count{code="503",endpoint="infer"} 1.0' in text
-    assert 'edgemodel_requests_rejected_total{reason="queue_full"} 1.0' in text
+    assert 'edgemodel_request_duration_seconds_count{code="429",endpoint="infer"} 1.0' in text
+    assert 'edgemodel_requests_rejected_total{reason="client_share"} 1.0' in text
     assert 'edgemodel_requests_rejected_total{reason="unauthorized"} 1.0' in text
 
 
