@@ -15,6 +15,8 @@ AUTH_DIR = "/etc/edgemodel/auth"
 LIVE_PATH = "/v2/health/live"
 READY_PATH = "/v2/health/ready"
 METRICS_PATH = "/metrics"
+ORIGIN = r"\*|https?://[^/\s,]+"
+"""Of a web page, as browsers send it: scheme and host, and a port that is not the scheme's; ``*``: any."""
 
 REQUEST_DURATION_METRIC = "edgemodel_request_duration_seconds"
 """Histogram of served inference requests, from the first byte read to the last byte written; label ``endpoint``

@@ -4,6 +4,7 @@ None of the names ends in ``_HOST`` or ``_PORT``: Kubernetes injects such variab
 ``edgemodel`` would overwrite ours.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from edgemodel_contract.card import MODEL_DIR
 from edgemodel_contract.quantity import parse_size
-from edgemodel_contract.serving import ADMIN_PORT, GRPC_PORT, HTTP_PORT, TIMINGS_VARIABLE
+from edgemodel_contract.serving import ADMIN_PORT, GRPC_PORT, HTTP_PORT, ORIGIN, TIMINGS_VARIABLE
 
 
 class SettingsError(Exception):
@@ -72,6 +73,14 @@ def _rate(text: str) -> float:
     return value
 
 
+def _origins(text: str) -> tuple[str, ...]:
+    origins = tuple(origin.strip() for origin in text.split(",") if origin.strip())
+    for origin in origins:
+        if re.fullmatch(ORIGIN, origin) is None:
+            raise ValueError(f"{origin!r} is no origin; write scheme and host like https://app.example, or *")
+    return origins
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """What an operator of the server may set; VARIABLES says by which variable, and the defaults."""
@@ -104,6 +113,8 @@ class Settings:
     auth_dir: Path | None
     rate_limit: float
     """Requests per second and key."""
+    cors_origins: tuple[str, ...]
+    """Empty: none."""
     peers: str
     """Host name; empty: none."""
     timings: str
@@ -238,6 +249,13 @@ VARIABLES = (
     ),
     Variable(
         "EDGEMODEL_RATE_LIMIT", "rate_limit", "0", _rate, "requests per second of each key; 0 means without limit"
+    ),
+    Variable(
+        "EDGEMODEL_CORS_ORIGINS",
+        "cors_origins",
+        "",
+        _origins,
+        "origins, with commas between them, whose pages may call this server from a browser; * means any",
     ),
     Variable(
         "EDGEMODEL_PEERS",

@@ -101,7 +101,7 @@ def test_the_example_can_be_sent_as_it_is(page: Chrome) -> None:
 
 
 def test_the_report_can_be_opened(page: Chrome) -> None:
-    find(page, "nav a[href='/report.html']").click()
+    find(page, "nav a[href='report.html']").click()
     assert find(page, "h1").text == "All of it"
 
 

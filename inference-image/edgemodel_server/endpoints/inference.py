@@ -13,6 +13,7 @@ from edgemodel_server.protocol.coding import accepted, compress
 from edgemodel_server.protocol.open_inference import MODEL_VERSION, InferResponse, decode_request, encode_response
 from edgemodel_server.service import Model, Service
 
+FORM = b"application/x-www-form-urlencoded"
 COMPRESSED_BYTES = 1024
 """Smaller answers do not get smaller."""
 
@@ -107,8 +108,8 @@ def _check_content(call: Call) -> None:
     if value is None:
         return
     kind = value.partition(b";")[0].strip().lower()
-    # Clients that know of binary tensors call JSON by the second name, too.
-    if kind not in (JSON, BINARY) and not kind.endswith(b"+json"):
+    # Clients that know of binary tensors call JSON by the second name, too, and ``curl -d`` by the third.
+    if kind not in (JSON, BINARY, FORM) and not kind.endswith(b"+json"):
         raise UnsupportedContentError(
             f"Content-Type is {shown(call.header(b'content-type'))}; send application/json, or with binary tensors "
             "application/octet-stream"

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -39,6 +40,9 @@ CLIENT = "edgemodel.client"
 """Key of the ASGI scope: who is charged for the request."""
 OPEN_PATHS = frozenset({LIVE_PATH, READY_PATH})
 """What needs no key: load balancers have none."""
+
+EXPOSED_HEADERS = ["inference-header-content-length", "server-timing", "retry-after"]
+"""What scripts of other origins may read of an answer, beside what they always may."""
 
 Handler = Callable[[Service, Call], Awaitable[Answer]]
 
@@ -204,6 +208,16 @@ class AuthMiddleware:
         self._infer = infer_endpoint
         self._app = app
         self._logs = service.settings.access_log
+        self._cors: ASGIApp | None = None
+        if service.settings.cors_origins:
+            # No header is forbidden, for a browser sends none by itself that would say who its user is.
+            self._cors = CORSMiddleware(
+                self._serve,
+                allow_origins=service.settings.cors_origins,
+                allow_methods=["GET", "POST"],
+                allow_headers=["*"],
+                expose_headers=EXPOSED_HEADERS,
+            )
 
     def try_inline(self, request: PlainRequest, body: bytes | bytearray, address: str) -> Answer | None:
         """The answer to a whole request; None where ``__call__`` has to give it, because it may take a while."""
@@ -212,7 +226,7 @@ class AuthMiddleware:
         # What is answered before another request is looked at holds nothing that others could want.
         lease = self._service.budget.lease(address, address)
         call = Call(request.headers, request.path, lease, request.query)
-        if b"content-encoding" in call.headers:
+        if b"content-encoding" in call.headers or (self._cors is not None and b"origin" in call.headers):
             return None
         client = ""
         try:
@@ -231,6 +245,9 @@ class AuthMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        await (self._cors or self._serve)(scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         client = ""
         if self._logs:
             send = log_access(scope, send, lambda: client)

@@ -78,7 +78,7 @@ def document(card: ModelCard) -> Json:
             "Every error of these paths is a JSON object with one field, `error`: a sentence that says what is wrong "
             "and where. Where the server wants a key, it takes it as a bearer token or as the password of Basic.",
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "."}],
         "tags": [
             {"name": "Inference", "description": "Ask the model."},
             {"name": "Metadata", "description": "What is served."},

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import hmac
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -36,28 +36,23 @@ def page_routes(service: Service) -> list[Route]:
 
 
 class Page:
-    """One method per route. The model's page is made once, for the first who asks."""
+    """One method per route. The pages of a model are made once, for the first who asks."""
 
     def __init__(self, service: Service) -> None:
         """Bind the routes to ``service``."""
         self._service = service
-        self._made: tuple[Model, Document] | None = None
+        self._made: dict[str, tuple[Model, Document]] = {}
 
     async def model(self, _: Request) -> Response:
         """The model's page; before there is a model, one that loads again by itself."""
         if self._service.state is State.STARTING:
             waiting = await asyncio.to_thread(render, "starting.html", state=State.STARTING.value)
             return _html(waiting, 503, {"retry-after": "1"})
-        model = self._service.model()
-        if self._made is None or self._made[0] is not model:
-            self._made = model, await asyncio.to_thread(self._render, model)
-        return _html(self._made[1])
+        return _html(await self._page("model", self._render))
 
     async def docs(self, _: Request) -> Response:
         """The API's description for people."""
-        described = document(self._service.model().engine.card)
-        made = partial(render, "docs.html", document=described, operations=list(operations(described)))
-        return _html(await asyncio.to_thread(made))
+        return _html(await self._page("docs", _render_docs))
 
     async def openapi(self, _: Request) -> Response:
         """The API's description for programs."""
@@ -71,6 +66,13 @@ class Page:
         if content is None:
             raise NotFoundError(f"model {model.engine.card.name!r} came without a {REPORT_PAGE}")
         return _html(Document(content, {**COMMON_HEADERS, "content-security-policy": FOREIGN_POLICY}))
+
+    async def _page(self, name: str, made: Callable[[Model], Document]) -> Document:
+        model = self._service.model()
+        found = self._made.get(name)
+        if found is None or found[0] is not model:
+            found = self._made[name] = model, await asyncio.to_thread(made, model)
+        return found[1]
 
     @property
     def _folder(self) -> Path:
@@ -92,6 +94,11 @@ class Page:
         report = None if content is None else read_report(content)
         timings = read_timings(self._service.settings.timings)
         return report if report is None or timings is None else timed(report, timings, card.provenance.method)
+
+
+def _render_docs(model: Model) -> Document:
+    described = document(model.engine.card)
+    return render("docs.html", document=described, operations=list(operations(described)))
 
 
 def listed_file(folder: Path, card: ModelCard, name: str) -> bytes | None:

@@ -4,6 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType, field
 
+from edgemodel_contract.serving import ORIGIN
 from edgemodel_contract.task import Datatype, Format
 from edgemodel_operator.api.base import Rule, Struct
 from edgemodel_operator.api.compression import Compression
@@ -11,6 +12,7 @@ from edgemodel_operator.api.fields import Duration, Name, NodeLabels, Percent, R
 from edgemodel_operator.api.names import EDGE_NODE_LABEL, SITE_LABEL
 
 Wave = Annotated[int, Meta(ge=1)] | Annotated[str, Meta(max_length=4, pattern=r"^(100|[1-9][0-9]?)%$")]
+Origin = Annotated[str, Meta(max_length=280, pattern=f"^({ORIGIN})$")]
 Cidr = Annotated[str, Meta(max_length=43, pattern=r"^[0-9a-fA-F:.]+/[0-9]{1,3}$")]
 
 
@@ -104,6 +106,8 @@ class Serving(Struct, frozen=True, kw_only=True):
     """Clients must show a key of a Secret. Absent: everybody who reaches the servers may call."""
     allow_from: Annotated[list[Cidr], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
     """IP blocks that may call, by the NetworkPolicy of the servers. Absent: every address."""
+    cors_origins: Annotated[list[Origin], Meta(min_length=1, max_length=64)] | UnsetType = UNSET
+    """Origins of web pages that may call from a browser, like https://app.example; ``*`` is any. Absent: none."""
     env: Annotated[list[EnvVar], keyed("name", 64)] | UnsetType = UNSET
     """Further environment variables."""
 

@@ -48,6 +48,8 @@ def environment(
         values["EDGEMODEL_AUTH_DIR"] = AUTH_DIR
         if serving.auth.rate_limit is not UNSET:
             values["EDGEMODEL_RATE_LIMIT"] = f"{serving.auth.rate_limit:g}"
+    if serving.cors_origins is not UNSET:
+        values["EDGEMODEL_CORS_ORIGINS"] = ",".join(serving.cors_origins)
     if peers is not None:
         values["EDGEMODEL_PEERS"] = peers
     if timings is not UNSET:

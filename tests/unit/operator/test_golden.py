@@ -51,6 +51,7 @@ SECURE = (
     .set("serving.tls", {"name": "digits-tls"})
     .set("serving.auth", {"name": "digits-keys", "rateLimit": 50})
     .set("serving.allowFrom", ["10.20.0.0/16", "10.21.0.0/16"])
+    .set("serving.corsOrigins", ["https://app.example", "http://localhost:5173"])
 )
 GUARDED = msgspec.structs.replace(
     SETTINGS,

@@ -49,6 +49,7 @@ def changed(*changes: tuple[str, Any]) -> ModelBuilder:
         [("serving.batching", {}), ("serving.parallelism", "Site")],
         [("serving.tls", {"name": "certificate"}), ("serving.auth", {"name": "tokens", "rateLimit": 50})],
         [("serving.allowFrom", ["10.20.0.0/16", "2001:db8::/32"])],
+        [("serving.corsOrigins", ["https://app.example:8443", "*"])],
     ],
 )
 def test_what_can_be_carried_out(changes: list[tuple[str, Any]]) -> None:
@@ -123,6 +124,7 @@ def test_what_a_later_version_will_do_is_refused_and_not_ignored(changes: list[t
         ("suspend", "yes", "spec.suspend"),
         ("serving.auth", {"name": "tokens", "rateLimit": 0}, "spec.serving.auth.rateLimit"),
         ("serving.allowFrom", ["anywhere"], "spec.serving.allowFrom[0]"),
+        ("serving.corsOrigins", ["https://app.example/"], "spec.serving.corsOrigins[0]"),
     ],
 )
 def test_schema_violations_that_a_server_kept_name_the_field(path: str, value: Any, where: str) -> None:

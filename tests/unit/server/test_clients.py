@@ -43,8 +43,9 @@ def test_curl(tmp_path: Path) -> None:
         for arguments in (("-F", f"image=@{file}"), ("-H", "Content-Type: image/png", "--data-binary", f"@{file}")):
             assert json.loads(curl(*arguments, predict))["label"] == "left"
         infer = f"{server.url}/v2/models/digits/infer"
-        for options in ([], ["--compressed"], ["-H", "Expect: 100-continue"], ["--http1.0"]):
-            answer = curl(*options, "-H", "Content-Type: application/json", "-d", json.dumps(body), infer)
+        json_type = ["-H", "Content-Type: application/json"]
+        for options in ([], ["--compressed"], ["-H", "Expect: 100-continue"], ["--http1.0"], ["--http2"], json_type):
+            answer = curl(*options, "-d", json.dumps(body), infer)
             assert json.loads(answer)["outputs"][0]["shape"] == [1, 3]
         admin = f"http://127.0.0.1:{server.ready['admin_port']}"
         assert json.loads(curl(f"{admin}/v2/health/ready")) == {"ready": True}

@@ -178,11 +178,18 @@ async def test_a_model_that_fails_is_a_500_that_says_so(serve: Serve) -> None:
     assert "the model failed on these inputs" in response.json()["error"]
 
 
+@pytest.mark.parametrize("kind", [None, "application/x-www-form-urlencoded"])
+async def test_what_says_no_kind_of_content_is_json(serve: Serve, kind: str | None) -> None:
+    client = await serve(mlp())
+    headers = {} if kind is None else {"content-type": kind}
+    response = await client.post(INFER, content=orjson.dumps({"inputs": [ROW]}), headers=headers)
+    assert response.status_code == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [
         {"content-type": "text/plain"},
-        {"content-type": "application/x-www-form-urlencoded"},
         {"content-type": "application/json", "content-encoding": "br"},
         {"content-type": "application/json", "content-encoding": "gzip, gzip"},
     ],

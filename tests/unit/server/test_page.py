@@ -115,7 +115,7 @@ async def test_it_shows_what_was_tried(serve_beside: Callable[..., Service]) -> 
     assert "3 prune-0.9 9 MB 50.00 % 90 % loses 49 points" in text
     assert "a note" in text
     assert html.count("<figure>") == 2
-    assert ("a", {"href": "/report.html"}) in Elements(html).found
+    assert ("a", {"href": "report.html"}) in Elements(html).found
 
 
 async def test_of_many_classes_the_best_five_have_a_column(serve_beside: Callable[..., Service]) -> None:
@@ -229,6 +229,24 @@ async def test_nothing_is_loaded_from_elsewhere(serve: Serve, path: str) -> None
     sources = [value or "" for _, attributes in elements.found for key, value in attributes.items() if key == "src"]
     assert sources == []
     assert all((dict(found)["href"] or "").startswith("data:") for tag, found in elements.found if tag == "link")
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_pages_work_behind_a_prefix_of_the_path(serve: Serve, path: str) -> None:
+    client = await serve(brighter_side())
+    text = (await client.get(path)).text
+    links = [dict(found)["href"] or "" for tag, found in Elements(text).found if tag == "a"]
+    assert links
+    assert not [link for link in links if link.startswith("/")]
+    assert not re.search(r"""(?:fetch|call)\(["'`]/""", text)
+    assert (await client.get("/openapi.json")).json()["servers"] == [{"url": "."}]
+
+
+async def test_the_description_for_people_is_made_once(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = await serve(brighter_side())
+    first = (await client.get("/docs")).text
+    monkeypatch.delattr("edgemodel_server.page.routes.render")
+    assert (await client.get("/docs")).text == first
 
 
 async def test_a_report_of_another_program_runs_no_script(serve_beside: Callable[..., Service]) -> None:

@@ -30,6 +30,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         tls_dir=None,
         auth_dir=None,
         rate_limit=0,
+        cors_origins=(),
         peers="",
         timings="",
         access_log=False,
@@ -65,6 +66,7 @@ def test_further_ports_can_be_off() -> None:
         ("EDGEMODEL_GRPC_LISTEN", "none", "write host:port"),
         ("EDGEMODEL_RATE_LIMIT", "-1", "write requests per second"),
         ("EDGEMODEL_RATE_LIMIT", "nan", "write requests per second"),
+        ("EDGEMODEL_CORS_ORIGINS", "https://a.example/", "'https://a.example/' is no origin"),
     ],
 )
 def test_a_bad_value_is_named_with_an_example(name: str, value: str, hint: str) -> None:

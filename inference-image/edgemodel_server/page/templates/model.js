@@ -76,7 +76,7 @@
     const form = new FormData();
     for (const file of files) form.append("image", file);
     try {
-      const { content, took } = await call(`/predict?top_k=${TOP}`, { method: "POST", body: form });
+      const { content, took } = await call(`predict?top_k=${TOP}`, { method: "POST", body: form });
       const answers = content.predictions ?? [content];
       const shown = answers.map((answer, index) => prediction(files[index], answer));
       target.replaceChildren(...shown, node("p", { className: "took" }, `Answered in ${milliseconds(took)}`));
@@ -147,7 +147,7 @@
     const target = byId("answer");
     byId("send").disabled = true;
     try {
-      const { content, took } = await call(`/v2/models/${encodeURIComponent(data.model)}/infer`, {
+      const { content, took } = await call(`v2/models/${encodeURIComponent(data.model)}/infer`, {
         method: "POST",
         headers: { "content-type": "application/json" },
         body: byId("request").value,
@@ -245,8 +245,8 @@
     let latest;
     try {
       const [ready, metrics] = await Promise.all([
-        fetch("/v2/health/ready"),
-        fetch("/metrics"),
+        fetch("v2/health/ready"),
+        fetch("metrics"),
       ]);
       if (ready.ok) show("Ready", "");
       else if (ready.status === 503) show("Not ready", "waiting");
