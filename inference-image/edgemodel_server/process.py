@@ -85,7 +85,11 @@ async def serve(
     app = create_app(service)
     context = certificates.context if certificates else None
     # Where requests are traced none is answered inline: a span takes longer than what that saves.
-    server = Server(tracing.over_http(app, service), context) if tracing else Server(app, context, app.try_inline)
+    server = (
+        Server(tracing.over_http(app, service), context, None, service.budget)
+        if tracing
+        else Server(app, context, app.try_inline, service.budget)
+    )
     await server.start(listener)
     loading = asyncio.create_task(asyncio.to_thread(load_model, settings, parallelism))
     stopping = asyncio.create_task(signals.stop.wait())

@@ -7,9 +7,11 @@ takes a large body into memory of its own, the bytes go from the socket right th
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import cast
 
+from edgemodel_server.access.budget import Lease, client_of
+from edgemodel_server.errors import RequestError
 from edgemodel_server.http.body_sink import BodySink
 from edgemodel_server.http.parsing import HEAD_END, ChunkedBody, check_begin, read_head
 from edgemodel_server.http.shared import Shared
@@ -65,9 +67,13 @@ class Connection(asyncio.BufferedProtocol):
         self._writable: asyncio.Future[None] | None = None
         """Done when all that was written has gone out; None: it has."""
 
+        self._lease: Lease | None = None
+        """What the connection holds beside its requests; None: it is not counted."""
         self._current: Stream | None = None
         """The request that is read or answered: until both its body and its answer are complete."""
         self._is_parsing = False
+        self._unsent = 0
+        """Bytes of an inline answer that the client has not taken."""
         self._unparsed = b""
         """The begin of a head, or what is behind the current request."""
         self._searched = 0
@@ -89,6 +95,16 @@ class Connection(asyncio.BufferedProtocol):
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._deadline = self._loop.time() + HEADER_SECONDS
         self._shared.connections.add(self)
+        budget = self._shared.budget
+        if budget is None:
+            return
+        client, connection = self._name
+        if budget.connections.take(1, client, connection) is None:
+            self._lease = budget.lease(client, connection)
+        else:
+            self._ends = True
+            transport.write(refusal(ProtocolError(503, "too many connections are open; close some, or try again")))
+            transport.close()
 
     def connection_lost(self, _: Exception | None) -> None:
         """Nobody is there any more."""
@@ -97,6 +113,10 @@ class Connection(asyncio.BufferedProtocol):
             self._shared.emptied.set()
         self._transport = None
         self._unparsed = b""
+        if self._lease is not None and self._shared.budget is not None:
+            self._lease.close()
+            self._lease = None
+            self._shared.budget.connections.give(1, *self._name)
         stream, self._current = self._current, None
         if stream is not None:
             stream.disconnect()
@@ -123,6 +143,10 @@ class Connection(asyncio.BufferedProtocol):
         if self._transport is not None:
             size = self._transport.get_write_buffer_size()
             self._write_deadline = self._loop.time() + WRITE_SECONDS + size / SLOWEST_BYTES
+            if self._current is None:
+                # That of an inline answer: of any other, the application holds what is not sent yet.
+                self._unsent = size
+                self._hold()
 
     def resume_writing(self) -> None:
         """It has caught up."""
@@ -130,6 +154,8 @@ class Connection(asyncio.BufferedProtocol):
             self._writable.set_result(None)
         self._writable = None
         self._write_deadline = NEVER
+        self._unsent = 0
+        self._hold()
 
     def get_buffer(self, _: int) -> memoryview:
         """Where the next bytes go."""
@@ -276,6 +302,7 @@ class Connection(asyncio.BufferedProtocol):
         finally:
             self._is_parsing = False
         self._unparsed = content[start:]
+        self._hold()
         if self._current is not None:
             return
         if self._ends or (self._is_half_closed and not self._unparsed):
@@ -286,6 +313,26 @@ class Connection(asyncio.BufferedProtocol):
             self._bound_head()
             if not had or start:
                 self._deadline = self._loop.time() + HEADER_SECONDS
+
+    @property
+    def _name(self) -> tuple[str, Hashable]:
+        """By which the budget knows the client and the connection."""
+        return client_of(self.client[0] if self.client else ""), self.client or id(self)
+
+    def _hold(self) -> None:
+        """Count what this connection holds by itself now; too much ends it."""
+        size = len(self._unparsed) + self._unsent
+        lease = self._lease
+        if lease is None or size == lease.held:
+            return
+        if size < lease.held:
+            lease.release(lease.held - size)
+            return
+        try:
+            lease.hold(size - lease.held)
+        except RequestError as error:
+            logger.warning("a connection was ended: %s", error)
+            self.abort()
 
     def _bound_head(self) -> None:
         if len(self._unparsed) > HEADER_BYTES:

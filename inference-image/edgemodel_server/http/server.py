@@ -8,7 +8,8 @@ import ssl
 
 from starlette.types import ASGIApp
 
-from edgemodel_server.http.connection import Connection
+from edgemodel_server.access.budget import Budget
+from edgemodel_server.http.connection import HEADER_SECONDS, Connection
 from edgemodel_server.http.shared import Shared, TryInline
 
 SWEEP_SECONDS = 1.0
@@ -20,10 +21,15 @@ class Server:
     """Serves ``app`` on one socket. Create it in the event loop."""
 
     def __init__(
-        self, app: ASGIApp, context: ssl.SSLContext | None = None, try_inline: TryInline | None = None
+        self,
+        app: ASGIApp,
+        context: ssl.SSLContext | None = None,
+        try_inline: TryInline | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        """Not listening yet. ``context`` None: plain text. ``try_inline`` answers what needs no waiting."""
-        self._shared = Shared(app, try_inline)
+        """Not listening yet. ``context`` None: plain text. ``try_inline`` answers what needs no waiting. ``budget``
+        bounds the connections and what they hold by themselves."""
+        self._shared = Shared(app, try_inline, budget)
         self._context = context
         self._listener: asyncio.Server | None = None
         self._sweeping: asyncio.TimerHandle | None = None
@@ -32,7 +38,11 @@ class Server:
         """Take connections from ``listener``."""
         self._sweep()
         self._listener = await asyncio.get_running_loop().create_server(
-            self._connection, sock=listener, ssl=self._context, backlog=BACKLOG
+            self._connection,
+            sock=listener,
+            ssl=self._context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HEADER_SECONDS if self._context else None,
         )
 
     async def stop_listening(self, listener: socket.socket) -> None:

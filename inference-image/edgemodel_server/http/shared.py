@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import ASGIApp
 
+from edgemodel_server.access.budget import Budget
 from edgemodel_server.http.head_cache import HeadCache
 from edgemodel_server.http.wire import Request
 from edgemodel_server.protocol.calls import Answer
@@ -27,6 +28,8 @@ class Shared:
 
     app: ASGIApp
     try_inline: TryInline | None = None
+    budget: Budget | None = None
+    """What connections are counted in, and what they hold by themselves; None: nothing is bounded."""
     connections: "set[Connection]" = field(default_factory=set)
     tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
     date: bytes = b""

@@ -14,6 +14,7 @@ from edgemodel_server.http.app import create_app
 from edgemodel_server.http.connection import HEADER_BYTES
 from edgemodel_server.http.server import Server, listen
 from edgemodel_server.model.cpus import Parallelism
+from edgemodel_server.protocol.calls import Answer
 from edgemodel_server.service import Service, load_model
 from tests.unit.server.builders import countdown, mlp
 from tests.unit.server.test_infer import INFER, ROW
@@ -50,7 +51,7 @@ def listening(new_service: Callable[..., Service]) -> Open:
         service.serve(load_model(service.settings, Parallelism(threads=1, workers=1, spinning=False)))
         listener = listen(("127.0.0.1", 0))
         app = create_app(service)
-        server = Server(app, None, app.try_inline)
+        server = Server(app, None, app.try_inline, service.budget)
         await server.start(listener)
         yield Listening(service, server, listener.getsockname()[1])
         await server.close(1.0)
@@ -102,6 +103,8 @@ async def test_headers_without_end_are_a_431(listening: Open, line: bytes) -> No
                 writer.write(line)
                 sent += len(line)
                 await writer.drain()
+                # Or else nobody reads what the kernel still has room for.
+                await asyncio.sleep(0)
                 if reader.at_eof():
                     break
         with contextlib.suppress(ConnectionError):
@@ -194,3 +197,52 @@ async def test_a_client_that_leaves_while_it_waits_makes_room(listening: Open, m
         assert [(await answer(stream))[0] for stream in (reader, late_reader)] == [200, 200]
         for stream in (writer, late):
             stream.close()
+
+
+async def test_one_client_does_not_have_all_the_connections(listening: Open) -> None:
+    async with listening(mlp(), EDGEMODEL_MAX_CONNECTIONS="6") as server:
+        streams = [await server.connect() for _ in range(4)]
+        for reader, writer in streams:
+            writer.write(request(GOOD))
+            assert (await answer(reader))[0] == 200
+        refused, _ = await server.connect()
+        status, content = await answer(refused)
+        assert status == 503
+        assert "too many connections" in content["error"]
+        assert await refused.read() == b""
+        streams.pop()[1].close()
+        await until(lambda: server.service.budget.connections.used == 3)
+        reader, writer = await server.connect()
+        writer.write(request(GOOD))
+        assert (await answer(reader))[0] == 200
+        for _, open_one in [*streams, (reader, writer)]:
+            open_one.close()
+
+
+@pytest.mark.parametrize("begin", [b"POST /predict HTTP/1.1\r\nHost: server\r\nX-Long: " + b"a" * 5000])
+async def test_what_is_read_of_a_head_is_counted(listening: Open, begin: bytes) -> None:
+    async with listening(mlp()) as server:
+        _, writer = await server.connect()
+        writer.write(begin)
+        await until(lambda: server.service.budget.memory.used == len(begin))
+        writer.close()
+        await until(lambda: server.service.budget.memory.used == 0)
+
+
+async def test_a_quick_answer_that_nobody_takes_is_counted_and_given_up(
+    listening: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edgemodel_server.http.connection.WRITE_SECONDS", 1.0)
+    monkeypatch.setattr("edgemodel_server.http.connection.SLOWEST_BYTES", 2**30)
+    monkeypatch.setattr("edgemodel_server.http.server.SWEEP_SECONDS", 0.02)
+    size = 16 * 2**20
+    monkeypatch.setattr(
+        "edgemodel_server.http.app.AuthMiddleware.try_inline", lambda *_: Answer(200, [bytes(size)], [])
+    )
+    async with listening(mlp()) as server:
+        _, writer = await server.connect()
+        writer.write(request(GOOD))
+        await until(lambda: server.service.budget.memory.used > size / 2)
+        await until(lambda: server.service.budget.connections.used == 0)
+        assert server.service.budget.memory.used == 0
+        writer.close()
