@@ -5,9 +5,11 @@ from typing import Any
 import pytest
 
 from tests.api.client import RefusedError
+from tests.api.conftest import BASE
 from tests.api.operator_process import OperatorProcess
 from tests.api.world import EDGE_LABEL, URI, ZONE_LABEL, World
 from tools.localcluster.control_plane import ControlPlane
+from tools.localcluster.kubectl import FIRST_WITH_RULES
 
 pytestmark = [pytest.mark.api]
 
@@ -23,6 +25,27 @@ def test_the_shortest_spec_gets_every_default(world: World) -> None:
     assert spec["scaling"]["minReplicas"] == 1
     assert spec["scaling"]["behavior"]["scaleDown"] == {"stabilizationWindowSeconds": 300}
     assert spec["rollout"] == {"waves": [1, "25%", "100%"], "soak": "0s", "autoRollback": False, "paused": False}
+
+
+def test_the_installation_is_applied_whole_again_and_without_a_warning(plane: ControlPlane) -> None:
+    """No field is pruned, deprecated, or changed by the server's defaults: a second apply finds nothing to do."""
+    again = plane.kubectl.apply("-k", BASE)
+    assert again.stderr == ""
+    lines = again.stdout.splitlines()
+    assert len(lines) > 8
+    changed = {line.partition("/")[0] for line in lines if not line.endswith(" unchanged")}
+    drops_rules = plane.kubectl.minor < FIRST_WITH_RULES
+    assert changed == ({"customresourcedefinition.apiextensions.k8s.io"} if drops_rules else set())
+
+
+def test_the_installation_passes_the_servers_own_validation(plane: ControlPlane) -> None:
+    """As Argo CD and Flux apply: server-side, with unknown fields refused. Servers before 1.25 know no CEL rules."""
+    dry = ("--server-side", "--dry-run=server", "--force-conflicts", "--validate=strict", "-k", BASE)
+    done = plane.kubectl("apply", *dry, check=False)
+    if plane.kubectl.minor >= FIRST_WITH_RULES:
+        assert done.returncode == 0, done.stderr
+    else:
+        assert done.returncode != 0
 
 
 REFUSED: list[tuple[str, dict[str, Any], str]] = [

@@ -32,7 +32,8 @@ from .shell import wait_for
 
 # Alpha or off in some version, on in every version since the second number: (first minor, minor where it is on).
 _GATES = {"BoundServiceAccountTokenVolume": (13, 21), "TTLAfterFinished": (12, 21)}
-_START_SECONDS = 90
+# On a quiet machine it takes eight; a machine that is busy with other things is no failure.
+_START_SECONDS = 300
 
 
 @dataclass(frozen=True)
