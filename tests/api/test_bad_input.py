@@ -9,6 +9,7 @@ from tests.api import pod_statuses
 from tests.api.client import RefusedError
 from tests.api.edge_model import COMPRESSOR, Model
 from tests.api.operator_process import OperatorProcess
+from tests.api.waiting import eventually
 from tests.api.world import URI, World
 from tools.localcluster.control_plane import ControlPlane
 
@@ -32,9 +33,13 @@ PASSING: list[tuple[FailureReason, str]] = [
 
 
 def assert_told(model: Model, reason: str) -> None:
-    """One warning, no more."""
-    told = [event["type"] for event in model.events() if event["reason"] == reason]
-    assert told == ["Warning"]
+    """One warning, no more; it is written once the status is."""
+
+    def told() -> list[str]:
+        return [event["type"] for event in model.events() if event["reason"] == reason]
+
+    eventually(f"an event of reason {reason}", told)
+    assert told() == ["Warning"]
 
 
 @pytest.mark.parametrize(("reason", "message"), FINAL, ids=[reason for reason, _ in FINAL])

@@ -149,7 +149,7 @@ def test_each_transition_is_told_once(world: World, operator: OperatorProcess) -
     assert {"Compressed", "RollingOut", "Ready"} <= set(reasons)
     assert reasons.index("Compressed") < reasons.index("Ready")
     assert {event["type"] for event in told} == {"Normal"}
-    assert {event["source"]["component"] for event in told} == {"edgemodel-operator"}
+    assert {event["reportingComponent"] for event in told} == {"edge5g.io/edgemodel-operator"}
     ready = told[reasons.index("Ready")]
     assert ready["message"].startswith("2 of 2 sites serve registry.test/")
 

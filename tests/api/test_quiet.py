@@ -4,6 +4,7 @@ import pytest
 
 from tests.api.edge_model import Model
 from tests.api.operator_process import OperatorProcess
+from tests.api.waiting import eventually
 from tests.api.world import World
 
 pytestmark = [pytest.mark.api]
@@ -31,12 +32,16 @@ def _versions(model: Model) -> dict[str, str]:
     return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in objects}
 
 
+def _reconciles(operator: OperatorProcess) -> float:
+    return sum(operator.samples("edgemodel_operator_reconciles_total").values())
+
+
 def test_health_and_metrics_are_served(world: World, operator: OperatorProcess) -> None:
     health = operator.page("/healthz")
     assert (health.status_code, health.text) == (200, "ok\n")
-    before = sum(operator.samples("edgemodel_operator_reconciles_total").values())
+    before = _reconciles(operator)
     world.create().wait_for("Ready", "False", "Compressing")
-    assert sum(operator.samples("edgemodel_operator_reconciles_total").values()) > before
+    eventually("a reconcile to be counted", lambda: _reconciles(operator) > before)
     assert operator.samples("edgemodel_operator_queue_depth") == {"": 0}
     assert operator.samples("edgemodel_operator_models")[""] >= 1
     assert operator.samples("edgemodel_operator_reconcile_duration_seconds_count")[""] > 0
