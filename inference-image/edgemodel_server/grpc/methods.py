@@ -14,6 +14,7 @@ from edgemodel_server.errors import RequestError
 from edgemodel_server.grpc import messages
 from edgemodel_server.grpc import open_inference_pb2 as pb
 from edgemodel_server.grpc.call import Call, status_of
+from edgemodel_server.grpc.connections import COPIES
 from edgemodel_server.grpc.handlers import Method, Unary, UnaryMethod
 from edgemodel_server.grpc.standard import read
 from edgemodel_server.protocol import open_inference as protocol
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from edgemodel_server.observability.spans import Tracing
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
+
+LARGE_BYTES = 1024 * 1024
+"""An answer expected to be this large is charged to the budget before it is computed."""
 
 
 def inference_methods(service: Service) -> Mapping[str, Method]:
@@ -111,6 +115,10 @@ class Inference:
         service.scheduler.check(deadline)
         request: pb.ModelInferRequest = read(pb.ModelInferRequest, content)
         model = service.named_model(request.model_name, request.model_version or protocol.MODEL_VERSION)
+        expected = _expected_bytes(request, len(content), model)
+        if expected >= LARGE_BYTES:
+            # Many answers may be computed before the first of them is sent.
+            call.lease.hold(COPIES * expected)
         inferred = await run(
             service,
             partial(messages.decode_request, request, model.signature),
@@ -127,3 +135,12 @@ class Inference:
     def _named_model(self, kind: Any, content: bytes) -> Model:
         request = read(kind, content)
         return self._service.named_model(request.name, request.version or protocol.MODEL_VERSION)
+
+
+def _expected_bytes(request: pb.ModelInferRequest, size: int, model: Model) -> int:
+    """What the outputs of a request of ``size`` bytes will take, by those of one row when the model was warmed up."""
+    if not model.profile.outputs or not request.inputs or not request.inputs[0].shape:
+        return 0
+    # What a request says of its shape is checked later: it has no more rows than bytes.
+    rows = max(1, min(request.inputs[0].shape[0], size))
+    return rows * sum(array.nbytes for array in model.profile.outputs[0])

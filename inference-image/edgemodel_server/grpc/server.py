@@ -8,7 +8,7 @@ from typing import Any, cast
 import grpc
 
 from edgemodel_server.access.tls import Certificates, Material
-from edgemodel_server.grpc.connections import ANSWER_SECONDS, MAX_METADATA, Connections
+from edgemodel_server.grpc.connections import ANSWER_SECONDS, MAX_METADATA, MOST_CALLS, Connections
 from edgemodel_server.grpc.handlers import Handlers
 from edgemodel_server.grpc.library import Server, is_news
 from edgemodel_server.grpc.methods import SERVICE, inference_methods
@@ -26,7 +26,7 @@ IDLE_SECONDS = 300
 AGE_SECONDS = 3600
 """So is one that is older, when its calls are answered: its client connects again, perhaps to a replica that is new."""
 HANDSHAKE_SECONDS = 20
-MAX_CONCURRENT_STREAMS = 256
+MAX_CONCURRENT_STREAMS = 100
 """Calls of one connection at a time."""
 
 
@@ -96,6 +96,9 @@ def _options(service: Service) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
+        # Beyond these, gRPC would cancel calls of anybody, at random.
+        ("grpc.server.max_pending_requests", MOST_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MOST_CALLS),
         # Between the two, calls would be refused at random.
         ("grpc.max_metadata_size", MAX_METADATA),
         ("grpc.absolute_max_metadata_size", MAX_METADATA),
