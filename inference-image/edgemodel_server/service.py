@@ -18,13 +18,15 @@ from edgemodel_server.model.bare import open_file
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.model.engine import Engine
 from edgemodel_server.model.folder import open_folder
+from edgemodel_server.model.independence import prove_independence
 from edgemodel_server.model.warm_up import Profile, warm_up
 from edgemodel_server.observability.metrics import Metrics
 from edgemodel_server.protocol.bodies import BodyReader
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.protocol.open_inference import MODEL_VERSION, Signature
 from edgemodel_server.scheduling.jobs import Result
-from edgemodel_server.scheduling.scheduler import Batching, Scheduler
+from edgemodel_server.scheduling.scheduler import Scheduler
+from edgemodel_server.scheduling.sharing import Batching
 from edgemodel_server.settings import Settings
 
 if TYPE_CHECKING:
@@ -63,8 +65,9 @@ def load_model(settings: Settings, parallelism: Parallelism) -> Model:
     """
     path = settings.model_dir
     folder = open_file(path) if path.is_file() else open_folder(path)
+    proof = prove_independence(folder)
     engine = Engine(folder, parallelism)
-    profile = warm_up(engine, settings.max_batch_size)
+    profile = warm_up(engine, proof, settings.max_batch_size)
     sorts = classifier(folder.card, profile.outputs)
     return Model(engine, folder.digest, Signature.of(folder.card), profile, sorts)
 

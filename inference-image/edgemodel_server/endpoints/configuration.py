@@ -8,6 +8,9 @@ from edgemodel_server.service import Service
 
 Configuration = dict[str, Any]
 
+OFF = "batching_off_because"
+"""The parameter that says why requests do not share runs of the model, where they do not."""
+
 
 def model_config(service: Service) -> Configuration:
     """How the model is served. As there, dimensions are without the batch where ``max_batch_size`` is not 0.
@@ -16,7 +19,8 @@ def model_config(service: Service) -> Configuration:
         UnavailableError: there is no model yet.
     """
     card = service.model().engine.card
-    size = service.scheduler.batch_size
+    sharing = service.scheduler.sharing
+    size = sharing.batch_size
     batched = 0 if size == 1 else size
     config: Configuration = {
         "name": card.name,
@@ -31,6 +35,8 @@ def model_config(service: Service) -> Configuration:
     if batched:
         delay = round(service.scheduler.batch_delay * 1e6)
         config["dynamic_batching"] = {"preferred_batch_size": [], "max_queue_delay_microseconds": delay}
+    if sharing.off_because is not None:
+        config["parameters"] = {OFF: {"string_value": sharing.off_because}}
     return config
 
 

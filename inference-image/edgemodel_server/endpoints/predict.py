@@ -1,6 +1,8 @@
 """POST ``/predict``: images in, labels out."""
 
 import asyncio
+from collections import deque
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,6 +18,7 @@ from edgemodel_server.observability.tracing import record_phases
 from edgemodel_server.protocol.bodies import Body
 from edgemodel_server.protocol.calls import Answer, Call, json_answer
 from edgemodel_server.protocol.datatypes import Array
+from edgemodel_server.scheduling.sharing import fault_of
 from edgemodel_server.service import Service
 
 MOST_CLASSES = 1000
@@ -70,19 +73,30 @@ async def _outputs(
 ) -> list[Array]:
     """The model's output for each image. Together where its rows are independent, or else one after the other."""
     names = (classifier.output,)
-    if not service.model().profile.independent:
-        arrays = [array[index : index + 1] for array in arrays for index in range(len(array))]
+    sharing = service.scheduler.sharing
+    left = deque(arrays if sharing.proof.holds else _singly(arrays))
     outputs: list[Array] = []
     waited = computed = 0.0
-    for array in arrays:
+    while left:
+        array = left.popleft()
         with call.lease.waiting():
             work = service.submit({classifier.image.name: array}, names, deadline, call.headers)
             result = await result_of(work, call)
-        outputs += np.split(result.arrays[0], len(array))
         waited, computed = waited + result.waited, computed + result.computed
+        fault = fault_of(result.arrays, len(array))
+        if fault is not None and len(array) > 1:
+            sharing.refute(fault)
+            left.extendleft(reversed(_singly([array])))
+        else:
+            outputs += np.split(result.arrays[0], len(array))
         await asyncio.sleep(0)
     call.timings = [("queue", waited), ("compute", computed)]
     return outputs
+
+
+def _singly(arrays: Sequence[Array]) -> list[Array]:
+    """Every row of ``arrays`` by itself."""
+    return [array[index : index + 1] for array in arrays for index in range(len(array))]
 
 
 def _top_k(query: bytes) -> int | None:

@@ -26,6 +26,7 @@ from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.protocol.open_inference import Signature
 from edgemodel_server.scheduling.jobs import Result
 from edgemodel_server.scheduling.scheduler import MARGIN, Scheduler
+from edgemodel_server.scheduling.sharing import fault_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -84,11 +85,10 @@ class Share:
             await asyncio.wait({asked}, timeout=min(patience, self._left()))
 
     async def check(self, arrays: Sequence[Array], rows: int) -> None:
-        """Raise PeerError unless ``arrays``, of ``rows``, go together with what is computed here."""
+        """Raise PeerError unless ``arrays`` have ``rows`` rows and go together with what is computed here."""
         await asyncio.wait({self.work})
-        mine = len(next(iter(self.inputs.values())))
         for theirs, ours in zip(arrays, self.work.result().arrays, strict=True):
-            shape = (ours.shape[0] * rows // mine, *ours.shape[1:])
+            shape = (rows, *ours.shape[1:])
             if theirs.dtype != ours.dtype or theirs.shape != shape:
                 raise PeerError(f"it sent {theirs.dtype} of shape {theirs.shape} for {ours.dtype} of {shape}")
 
@@ -137,7 +137,12 @@ class Site:
             for part in parts:
                 part.cancel()
         self._metrics.part("local", "ok")
-        arrays = [np.concatenate(pieces) for pieces in zip(first.arrays, *rest, strict=True)]
+        pieces = [first.arrays, *rest]
+        faults = [fault_of(arrays, part.stop - part.start) for arrays, part in zip(pieces, slices, strict=True)]
+        if (fault := next(filter(None, faults), None)) is not None:
+            self._scheduler.sharing.refute(fault)
+            return await self._scheduler.submit(question.inputs, question.outputs, question.deadline, admitted=True)
+        arrays = [np.concatenate(of_one) for of_one in zip(*pieces, strict=True)]
         return Result(arrays, first.waited, time.perf_counter() - began - first.waited)
 
     def close(self) -> None:

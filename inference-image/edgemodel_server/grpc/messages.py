@@ -16,6 +16,7 @@ from edgemodel_server.protocol.open_inference import (
     Signature,
     answers,
     check_complete,
+    check_no_shared_memory,
     decode_timeout,
     input_spec,
     output_name,
@@ -36,6 +37,7 @@ def decode_request(message: pb.ModelInferRequest, signature: Signature) -> Infer
     arrays: dict[str, Array] = {}
     for index, tensor in enumerate(message.inputs):
         field = f"inputs[{index}]"
+        check_no_shared_memory(tensor.parameters, f"{field}.parameters")
         spec = input_spec(tensor.name, signature.inputs, arrays, field)
         shape = decode_shape(spec, tensor.datatype, list(tensor.shape), field)
         if not raw:
@@ -48,6 +50,7 @@ def decode_request(message: pb.ModelInferRequest, signature: Signature) -> Infer
     wanted: list[str] = []
     classes: dict[str, int] = {}
     for index, output in enumerate(message.outputs):
+        check_no_shared_memory(output.parameters, f"outputs[{index}].parameters")
         name = output_name(output.name, signature.outputs, wanted, f"outputs[{index}]")
         wanted.append(name)
         if "classification" in output.parameters:

@@ -41,12 +41,6 @@ class Engine:
         _check(folder, "input", self.card.inputs, self._session.get_inputs())
         _check(folder, "output", self.card.outputs, self._session.get_outputs())
 
-    @property
-    def batch_is_open(self) -> bool:
-        """Whether the first dimension of every input and output may vary, as a batch's does."""
-        specs = (*self.card.inputs, *self.card.outputs)
-        return bool(self.card.inputs) and all(spec.shape[:1] == (-1,) for spec in specs)
-
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str], stop: "Stop | None" = None) -> list[Array]:
         """Run the model once; one array per name in ``outputs``, in that order. ``stop`` ends it early.
 

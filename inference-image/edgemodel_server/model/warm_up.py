@@ -1,8 +1,8 @@
 """The first runs of a model: they allocate memory and choose kernels, which no client should wait for, and they show
-how long batches take, from which size on a larger one gains nothing, and whether rows can share one at all."""
+how long batches take, and from which size on a larger one gains nothing."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,37 +10,55 @@ import numpy as np
 from edgemodel_contract.task import TensorSpec
 from edgemodel_server.errors import BadRequestError, ModelError, ModelFailedError
 from edgemodel_server.model.engine import Engine
+from edgemodel_server.model.rows.proof import Proof
 from edgemodel_server.protocol.datatypes import FLOATS, NUMPY, Array
 
 RUNS = 3
 FREE_SIZES = (1, 32, 224)
 """Sizes tried for dimensions other than the batch that the model leaves open."""
 GAIN = 0.9
-"""Twice the batch has to take less than this much of the time per row, or batches stay as they are."""
+"""Twice the batch has to take less than this much of the time per row, or requests do not wait to be joined to it."""
+LEAST_GAIN = 0.98
+"""Twice the batch takes less than this much of the time per row, or larger ones are no faster."""
 BATCH_SECONDS = 0.5
 """Time for measuring batches; the server is not ready before."""
+PART_SECONDS = 0.01
+"""Handing a part of a request over takes some hundredth of this. Batches of more rows than will be joined are measured
+only up to here: a larger one tells little that is new, and takes memory."""
+QUICK_SECONDS = 0.0002
+"""A run of less is repeated, to be sure of it."""
+QUICK_RUNS = 32
 TOLERANCE = 1e-4
 """Another order of summation changes the last bits of a result; a neighbour that matters changes more than this."""
+
+NOT_TRIED = Proof("its sizes are so open that no input could be made for a trial")
+_FAILED_TRIAL = Proof("two rows together gave another result than each alone, in a trial")
 
 
 @dataclass(frozen=True)
 class Profile:
     """What the first runs showed.
 
-    ``outputs`` are all outputs of each run of one row. ``seconds`` maps rows to the time they took. ``independent``:
-    rows of a batch do not influence each other, so requests may share one and a request may be split. ``rows`` is the
-    largest batch that paid, 1 if none did.
+    ``outputs`` are all outputs of each run of one row. ``seconds`` maps rows to the time they took. ``proof`` says
+    whether rows are independent, so that requests may share a batch and a request may be split: the graph's, unless a
+    trial refuted it. ``rows`` is the largest batch worth waiting for, 1 if none is. ``part`` is the size from which on
+    a larger batch was no faster; None: larger ones always were, or there was no time to see.
+
+    Of runs of one row, ``size`` is the bytes of inputs, and ``cpu_seconds`` the time that each used of a CPU.
     """
 
     outputs: list[list[Array]]
     seconds: Mapping[int, float]
-    independent: bool = False
+    proof: Proof = NOT_TRIED
     rows: int = 1
+    part: int | None = None
+    size: int = 0
+    cpu_seconds: Sequence[float] = ()
 
 
-def warm_up(engine: Engine, largest: int) -> Profile:
-    """Run batches of one, first of zeros and then of fixed pseudo-random values; then, if the model lets rows share a
-    batch, of up to ``largest``.
+def warm_up(engine: Engine, proof: Proof, largest: int) -> Profile:
+    """Run batches of one, first of zeros and then of fixed pseudo-random values; then, where ``proof`` lets rows share
+    a batch, larger ones. ``largest`` is the most rows that will be joined.
 
     A model whose open dimensions fit none of the sizes tried is served cold, and its profile is empty.
 
@@ -51,40 +69,74 @@ def warm_up(engine: Engine, largest: int) -> Profile:
     open_sizes = FREE_SIZES if any(-1 in spec.shape[1:] for spec in specs) else FREE_SIZES[:1]
     for free in open_sizes:
         try:
-            return _profile(engine, largest, free)
+            return _profile(engine, proof, largest, free)
         except (BadRequestError, ModelFailedError) as error:
             if len(open_sizes) == 1:
                 raise ModelError(f"the model fails on a warm-up input of its own shape: {error}") from error
-    return Profile([], {})
+    return Profile([], {}, proof if not proof.holds else NOT_TRIED)
 
 
-def _profile(engine: Engine, largest: int, free: int) -> Profile:
+def _profile(engine: Engine, proof: Proof, largest: int, free: int) -> Profile:
     outputs: list[list[Array]] = []
-    single = float("inf")
+    single, used = float("inf"), float("inf")
     for seed in range(RUNS):
+        began = time.thread_time()
         seconds, results = _timed(engine, _rows(engine, free, [seed]))
+        used = min(used, time.thread_time() - began)
         single = min(single, seconds)
         outputs.append(results)
-    if not engine.batch_is_open or not _independent(engine, free):
-        return Profile(outputs, {1: single})
+    one = _rows(engine, free, [1])
+    size = sum(array.nbytes for array in one.values())
+    cpu_seconds = _repeated(engine, one) if used <= QUICK_SECONDS else []
+    if proof.holds and not _agree(engine, free):
+        proof = _FAILED_TRIAL
+    if not proof.holds:
+        return Profile(outputs, {1: single}, proof, size=size, cpu_seconds=cpu_seconds)
     seconds_of = {1: single}
+    rows, part = _measured(engine, one, seconds_of, largest)
+    return Profile(outputs, seconds_of, proof, min(rows, _power(largest)), part, size, cpu_seconds)
+
+
+def _measured(
+    engine: Engine, one: Mapping[str, Array], seconds_of: dict[int, float], largest: int
+) -> tuple[int, int | None]:
+    """The largest batch worth waiting for, and the size from which on a larger one is no faster. ``one`` is a batch of
+    one, for which ``seconds_of`` has the time already; those of others are filled in."""
     rows = best = 1
+    waits = True
     deadline = time.perf_counter() + BATCH_SECONDS
-    while (rows := rows * 2) <= largest:
-        batch = _rows(engine, free, [1] * rows)
-        seconds_of[rows] = min(_timed(engine, batch)[0] for _ in range(RUNS))
-        if seconds_of[rows] / rows > GAIN * seconds_of[best] / best:
-            break
-        best = rows
-        if time.perf_counter() > deadline:
-            break
-    return Profile(outputs, seconds_of, independent=True, rows=best)
+    while time.perf_counter() <= deadline and (2 * rows <= largest or seconds_of[rows] < PART_SECONDS):
+        batch = {name: np.repeat(array, 2 * rows, axis=0) for name, array in one.items()}
+        seconds_of[2 * rows] = min(_timed(engine, batch)[0] for _ in range(RUNS))
+        gain = seconds_of[2 * rows] / (2 * seconds_of[rows])
+        if gain > LEAST_GAIN:
+            return best, rows
+        rows *= 2
+        waits = waits and gain <= GAIN
+        best = rows if waits else best
+    return best, None
 
 
-def _independent(engine: Engine, free: int) -> bool:
+def _power(size: int) -> int:
+    """The largest power of two up to ``size``."""
+    return 1 << (size.bit_length() - 1)
+
+
+def _repeated(engine: Engine, inputs: dict[str, Array]) -> list[float]:
+    """Seconds that each of some runs used of this thread's CPU."""
+    found: list[float] = []
+    for _ in range(QUICK_RUNS):
+        began = time.thread_time()
+        _outputs(engine, inputs)
+        found.append(time.thread_time() - began)
+    return found
+
+
+def _agree(engine: Engine, free: int) -> bool:
     """Whether two rows give the same results together as each on its own.
 
-    The second is larger, so that a scale taken from the whole batch, as dynamic quantization does, shows.
+    That they do proves nothing; that they do not refutes the proof, whatever its fault. The second is larger, so that a
+    scale taken from the whole batch, as dynamic quantization does, shows.
     """
     first, second = _rows(engine, free, [1]), _rows(engine, free, [2], factor=8)
     try:
@@ -133,6 +185,6 @@ def _probe(spec: TensorSpec, free: int, seed: int, factor: int) -> Array:
     if not seed:
         return np.zeros(shape, dtype=NUMPY[spec.datatype])
     random = np.random.default_rng(seed)
-    if spec.datatype in FLOATS:
-        return (random.random(shape) * factor).astype(NUMPY[spec.datatype])
-    return random.integers(0, 2, shape).astype(NUMPY[spec.datatype])
+    # Of no dimensions, numpy draws a number and no array.
+    drawn = random.random(shape) * factor if spec.datatype in FLOATS else random.integers(0, 2, shape)
+    return np.asarray(drawn).astype(NUMPY[spec.datatype])

@@ -357,7 +357,7 @@ def _schemas() -> Json:
         ),
         "ModelConfiguration": _object(
             "Dimensions are without the batch where `max_batch_size` is not 0.",
-            ("dynamic_batching",),
+            ("dynamic_batching", "parameters"),
             name=text,
             platform=text,
             backend=text,
@@ -367,6 +367,10 @@ def _schemas() -> Json:
             output=tensors,
             instance_group={"type": "array", "items": {"type": "object"}},
             dynamic_batching={"type": "object"},
+            parameters={
+                "type": "object",
+                "description": "`batching_off_because` says why requests do not share runs, where they do not.",
+            },
         ),
         "RequestInput": _object(
             "One input tensor; all of the model's inputs are needed.",

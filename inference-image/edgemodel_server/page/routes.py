@@ -17,6 +17,7 @@ from edgemodel_server.page.openapi import document, operations
 from edgemodel_server.page.render import COMMON_HEADERS, FOREIGN_POLICY, Document, render
 from edgemodel_server.page.report import REPORT_FILE, Report, read_report, read_timings, timed
 from edgemodel_server.page.view import model_view
+from edgemodel_server.scheduling.sharing import Sharing
 from edgemodel_server.service import Model, Service, State
 
 REPORT_PAGE = "report.html"
@@ -36,12 +37,12 @@ def page_routes(service: Service) -> list[Route]:
 
 
 class Page:
-    """One method per route. The pages of a model are made once, for the first who asks."""
+    """One method per route. The pages of a model are made for the first who asks, and again only when they change."""
 
     def __init__(self, service: Service) -> None:
         """Bind the routes to ``service``."""
         self._service = service
-        self._made: dict[str, tuple[Model, Document]] = {}
+        self._made: dict[str, tuple[tuple[Model, str], Document]] = {}
 
     async def model(self, _: Request) -> Response:
         """The model's page; before there is a model, one that loads again by itself."""
@@ -67,23 +68,24 @@ class Page:
             raise NotFoundError(f"model {model.engine.card.name!r} came without a {REPORT_PAGE}")
         return _html(Document(content, {**COMMON_HEADERS, "content-security-policy": FOREIGN_POLICY}))
 
-    async def _page(self, name: str, made: Callable[[Model], Document]) -> Document:
-        model = self._service.model()
+    async def _page(self, name: str, made: Callable[[Model, str], Document]) -> Document:
+        shown = self._service.model(), _batching(self._service.scheduler.sharing)
         found = self._made.get(name)
-        if found is None or found[0] is not model:
-            found = self._made[name] = model, await asyncio.to_thread(made, model)
+        if found is None or found[0] != shown:
+            found = self._made[name] = shown, await asyncio.to_thread(made, *shown)
         return found[1]
 
     @property
     def _folder(self) -> Path:
         return self._service.settings.model_dir
 
-    def _render(self, model: Model) -> Document:
+    def _render(self, model: Model, batching: str) -> Document:
         card = model.engine.card
         view = model_view(
             card,
             model.digest,
             self._report(card),
+            batching,
             predicts=model.classifier is not None,
             has_report_page=REPORT_PAGE in card.files,
         )
@@ -96,7 +98,7 @@ class Page:
         return report if report is None or timings is None else timed(report, timings, card.provenance.method)
 
 
-def _render_docs(model: Model) -> Document:
+def _render_docs(model: Model, _: str) -> Document:
     described = document(model.engine.card)
     return render("docs.html", document=described, operations=list(operations(described)))
 
@@ -113,6 +115,13 @@ def listed_file(folder: Path, card: ModelCard, name: str) -> bytes | None:
         return None
     actual = "sha256:" + hashlib.sha256(content).hexdigest()
     return content if hmac.compare_digest(actual.encode(), expected.encode()) else None
+
+
+def _batching(sharing: Sharing) -> str:
+    """Whether requests share runs of the model, as a sentence."""
+    if sharing.off_because is None:
+        return f"Up to {sharing.batch_size} rows of requests that wait are computed together."
+    return f"Every request is computed by itself: {sharing.off_because}."
 
 
 def _html(document: Document, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -96,6 +96,7 @@ class ModelView:
     outputs: tuple[Tensor, ...]
     labels: tuple[str, ...]
     preprocessing: str
+    batching: str
     recipe: tuple[tuple[str, str], ...]
     provenance: tuple[tuple[str, str], ...]
     libraries: tuple[tuple[str, str], ...]
@@ -104,9 +105,10 @@ class ModelView:
 
 
 def model_view(
-    card: ModelCard, digest: str, report: Report | None, *, predicts: bool, has_report_page: bool
+    card: ModelCard, digest: str, report: Report | None, batching: str, *, predicts: bool, has_report_page: bool
 ) -> ModelView:
-    """The page of the model that ``card`` describes. ``predicts``: it sorts images into classes."""
+    """The page of the model that ``card`` describes. ``batching`` says whether requests share runs. ``predicts``: it
+    sorts images into classes."""
     origin, report = card.provenance, report or Report(())
     rows = tuple(_row(number, entry, report, card.comparison.metric) for number, entry in enumerate(report.entries, 1))
     classes = f" · {len(card.labels)} classes" if card.labels else ""
@@ -127,6 +129,7 @@ def model_view(
         outputs=tuple(map(_tensor, card.outputs)),
         labels=card.labels,
         preprocessing=_preprocessing(card) if predicts else "",
+        batching=batching,
         recipe=_recipe(origin.recipe),
         provenance=(
             ("Source", origin.source_uri),

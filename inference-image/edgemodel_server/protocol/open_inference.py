@@ -7,7 +7,7 @@ other parameters ``timeout`` (microseconds) has an effect; the rest is accepted 
 them to each server.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -229,7 +229,9 @@ def _decode_inputs(inputs: Any, specs: Mapping[str, TensorSpec], raw: Raw | None
         field = f"inputs[{index}]"
         name = _name(entry, field)
         spec = input_spec(name, specs, arrays, field)
-        size = _parameters(entry, f"{field}.parameters").get("binary_data_size")
+        options = _parameters(entry, f"{field}.parameters")
+        check_no_shared_memory(options, f"{field}.parameters")
+        size = options.get("binary_data_size")
         for key in ("datatype", "shape"):
             if key not in entry:
                 raise BadRequestError(f"{field}.{key} is missing")
@@ -271,6 +273,17 @@ def output_name(name: str, specs: Mapping[str, TensorSpec], seen: Sequence[str],
     return name
 
 
+def check_no_shared_memory(parameters: Iterable[str], field: str) -> None:
+    """Raise BadRequestError if a tensor's parameters place it in memory that client and server share, as clients on the
+    server's machine may ask of others."""
+    for name in parameters:
+        if name.startswith("shared_memory"):
+            raise BadRequestError(
+                f"{field}.{name} is given, but this server shares no memory with its clients; send and receive tensors "
+                "in the messages themselves"
+            )
+
+
 def _decode_binary(spec: TensorSpec, entry: dict[str, Any], size: Any, raw: Raw | None, field: str) -> Array:
     parameter = f"{field}.parameters.binary_data_size"
     if raw is None:
@@ -299,6 +312,7 @@ def _decode_outputs(
         name = output_name(_name(entry, field), specs, wanted, field)
         wanted.append(name)
         options = _parameters(entry, f"{field}.parameters")
+        check_no_shared_memory(options, f"{field}.parameters")
         if _flag(options, "binary_data", f"{field}.parameters", default=everything):
             binary.add(name)
         if "classification" in options:

@@ -10,6 +10,7 @@ import numpy as np
 from edgemodel_server.errors import ModelFailedError, RequestError
 from edgemodel_server.model.engine import Engine, Stop
 from edgemodel_server.protocol.datatypes import Array
+from edgemodel_server.scheduling.sharing import fault_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ class Result:
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """A request, or a part of one. ``submitted`` and ``deadline`` are times of ``time.perf_counter``.
+    """A request, or a part of one. ``submitted`` and ``deadline`` are times of ``time.perf_counter``. ``alone`` is the
+    seconds that it should take, where its ``kind`` lets it share no run.
 
     The event loop alone writes ``future``; threads may look whether it is done.
     """
@@ -37,6 +39,7 @@ class Job:
     submitted: float
     deadline: float
     future: "asyncio.Future[Result]"
+    alone: float = 0.0
     batch: "Batch | None" = field(default=None, repr=False)
 
     def succeed(self, result: Result) -> None:
@@ -63,6 +66,8 @@ class Batch:
         """Take the jobs."""
         self.jobs: Sequence[Job] = jobs
         self.rows = sum(job.rows for job in jobs)
+        self.fault: str | None = None
+        """What its computation showed to be wrong with computing them together."""
         self._stop = Stop()
         self._over = False
         for job in jobs:
@@ -83,18 +88,15 @@ class Batch:
         return all(job.future.done() for job in self.jobs)
 
     def compute(self, engine: Engine) -> list[list[Array] | RequestError]:
-        """Each job's outputs, or why it has none. Where the model fails on the batch, each job is tried alone: only
-        those fail that fail by themselves."""
+        """Each job's outputs, or why it has none. Where the model fails on the batch, or an output has not as many rows
+        as it, each job is computed alone: only those fail that fail by themselves."""
         jobs = self.jobs
         if self.is_abandoned:
             answers: list[list[Array] | RequestError] = [[] for _ in jobs]
         elif len(jobs) == 1:
             answers = [self._alone(engine, jobs[0])]
         else:
-            try:
-                answers = self._together(engine)
-            except RequestError:
-                answers = [self._alone(engine, job) for job in jobs]
+            answers = self._together(engine) or [self._alone(engine, job) for job in jobs]
         self._over = True
         return answers
 
@@ -105,9 +107,16 @@ class Batch:
             return error
 
     def _together(self, engine: Engine) -> list[list[Array] | RequestError]:
+        """The outputs of each; none where they have to be computed alone."""
         jobs = self.jobs
         inputs = {name: np.concatenate([job.inputs[name] for job in jobs]) for name in jobs[0].inputs}
-        arrays = engine.run(inputs, jobs[0].outputs, self._stop)
+        try:
+            arrays = engine.run(inputs, jobs[0].outputs, self._stop)
+        except RequestError:
+            return []
+        self.fault = fault_of(arrays, self.rows)
+        if self.fault is not None:
+            return []
         answers: list[list[Array] | RequestError] = []
         start = 0
         for job in jobs:

@@ -23,9 +23,10 @@ from edgemodel_server.model.engine import Engine
 from edgemodel_server.model.warm_up import Profile
 from edgemodel_server.observability.metrics import Metrics
 from edgemodel_server.protocol.datatypes import Array
-from edgemodel_server.scheduling.batching import hold, split, take
+from edgemodel_server.scheduling.batching import hold, take
 from edgemodel_server.scheduling.estimates import INLINE_BYTES, INLINE_SECONDS, RunTimes, Trust, wait
 from edgemodel_server.scheduling.jobs import Batch, Job, Result, failures
+from edgemodel_server.scheduling.sharing import Batching, Sharing, fault_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,18 +34,6 @@ R = TypeVar("R")
 MARGIN = 1.5
 """A request is let in only if it has this many times the time estimated: one that misses its deadline costs as much as
 one that meets it, and what others do on the machine may change while it waits."""
-SPLIT_SECONDS = 0.002
-"""A request shorter than this is not split over the workers: it would not be noticed."""
-SHARED_SECONDS = 0.01
-"""Nor is one shorter than this shared with other servers, which costs some milliseconds."""
-
-
-@dataclass(frozen=True)
-class Batching:
-    """``size``: the most rows of several requests in one batch, 1 for never; ``delay``: seconds to wait for them."""
-
-    size: int
-    delay: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +59,16 @@ class Scheduler:
         self._batching = batching
         self._metrics = metrics
         self._engine: Engine | None = None
-        self._profile = Profile([], {})
+        self._sharing = Sharing(batching, Profile([], {}), self.workers)
         self._times = RunTimes({})
         self._trust = Trust()
         self._accepted = 0
         self._rows = 0
         """Of all jobs that wait or are computed."""
+        self._rows_to_join = 0
+        """Likewise, of those that may share a run."""
+        self._seconds_alone = 0.0
+        """What the others of them take."""
         self._changed = threading.Condition()
         self._queue: deque[Job] = deque()
         metrics.queued.set_function(lambda: self.waiting)
@@ -87,13 +80,16 @@ class Scheduler:
 
     def serve(self, engine: Engine, profile: Profile) -> None:
         """Compute with ``engine`` from now on; ``profile`` is what its warm-up showed."""
-        self._engine, self._profile = engine, profile
+        self._engine = engine
+        self._sharing = Sharing(self._batching, profile, self.workers)
         self._times = RunTimes(profile.seconds)
+        for seconds in profile.cpu_seconds:
+            self._trust.observe(profile.size, seconds)
 
     @property
-    def batch_size(self) -> int:
-        """The most rows of several requests that are computed together; 1: each request on its own."""
-        return min(self._batching.size, self._profile.rows) if self._profile.independent else 1
+    def sharing(self) -> Sharing:
+        """Which requests may share a run."""
+        return self._sharing
 
     @property
     def waiting(self) -> int:
@@ -114,21 +110,16 @@ class Scheduler:
 
     def shares(self, inputs: dict[str, Array], most: int) -> list[slice]:
         """The rows of each of up to ``most`` servers that share this request; none where that would not pay."""
-        if not self._profile.independent:
-            return []
-        rows = self._rows_of(inputs)
-        count = min(most, rows // self._profile.rows)
-        if count < 2 or self._times.of(rows) < SHARED_SECONDS * self.workers:
-            return []
-        return split(rows, rows, count)
+        return self._sharing.shares(self._sharing.rows(inputs), self._times, most)
 
     def expected(self, rows: int) -> float:
         """Seconds that ``rows`` take one worker, about."""
         return self._times.of(rows)
 
     def is_quick(self, size: int) -> bool:
-        """Whether the model has proved to be so fast with inputs of ``size`` bytes that ``compute`` may be used."""
-        return self._trust.permits(size)
+        """Whether the model has proved to be so fast with inputs of ``size`` bytes that ``compute`` may be used: not
+        where values may make it slow, for then clients decide."""
+        return self._sharing.proof.steady and self._trust.permits(size)
 
     def compute(self, inputs: dict[str, Array], outputs: Sequence[str]) -> Result:
         """The model's answer, here and now: nothing else happens meanwhile.
@@ -141,7 +132,7 @@ class Scheduler:
         seconds = time.perf_counter() - began
         # However much larger the inputs are than what was sent of them: they held up all others.
         self._trust.observe(min(_size(inputs), INLINE_BYTES), time.thread_time() - used)
-        self._metrics.computed(self._rows_of(inputs), seconds, [0.0])
+        self._metrics.computed(self._sharing.rows(inputs) or 1, seconds, [0.0])
         return Result(arrays, 0.0, seconds)
 
     def submit(
@@ -157,7 +148,7 @@ class Scheduler:
         """
         loop = asyncio.get_running_loop()
         names = tuple(outputs)
-        rows = self._rows_of(inputs)
+        rows = self._sharing.rows(inputs)
         if self.is_quick(_size(inputs)):
             answer: asyncio.Future[Result] = loop.create_future()
             try:
@@ -166,8 +157,8 @@ class Scheduler:
                 answer.set_exception(error)
             return answer
         if not admitted:
-            self._admit(rows, deadline)
-        slices = self._parts(rows)
+            self._admit(rows or 1, deadline)
+        slices = self._sharing.parts(rows, self._times)
         if len(slices) == 1:
             jobs = [self._job(loop, inputs, names, rows, deadline)]
             answer = jobs[0].future
@@ -176,7 +167,8 @@ class Scheduler:
                 self._job(loop, {name: array[part] for name, array in inputs.items()}, names, _length(part), deadline)
                 for part in slices
             ]
-            answer = loop.create_task(_gather(jobs))
+            whole = self._job(loop, inputs, names, None, deadline)
+            answer = loop.create_task(self._put_together(jobs, whole))
         self._accepted += 1
         timer = loop.call_later(max(0.0, deadline - time.perf_counter()), _expire, jobs)
 
@@ -210,7 +202,8 @@ class Scheduler:
             executor.shutdown()
 
     def _admit(self, rows: int, deadline: float) -> None:
-        ahead = wait(self._times, self._rows, self._largest, self.workers)
+        ahead = wait(self._times, self._rows_to_join, self._sharing.batch_size, self.workers)
+        ahead += self._seconds_alone / self.workers
         if self._accepted >= self._capacity:
             raise OverloadedError(
                 f"{self._accepted} requests are computed or waiting already; try again in a moment", ahead
@@ -222,36 +215,17 @@ class Scheduler:
                 ahead,
             )
 
-    @property
-    def _largest(self) -> int:
-        """The rows of a part, and for estimates of a batch."""
-        return max(self._profile.rows, self.batch_size)
-
-    def _rows_of(self, inputs: dict[str, Array]) -> int:
-        """The rows of a request whose rows are independent; any other counts as one."""
-        if not self._profile.independent:
-            return 1
-        sizes = {array.shape[0] for array in inputs.values()}
-        return sizes.pop() if len(sizes) == 1 else 1
-
-    def _parts(self, rows: int) -> list[slice]:
-        if not self._profile.independent or rows <= 1:
-            return [slice(0, rows)]
-        short = self._times.of(rows) < SPLIT_SECONDS
-        return split(rows, self._largest, 1 if short else self.workers)
-
     def _job(
         self,
         loop: asyncio.AbstractEventLoop,
         inputs: dict[str, Array],
         outputs: tuple[str, ...],
-        rows: int,
+        rows: int | None,
         deadline: float,
     ) -> Job:
-        kind = None
-        if self.batch_size > 1 and 0 < rows < self.batch_size:
-            kind = (outputs, *((name, array.shape[1:]) for name, array in sorted(inputs.items())))
-        return Job(inputs, outputs, rows, kind, time.perf_counter(), deadline, loop.create_future())
+        kind = self._sharing.kind(inputs, outputs, rows)
+        alone = self._times.of(rows or 1) if kind is None else 0.0
+        return Job(inputs, outputs, rows or 1, kind, time.perf_counter(), deadline, loop.create_future(), alone)
 
     @property
     def _running(self) -> Engine:
@@ -267,13 +241,13 @@ class Scheduler:
             for thread in self._threads:
                 thread.start()
         for job in jobs:
-            self._rows += job.rows
+            self._count(job, 1)
             job.future.add_done_callback(partial(self._on_done, job))
         with self._changed:
             was_empty = not self._queue
             self._queue.extend(jobs)
             # A worker that holds out for company looks again by itself when it has waited long enough.
-            held = hold(self._queue, self.batch_size, self._expected, self._batching.delay, jobs[0].submitted)
+            held = hold(self._queue, self._sharing.batch_size, self._expected, self._batching.delay, jobs[0].submitted)
             if was_empty or held <= 0 or len(jobs) > 1:
                 self._changed.notify(len(jobs))
 
@@ -295,9 +269,9 @@ class Scheduler:
                         self._expected = 1
                     continue
                 now = time.perf_counter()
-                delay = hold(self._queue, self.batch_size, self._expected, self._batching.delay, now)
+                delay = hold(self._queue, self._sharing.batch_size, self._expected, self._batching.delay, now)
                 if delay <= 0 or self._closed:
-                    batch = Batch(take(self._queue, self.batch_size))
+                    batch = Batch(take(self._queue, self._sharing.batch_size))
                     # With those that were answered a moment ago, whose clients are about to send the next.
                     self._expected = max(batch.rows, self._rows)
                     return batch
@@ -318,7 +292,13 @@ class Scheduler:
 
     def _left(self, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            self._rows -= job.rows
+            self._count(job, -1)
+
+    def _count(self, job: Job, sign: int) -> None:
+        """Take ``job`` into account, or out of it again."""
+        self._rows += sign * job.rows
+        self._rows_to_join += sign * job.rows if job.kind is not None else 0
+        self._seconds_alone += sign * job.alone
 
     def _run(self, batch: Batch, free: float) -> float:
         """Compute. ``free`` is when this worker had last nothing to do, or was through; the same of now is returned."""
@@ -334,6 +314,24 @@ class Scheduler:
         loop.call_soon_threadsafe(self._finish, batch, answers, Spent(began, ended - began, occupied, cpu))
         return ended
 
+    async def _put_together(self, jobs: list[Job], whole: Job) -> Result:
+        """The parts of one request, in order; or ``whole`` where they do not add up. Cancelled, or with one part
+        failed, the others end too."""
+        parts = jobs[:]
+        try:
+            results = await asyncio.gather(*(job.future for job in parts))
+            faults = [fault_of(result.arrays, job.rows) for result, job in zip(results, parts, strict=True)]
+            if (fault := next(filter(None, faults), None)) is not None:
+                self._sharing.refute(fault)
+                jobs.append(whole)  # what ends the parts at their deadline ends it, too
+                self._enqueue([whole])
+                return await whole.future
+        finally:
+            for job in jobs:
+                job.future.cancel()
+        arrays = [np.concatenate(pieces) for pieces in zip(*(result.arrays for result in results), strict=True)]
+        return Result(arrays, results[0].waited, max(result.waited + result.computed for result in results))
+
     def _finish(
         self,
         batch: Batch,
@@ -341,6 +339,8 @@ class Scheduler:
         spent: Spent,
     ) -> None:
         self._left(batch.jobs)
+        if batch.fault is not None:
+            self._sharing.refute(batch.fault)
         waits = [spent.began - job.submitted for job in batch.jobs]
         self._metrics.computed(batch.rows, spent.seconds, waits)
         self._times.observe(batch.rows, spent.occupied)
@@ -352,17 +352,6 @@ class Scheduler:
             else:
                 job.succeed(Result(answer, waited, spent.seconds))
         batch.release()
-
-
-async def _gather(jobs: Sequence[Job]) -> Result:
-    """The parts of one request, put together in order. Cancelled, or with one part failed, the others end too."""
-    try:
-        results = await asyncio.gather(*(job.future for job in jobs))
-    finally:
-        for job in jobs:
-            job.future.cancel()
-    arrays = [np.concatenate(parts) for parts in zip(*(result.arrays for result in results), strict=True)]
-    return Result(arrays, results[0].waited, max(result.waited + result.computed for result in results))
 
 
 def _expire(jobs: Sequence[Job]) -> None:

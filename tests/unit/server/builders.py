@@ -128,6 +128,52 @@ def countdown() -> onnx.ModelProto:
     return _model(nodes, [count], [_floats("total", [1])], constants)
 
 
+def detector() -> onnx.ModelProto:
+    """``x`` (N, 64) → ``boxes`` (K, 4): eight candidates a row, of which those with a score over one half are kept."""
+    nodes = [
+        helper.make_node("Reshape", ["x", "candidates"], ["rows"]),
+        helper.make_node("Slice", ["rows", "zero", "four", "one"], ["corners"]),
+        helper.make_node("Slice", ["rows", "four", "five", "one"], ["column"]),
+        helper.make_node("Unsqueeze", ["corners", "zero"], ["images"]),
+        helper.make_node("Reshape", ["column", "classes"], ["scores"]),
+        helper.make_node("NonMaxSuppression", ["images", "scores", "most", "overlap", "least"], ["found"]),
+        helper.make_node("Slice", ["found", "two", "three", "one"], ["places"]),
+        helper.make_node("Squeeze", ["places", "one"], ["numbers"]),
+        helper.make_node("Gather", ["corners", "numbers"], ["boxes"]),
+    ]
+    constants = {
+        "candidates": np.array([-1, 8]),
+        "classes": np.array([1, 1, -1]),
+        "most": np.array([100]),
+        "overlap": np.array([0.5], dtype=np.float32),
+        "least": np.array([0.5], dtype=np.float32),
+        **{name: np.array([number]) for number, name in enumerate(["zero", "one", "two", "three", "four", "five"])},
+    }
+    return _model(nodes, [_floats("x", ["N", 64])], [_floats("boxes", ["K", 4])], constants)
+
+
+def scaled_integers() -> onnx.ModelProto:
+    """``x`` INT64 (N, 4) → ``y`` (N, 4): in thousandths of the largest number of the batch."""
+    nodes = [
+        helper.make_node("Mul", ["x", "thousand"], ["times"]),
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Max", ["largest", "one"], ["scale"]),
+        helper.make_node("Div", ["times", "scale"], ["y"]),
+    ]
+    whole = {name: helper.make_tensor_value_info(name, TensorProto.INT64, ["N", 4]) for name in "xy"}
+    return _model(nodes, [whole["x"]], [whole["y"]], {"thousand": np.array(1000), "one": np.array(1)})
+
+
+def scaled_by_a_number() -> onnx.ModelProto:
+    """``x`` (N, 2) times ``factor`` () → ``y`` (N, 2), and ``factor`` itself → ``same`` ()."""
+    nodes = [helper.make_node("Mul", ["x", "factor"], ["y"]), helper.make_node("Identity", ["factor"], ["same"])]
+    return _model(
+        nodes,
+        [_floats("x", ["N", 2]), _floats("factor", [])],
+        [_floats("y", ["N", 2]), _floats("same", [])],
+    )
+
+
 def write_folder(
     path: Path,
     model: onnx.ModelProto,

@@ -61,7 +61,7 @@ class Collector:
 
     def children(self, parent: Span) -> list[Span]:
         found = [span for span in self.spans if span.parent_span_id == parent.span_id]
-        return sorted(found, key=lambda span: span.start_time_unix_nano)
+        return sorted(found, key=lambda span: (span.start_time_unix_nano, span.end_time_unix_nano))
 
 
 @contextmanager

@@ -227,6 +227,9 @@ async def test_metadata_and_configuration(client: Open) -> None:
             "input": [{"name": "x", "data_type": "TYPE_FP32", "dims": ["-1", "4"]}],
             "output": [{"name": "logits", "data_type": "TYPE_FP32", "dims": ["-1", "3"]}],
             "instance_group": [{"name": "digits", "count": 1, "kind": "KIND_CPU"}],
+            "parameters": {
+                "batching_off_because": {"string_value": "maxBatchSize (EDGEMODEL_MAX_BATCH_SIZE) is 1"},
+            },
         }
         for name in ("ModelReady", "ModelMetadata", "ModelConfig"):
             with pytest.raises(grpc.aio.AioRpcError, match="NOT_FOUND"):

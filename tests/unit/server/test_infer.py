@@ -9,7 +9,7 @@ import pytest
 
 from edgemodel_contract.task import Datatype
 from edgemodel_server.protocol.datatypes import NUMPY
-from tests.unit.server.builders import identity, mlp, pair_sum, picky_lookup
+from tests.unit.server.builders import identity, mlp, pair_sum, picky_lookup, scaled_by_a_number
 from tests.unit.server.conftest import Serve
 
 INFER = "/v2/models/digits/infer"
@@ -218,3 +218,27 @@ async def test_other_names_versions_and_methods(serve: Serve, method: str, path:
     response: httpx.Response = await client.request(method, path, json={"inputs": [ROW]})
     assert response.status_code == status
     assert ("error" in response.json()) == (status != 200)
+
+
+@pytest.mark.parametrize("where", ["inputs", "outputs"])
+async def test_memory_that_client_and_server_share_is_refused_by_name(serve: Serve, where: str) -> None:
+    client = await serve(mlp())
+    tensor = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [0.0] * 4}
+    request: dict[str, Any] = {"inputs": [tensor], "outputs": [{"name": "logits"}]}
+    request[where][0]["parameters"] = {"shared_memory_region": "mine", "shared_memory_byte_size": 12}
+    response = await client.post(INFER, json=request)
+    assert response.status_code == 400
+    assert f"{where}[0].parameters.shared_memory_region is given" in response.json()["error"]
+
+
+async def test_an_input_without_dimensions_is_served(serve: Serve) -> None:
+    client = await serve(scaled_by_a_number())
+    inputs = [
+        {"name": "x", "shape": [2, 2], "datatype": "FP32", "data": [1.0, 2.0, 3.0, 4.0]},
+        {"name": "factor", "shape": [], "datatype": "FP32", "data": [2.0]},
+    ]
+    response = await client.post(INFER, json={"inputs": inputs})
+    assert response.status_code == 200, response.text
+    outputs = {output["name"]: output for output in response.json()["outputs"]}
+    assert outputs["y"]["data"] == [2.0, 4.0, 6.0, 8.0]
+    assert (outputs["same"]["shape"], outputs["same"]["data"]) == ([], [2.0])

@@ -9,6 +9,7 @@ import pytest
 from edgemodel_server.model.engine import Engine, Stop
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.scheduling.estimates import RunTimes
+from edgemodel_server.scheduling.scheduler import Scheduler
 from tests.unit.server.builders import brighter_side, mlp
 from tests.unit.server.conftest import Serve
 
@@ -87,6 +88,8 @@ class HeldEngine:
             return run(engine, inputs, outputs, stop)
 
         monkeypatch.setattr(Engine, "run", held)
+        # As of any model that takes so long, nobody runs it on the event loop.
+        monkeypatch.setattr(Scheduler, "is_quick", lambda _, __: False)
 
 
 async def test_beyond_the_queue_requests_are_refused_and_the_others_all_answered(

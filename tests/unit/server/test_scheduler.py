@@ -18,19 +18,14 @@ from edgemodel_server.errors import BadRequestError, DeadlineError, HopelessErro
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.model.engine import Engine, Stop
 from edgemodel_server.model.folder import open_folder
-from edgemodel_server.model.warm_up import Profile, warm_up
+from edgemodel_server.model.rows.proof import Proof
+from edgemodel_server.model.warm_up import Profile
 from edgemodel_server.observability.metrics import Metrics
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.scheduling.jobs import Result
-from edgemodel_server.scheduling.scheduler import Batching, Scheduler
-from tests.unit.server.builders import (
-    brighter_side,
-    countdown,
-    dynamically_quantized,
-    mlp,
-    picky_lookup,
-    write_folder,
-)
+from edgemodel_server.scheduling.scheduler import Scheduler
+from edgemodel_server.scheduling.sharing import Batching
+from tests.unit.server.builders import countdown, mlp, picky_lookup, write_folder
 
 FAR = 60.0
 
@@ -88,22 +83,8 @@ def rows(count: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal((count, 4)).astype(np.float32)
 
 
-SHARED = Profile([], {1: 0.01, 8: 0.02}, independent=True, rows=8)
-
-
-@pytest.mark.parametrize(
-    ("model", "independent"),
-    [
-        (mlp(), True),
-        (brighter_side(), True),
-        (dynamically_quantized(), False),
-        (countdown(), False),
-        (picky_lookup(), True),
-    ],
-    ids=["mlp", "image", "scale of the batch", "fixed shape", "lookup"],
-)
-def test_warm_up_tells_whether_rows_are_independent(tmp_path: Path, model: onnx.ModelProto, independent: bool) -> None:
-    assert warm_up(engine_of(tmp_path, model), 8).independent is independent
+PROVED = Proof(None, steady=True)
+SHARED = Profile([], {1: 0.01, 8: 0.1}, PROVED, rows=8, part=8)
 
 
 async def test_what_waits_is_computed_together_and_answered_as_if_alone(tmp_path: Path) -> None:
@@ -163,7 +144,7 @@ async def test_parts_run_at_the_same_time(tmp_path: Path) -> None:
 async def test_work_that_nobody_waits_for_is_never_begun(tmp_path: Path) -> None:
     spy = Spy(engine_of(tmp_path, mlp()))
     spy.go.clear()
-    async with scheduling(spy, Profile([], {}, independent=True, rows=8), size=1) as scheduler:
+    async with scheduling(spy, Profile([], {}, PROVED, rows=8), size=1) as scheduler:
         first = submit(scheduler, rows(1))
         await until(spy.begun.is_set)
         gone, late, last = submit(scheduler, rows(2)), submit(scheduler, rows(3), 0.05), submit(scheduler, rows(4))

@@ -20,6 +20,7 @@ from edgemodel_server.fanout.peers import Address, is_own, lookup_of
 from edgemodel_server.http.app import create_app
 from edgemodel_server.http.server import Server, listen
 from edgemodel_server.model.cpus import Parallelism
+from edgemodel_server.model.rows.proof import Proof
 from edgemodel_server.model.warm_up import Profile
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.service import Service, load_model
@@ -32,7 +33,7 @@ from tools.localcluster.pki import Authority
 
 ONE = Parallelism(threads=1, workers=1, spinning=False)
 ROWS = 7
-SLOW = Profile([], {1 << power: 0.2 * (1 << power) for power in range(8)}, independent=True, rows=2)
+SLOW = Profile([], {1 << power: 0.2 * (1 << power) for power in range(8)}, Proof(None), rows=2, part=2)
 """As of a model so slow that sharing its batches pays."""
 
 
