@@ -1,6 +1,8 @@
 """What is served and in which state."""
 
 import asyncio
+import resource
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from edgemodel_server.observability.spans import Tracing
 
 
+RESERVED_DESCRIPTORS = 128
+"""Not for connections of HTTP: for gRPC, peers, keys and certificates, and whatever the libraries open."""
 DECODING_SECONDS = 2.0
 """Of decoding bodies and images that may be ahead of a request."""
 
@@ -166,5 +170,12 @@ def _limits(settings: Settings, parallelism: Parallelism) -> Limits:
         memory=max(settings.max_buffered, BODIES * settings.max_body),
         requests=parallelism.workers + settings.queue_limit,
         decoding=DECODING_SECONDS,
-        connections=settings.max_connections,
+        connections=min(settings.max_connections, max(1, _descriptors() - RESERVED_DESCRIPTORS)),
     )
+
+
+def _descriptors() -> int:
+    """How many files and connections this process may have open; it may have as many as its hard limit allows."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard if hard != resource.RLIM_INFINITY else sys.maxsize

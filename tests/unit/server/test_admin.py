@@ -120,6 +120,21 @@ def test_it_needs_none_of_the_servers_descriptors(tmp_path: Path) -> None:
         assert answers(server, METRICS_PATH)
 
 
+def test_one_client_does_not_take_all_connections_and_what_it_closes_is_free_again(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path, mlp())
+    with running(folder, EDGEMODEL_DRAIN_SECONDS="0", EDGEMODEL_MAX_CONNECTIONS="9") as server:
+        with ExitStack() as stack:
+            for _ in range(6):
+                client = stack.enter_context(httpx.Client())
+                assert client.get(f"{server.url}{LIVE_PATH}").status_code == 200
+            refused = socket.create_connection(("127.0.0.1", server.ready["port"]), timeout=30)
+            with refused, refused.makefile("rb") as stream:
+                answer = stream.read()
+            assert answer.startswith(b"HTTP/1.1 503 ")
+            assert b"too many connections are open" in answer
+        wait_until(lambda: httpx.get(f"{server.url}{LIVE_PATH}").status_code == 200)
+
+
 def test_it_ends_with_the_server(tmp_path: Path) -> None:
     with running(write_folder(tmp_path, mlp()), EDGEMODEL_DRAIN_SECONDS="0") as server:
         responder = responder_of(server)
