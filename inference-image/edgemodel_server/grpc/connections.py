@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 0.1
 SLOW_SECONDS = 0.1
 """A message that takes longer is charged to the budget while it comes."""
-MOST_CALLS = 16 * 1024
-"""Open at a time, of all clients: each takes ten kilobytes, whether it has a message or not."""
+MOST_CALLS = 10 * 1024
+"""Open at a time, of all clients: each takes up to twenty kilobytes, whether it has a message or not."""
 ANSWER_SECONDS = 60.0
 """A client has so long to take its answer, and as long again as it takes at SLOWEST_RATE."""
 SLOWEST_RATE = 64 * 1024

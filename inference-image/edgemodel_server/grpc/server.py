@@ -26,7 +26,7 @@ IDLE_SECONDS = 300
 AGE_SECONDS = 3600
 """So is one that is older, when its calls are answered: its client connects again, perhaps to a replica that is new."""
 HANDSHAKE_SECONDS = 20
-MAX_CONCURRENT_STREAMS = 100
+MAX_CONCURRENT_STREAMS = 64
 """Calls of one connection at a time."""
 
 
