@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 from edgemodel_contract.encoding import encode
+from edgemodel_contract.quality import Metric
 from edgemodel_contract.task import Struct
 
 TERMINATION_MESSAGE_LIMIT = 4096
@@ -44,6 +45,25 @@ RETRYABLE: frozenset[str] = frozenset(
 """Reasons that may pass without a change of the EdgeModel: a server comes back, a Secret is mended."""
 
 
+class OutputQuality(Struct, frozen=True, kw_only=True):
+    """How well one output is answered."""
+
+    output: str
+    metric: Metric
+    value: float
+    low: float
+    high: float
+    """Bounds of the 95 % confidence interval."""
+    lost: float = 0.0
+    """Against the original on the same samples, as ``quality.lost`` counts it."""
+    allowed: float | None = None
+    """What may be lost; None where nothing limits it."""
+    broken: bool = False
+    """It no longer depends on the input as the original does, which no limit allows."""
+    words: str = ""
+    """What changed, for people."""
+
+
 class Measurement(Struct, frozen=True, kw_only=True):
     """What was measured on one model, and on what. Times are seconds, sizes bytes."""
 
@@ -66,6 +86,10 @@ class Measurement(Struct, frozen=True, kw_only=True):
     """Bounds of the 95 % confidence interval."""
     samples: int = 0
     """How many evaluation samples ``accuracy`` rests on."""
+    outputs: tuple[OutputQuality, ...] = ()
+    """Each output on its own; ``accuracy`` is that of the one with labels, or of the one that has lost most."""
+    confirmed: bool = False
+    """Quality was measured by a process of its own, on samples that no step of the search has read."""
     top5: float | None = None
     """Beside a ``top1`` among more than five classes: the share of labels among the five best scores."""
     top5_low: float | None = None
@@ -122,17 +146,39 @@ Result = Success | Failure
 
 
 def encode_result(result: Result) -> bytes:
-    """JSON that fits a termination message: runners-up, then the end of a long message, are left out if need be."""
+    """JSON that fits a termination message: runners-up, outputs that lost least, then the end of a long message, are
+    left out if need be.
+    """
     data = encode(result)
     while len(data) > TERMINATION_MESSAGE_LIMIT:
         if isinstance(result, Success) and result.others:
             result = msgspec.structs.replace(result, others=result.others[:-1])
+        elif isinstance(result, Success) and result.chosen.measured.outputs:
+            result = msgspec.structs.replace(result, chosen=_fewer_outputs(result.chosen))
+        elif isinstance(result, Failure) and result.closest and result.closest.measured.outputs:
+            result = msgspec.structs.replace(result, closest=_fewer_outputs(result.closest))
         elif isinstance(result, Failure) and len(result.message) > 200:
             result = msgspec.structs.replace(result, message=result.message[: len(result.message) // 2] + "…")
         else:
             raise ValueError(f"the result takes {len(data)} bytes, more than {TERMINATION_MESSAGE_LIMIT}")
         data = encode(result)
     return data
+
+
+def without_details(result: Success) -> Success:
+    """``result`` with the single outputs of the chosen model only."""
+    original = msgspec.structs.replace(result.original, outputs=())
+    return msgspec.structs.replace(result, original=original, others=tuple(map(_without_outputs, result.others)))
+
+
+def _without_outputs(candidate: Candidate) -> Candidate:
+    return msgspec.structs.replace(candidate, measured=msgspec.structs.replace(candidate.measured, outputs=()))
+
+
+def _fewer_outputs(candidate: Candidate) -> Candidate:
+    """Half as many, of those that have lost most."""
+    kept = sorted(candidate.measured.outputs, key=lambda item: -item.lost)[: len(candidate.measured.outputs) // 2]
+    return msgspec.structs.replace(candidate, measured=msgspec.structs.replace(candidate.measured, outputs=tuple(kept)))
 
 
 def decode_result(text: str) -> Result:

@@ -5,7 +5,7 @@ from typing import Literal
 import msgspec
 
 from edgemodel_contract.encoding import digest
-from edgemodel_contract.quality import Metric
+from edgemodel_contract.quality import Fidelity, Metric
 
 TASK_FILE = "task.json"
 
@@ -117,10 +117,18 @@ class Objectives(Struct, frozen=True, kw_only=True):
     max_accuracy_drop: float | None = None
 
 
+class OutputRule(Struct, frozen=True, kw_only=True):
+    """How one output is judged. Absent: ``metric`` as the graph tells, ``max_drop`` as the objectives say."""
+
+    output: str
+    metric: Fidelity | None = None
+    max_drop: float | None = None
+
+
 class Recipe(Struct, frozen=True, kw_only=True):
     """How to compress. ``pruning``, ``quantization`` and ``recovery`` bind in ``Manual``; ``Auto`` chooses by
     ``objectives``. Without a ``target``, the integers are such that every CPU computes them right; without a
-    ``metric``, labels and outputs tell what quality is.
+    ``metric``, labels and outputs tell what quality is; ``judge`` names it for single outputs.
     """
 
     mode: Mode = "Auto"
@@ -130,6 +138,7 @@ class Recipe(Struct, frozen=True, kw_only=True):
     search: Search = Search()
     target: Target | None = None
     metric: Metric | None = None
+    judge: tuple[OutputRule, ...] = ()
     objectives: Objectives = Objectives()
 
 

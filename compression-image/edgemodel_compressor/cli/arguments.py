@@ -5,13 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn, TypeVar, get_args
 
-from edgemodel_contract.quality import Metric
+from edgemodel_contract.quality import Fidelity, Metric
 from edgemodel_contract.quantity import parse_duration, parse_percent, parse_size
 from edgemodel_contract.result import EXIT_BAD_INPUT
 from edgemodel_contract.task import (
     CalibrationMethod,
     Datatype,
     Format,
+    OutputRule,
     QuantizationMethod,
     Search,
     Target,
@@ -170,6 +171,15 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         choices=get_args(Metric),
         help="what accuracy is (default: what the labels allow, or how close answers are to the original's)",
     )
+    limits.add_argument(
+        "--judge",
+        type=_rule,
+        action="append",
+        default=[],
+        metavar="OUTPUT[:METRIC][:PERCENT]",
+        help="how one output is judged, and what it may lose, as in boxes:boxes:2%% (metrics: "
+        f"{', '.join(get_args(Fidelity))}; default: as the graph tells); once for each",
+    )
 
     push = parser.add_argument_group("push as an image")
     push.add_argument("--push", metavar="REPOSITORY", help="registry/path to push to")
@@ -231,6 +241,23 @@ def _fixed(text: str) -> tuple[str, tuple[float, ...]]:
     if not name:
         raise argparse.ArgumentTypeError(f"{text!r} fixes no input: write it like sr=16000")
     return name, values
+
+
+def _rule(text: str) -> OutputRule:
+    output, metric, drop = text, None, None
+    metrics: dict[str, Fidelity] = {str(item): item for item in get_args(Fidelity)}
+    # From the end, since names of outputs may have colons.
+    head, _, tail = output.rpartition(":")
+    if head and tail.endswith("%"):
+        output, drop = head, _quantity(parse_percent)(tail)
+        head, _, tail = output.rpartition(":")
+    if head and tail in metrics:
+        output, metric = head, metrics[tail]
+    if not output or (metric is None and drop is None):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} says nothing of an output: write it like boxes:boxes:2%, with a metric of {', '.join(metrics)}"
+        )
+    return OutputRule(output=output, metric=metric, max_drop=drop)
 
 
 def _input(text: str) -> TensorSpec:

@@ -128,6 +128,7 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         search=Search(trials=options.trials, time=options.time),
         target=options.target,
         metric=options.metric,
+        judge=tuple(options.judge),
     )
 
 

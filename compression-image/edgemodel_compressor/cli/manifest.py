@@ -12,7 +12,7 @@ import yaml
 
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_contract import task as contract
-from edgemodel_contract.quality import Metric
+from edgemodel_contract.quality import Fidelity, Metric
 from edgemodel_contract.quantity import parse_cpu, parse_duration, parse_percent, parse_size
 
 LARGEST = 1 << 20
@@ -40,6 +40,12 @@ class _Objectives(_Part, frozen=True, kw_only=True):
     max_accuracy_drop: str | None = None
 
 
+class _OutputRule(_Part, frozen=True, kw_only=True):
+    output: str
+    metric: Fidelity | None = None
+    max_drop: str | None = None
+
+
 class _Search(_Part, frozen=True, kw_only=True):
     trials: int = contract.Search().trials
     time: str = "20m"
@@ -55,6 +61,7 @@ class _Compression(_Part, frozen=True, kw_only=True):
     search: _Search = _Search()
     target: contract.Target | None = None
     metric: Metric | None = None
+    judge: tuple[_OutputRule, ...] = ()
 
 
 class _Resources(_Part, frozen=True, kw_only=True):
@@ -123,6 +130,14 @@ def _task(model: _EdgeModel, engine: str) -> contract.Task:
             search=contract.Search(trials=compression.search.trials, time=parse_duration(compression.search.time)),
             target=compression.target,
             metric=compression.metric,
+            judge=tuple(
+                contract.OutputRule(
+                    output=rule.output,
+                    metric=rule.metric,
+                    max_drop=None if rule.max_drop is None else parse_percent(rule.max_drop),
+                )
+                for rule in compression.judge
+            ),
         ),
         serving=contract.Serving(
             threads=_threads(spec.serving.resources),

@@ -22,7 +22,7 @@ def render(outcome: Outcome) -> str:
         _row(item, reasons[item.method], outcome.original, item.method == (chosen.method if chosen else None))
         for item in (outcome.original, *outcome.tried)
     ]
-    lines = [*_align([_HEADERS, *rows]), "", _basis(outcome), *_throughput(outcome), *outcome.notes]
+    lines = [*_align([_HEADERS, *rows]), "", _basis(outcome), *_outputs(outcome), *_throughput(outcome), *outcome.notes]
     return "\n".join(lines)
 
 
@@ -47,7 +47,24 @@ def _basis(outcome: Outcome) -> str:
     times = f"latency: batch 1, {measured.threads} thread(s), {outcome.cpu}"
     if measured.metric is None:
         return f"{times}; accuracy: not measured, no dataset"
-    return f"{times}; accuracy: {MEANING[measured.metric]}, {measured.samples} samples"
+    worst = ", of the output that lost most" if len(measured.outputs) > 1 else ""
+    return f"{times}; accuracy: {MEANING[measured.metric]}{worst}, {measured.samples} samples"
+
+
+def _outputs(outcome: Outcome) -> list[str]:
+    """A line for each output of the chosen model, in words."""
+    chosen = outcome.choice.chosen
+    if chosen is None or chosen.method == outcome.original.method:
+        return []
+    measured = outcome.served[1].measured
+    if not measured.outputs:
+        return []
+    where = f"{chosen.method} on {measured.samples} samples"
+    where += " that the search has not read" if measured.confirmed else ""
+    return [
+        f"{where}, output {item.output}: {format_quality(item.metric, item.value)} ({item.metric}); {item.words}"
+        for item in measured.outputs
+    ]
 
 
 def _throughput(outcome: Outcome) -> list[str]:

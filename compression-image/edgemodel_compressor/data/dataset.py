@@ -153,35 +153,58 @@ def show_arrays(path: Path) -> tuple[TensorSpec, ...]:
     return tuple(found)
 
 
-def check_labels(dataset: Dataset, outputs: Sequence[TensorSpec]) -> None:
-    """Labels must fit the model's first output: name one of its classes or words, or have its shape.
+def require_variety(dataset: Dataset) -> None:
+    """Samples must differ, or nothing can be told from them.
 
     Raises:
         TaskError: InvalidDataset.
     """
-    labels, output = dataset.labels, outputs[0]
+    if all(bool((array == array[:1]).all()) for array in dataset.inputs.values()):
+        raise invalid("all of its samples are equal, so that nothing can be told from them; give different ones")
+
+
+def labelled_output(dataset: Dataset, outputs: Sequence[TensorSpec]) -> int:
+    """The index of the first output that the labels fit: they name its classes or words, or have its shape; 0 without.
+
+    Raises:
+        TaskError: InvalidDataset, with what is wrong for the first output.
+    """
+    labels = dataset.labels
     if labels is None:
-        return
+        return 0
+    faults = [_misfit(labels, output) for output in outputs]
+    if None in faults:
+        return faults.index(None)
+    raise invalid(faults[0] or "")
+
+
+def _misfit(labels: Array, output: TensorSpec) -> str | None:
+    """Why ``labels`` are none of ``output``; None where they are."""
     if not _is_integer(labels):
-        if -1 not in output.shape[1:] and labels[0].size != math.prod(output.shape[1:]):
-            raise invalid(
-                f"its float labels ({LABELS}) have the shape {list(labels.shape[1:])} per sample, but the "
-                f"model's first output is {describe(output)}; give one target per number, or integer classes"
-            )
-        return
+        if output.datatype.startswith("FP") and (
+            -1 in output.shape[1:] or labels[0].size == math.prod(output.shape[1:])
+        ):
+            return None
+        return (
+            f"its float labels ({LABELS}) have the shape {list(labels.shape[1:])} per sample, but the "
+            f"model's first output is {describe(output)}; give one target per number, or integer classes"
+        )
+    if labels.ndim == 1 and "INT" in output.datatype and output.shape in ((-1,), (1,), (-1, 1), (1, 1)):
+        return None
     if len(output.shape) != labels.ndim + 1 or not output.datatype.startswith("FP"):
         what = "one class" if labels.ndim == 1 else "one token per position"
-        raise invalid(
+        return (
             f"its labels ({LABELS}) are {what} per sample, but the model's first output, {describe(output)}, is no "
             f"list of scores for that; omit {LABELS}"
         )
     choices = output.shape[-1]
     low, high = int(labels.min()), int(labels.max())
     if choices != -1 and ((low < 0 and labels.ndim == 1) or high >= choices):
-        raise invalid(
+        return (
             f"its labels run from {low} to {high}, but the model has {choices} classes, 0 to {choices - 1}; "
             "renumber the labels"
         )
+    return None
 
 
 def _is_integer(labels: Array) -> bool:

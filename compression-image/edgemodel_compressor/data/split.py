@@ -1,11 +1,14 @@
-"""The split of a dataset into parts that calibrate, recover (train) and judge. They never share a sample."""
+"""The split of a dataset into parts that calibrate, recover (train), judge and confirm. They never share a sample."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 SEED = 20_150_608
+
+LEAST_TO_CONFIRM = 10
+"""With fewer samples nothing is set aside for a confirmation: it would tell of chance."""
 
 Indices = NDArray[np.int64]
 
@@ -22,6 +25,8 @@ class Split:
     evaluation: Indices
     recovery: Indices = field(default_factory=_none)
     """Empty unless it was asked for."""
+    confirmation: Indices = field(default_factory=_none)
+    """Of what evaluated; empty unless it was asked for."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -30,6 +35,7 @@ class Split:
             "calibration": len(self.calibration),
             "recovery": len(self.recovery),
             "evaluation": len(self.evaluation),
+            "confirmation": len(self.confirmation),
         }
 
 
@@ -76,6 +82,20 @@ def split(
     calibration = np.sort(ranked[:count])
     evaluation = np.setdiff1d(np.arange(samples), calibration)
     return Split(calibration, evaluation)
+
+
+def set_aside(parts: Split, labels: NDArray[np.int64] | None) -> Split:
+    """``parts`` with a third of each class that evaluates left for the confirmation of the choice.
+
+    The same, where that would be fewer than LEAST_TO_CONFIRM samples.
+    """
+    order = parts.evaluation
+    if labels is not None:
+        order = order[np.argsort(labels[order], kind="stable")]
+    confirmation = order[1::3]
+    if len(confirmation) < LEAST_TO_CONFIRM:
+        return parts
+    return replace(parts, evaluation=np.setdiff1d(parts.evaluation, confirmation), confirmation=np.sort(confirmation))
 
 
 def _split_held_out(known: Indices, unseen: Indices, classes: NDArray[np.int64], most: int, recovery: bool) -> Split:

@@ -1,30 +1,32 @@
-"""How good a model answers, on samples that nothing else has seen."""
+"""How good a model answers, output by output, on samples that nothing else has seen."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 from numpy.typing import NDArray
 
 from edgemodel_compressor.data.dataset import Dataset
 from edgemodel_compressor.data.split import Indices
-from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.evaluate.confidence import mean_interval, wilson
+from edgemodel_compressor.evaluate.fidelity import compare
+from edgemodel_compressor.evaluate.fidelity.boxes import detections, gather
+from edgemodel_compressor.evaluate.fidelity.dependence import dependence
+from edgemodel_compressor.evaluate.fidelity.fidelity import Answers, Fidelity
+from edgemodel_compressor.evaluate.kinds import detects, kind_of
+from edgemodel_compressor.evaluate.labels import TOP, against_label
+from edgemodel_compressor.onnxmodel.modelfile import read_model
 from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session
-from edgemodel_contract.quality import SHARES, Metric
-from edgemodel_contract.task import TensorSpec
+from edgemodel_contract import quality
+from edgemodel_contract.quality import LABELLED, Metric
+from edgemodel_contract.result import OutputQuality
+from edgemodel_contract.task import OutputRule
 
-TOP = 5
-_LABELLED: frozenset[Metric] = frozenset({"top1", "top5", "perplexity", "mse"})
-_NEEDS: dict[Metric, str] = {
-    "top1": "one integer class per sample as labels",
-    "top5": f"one integer class per sample as labels, and a model of more than {TOP} classes",
-    "perplexity": "one token per position as labels",
-    "mse": "float targets as labels",
-}
 REFERENCE_BYTES = 256 * 2**20
-"""Memory for the original's outputs, where the metric compares whole outputs."""
+"""Memory for the original's outputs, which candidates are compared with."""
+CLASSES: frozenset[Metric] = frozenset({"top1", "top5"})
 
 
 @dataclass(frozen=True)
@@ -58,149 +60,250 @@ class Samples:
 
 @dataclass(frozen=True)
 class Score:
-    """A metric's value over so many samples, and the bounds of its 95 % confidence interval.
+    """How good a model is: of its labelled output, or of the one that lost most; and of each.
 
-    ``top5`` is the same of a ``top1`` among more than five classes.
+    ``low`` and ``high`` bound the 95 % confidence interval; ``top5`` is the same of a ``top1`` among more than five
+    classes.
     """
 
+    metric: Metric
     value: float
     samples: int
     low: float
     high: float
+    outputs: tuple[OutputQuality, ...] = ()
     top5: "Score | None" = None
 
-
-def classes_of(outputs: Sequence[TensorSpec]) -> int | None:
-    """Number of classes, where the first output is a list of scores per sample; None where it is something else.
-
-    0 stands for a list of scores whose length the file leaves open.
-    """
-    first = outputs[0]
-    if len(first.shape) != 2 or not first.datatype.startswith("FP") or first.shape[0] not in (-1, 1):
-        return None
-    if first.shape[1] == -1:
-        return 0
-    return first.shape[1] if first.shape[1] > 1 else None
+    @property
+    def lost(self) -> float:
+        """What the output that lost most has lost; all of it where one is broken."""
+        return max((1.0 if item.broken else item.lost for item in self.outputs), default=0.0)
 
 
-def metric_for(outputs: Sequence[TensorSpec], labels: Array | None, named: Metric | None = None) -> Metric:
-    """What is ``named``, or what tells most about this model on these labels; without labels, how well it agrees with
-    the original.
+@dataclass
+class _Run:
+    """Everything that one model answered: per output an array for each sample that is remembered."""
 
-    Raises:
-        TaskError: InvalidTask where labels or outputs are not such that the named metric could be measured.
-    """
-    usual = _usual_metric(outputs, labels)
-    if named is None or named == usual or named in ("agreement", "cosine"):
-        return named or usual
-    if named == "top5" and usual == "top1" and (outputs[0].shape[-1] > TOP or outputs[0].shape[-1] == -1):
-        return named
-    raise TaskError(
-        "InvalidTask",
-        f"compression.metric is {named}, which needs {_NEEDS[named]}; leave it out to have {usual} measured, or give "
-        "such a dataset.",
-    )
-
-
-def _usual_metric(outputs: Sequence[TensorSpec], labels: Array | None) -> Metric:
-    if labels is None:
-        return "cosine" if classes_of(outputs) is None else "agreement"
-    if labels.dtype.kind == "f":
-        return "mse"
-    return "perplexity" if labels.ndim == 2 else "top1"
+    names: Sequence[str]
+    answers: list[list[Array]]
+    against: list[float]
+    """Of the labelled output, per sample."""
+    among: list[float]
+    """Likewise among the five best."""
 
 
 @dataclass
 class Evaluator:
     """Scores models on ``samples``: against labels if there are any, else against what the original answers.
 
-    The first model that is scored is the original.
+    The first model that is scored is the original. ``metric`` is that of the output ``main``, None to have it told from
+    the graph, as that of every other output that no one of ``rules`` names.
     """
 
     samples: Samples
-    metric: Metric
+    metric: Metric | None = None
+    main: int = 0
+    rules: tuple[OutputRule, ...] = ()
     widened: bool = False
     """Whether the CPU that will serve never saturates, so that this one must not either."""
-    _reference: list[Array] = field(default_factory=list)
+    _original: _Run | None = None
+    _metrics: list[Metric | None] = field(default_factory=list)
+    """By output; None for one that is judged together with another."""
+    _first: Score | None = None
 
     def score(self, model: Path, threads: int, advance: Callable[[float], None]) -> Score:
         """Score the file ``model``. ``advance`` is told the share done.
 
         Runs each sample on its own: dynamic quantization takes its ranges from the whole batch.
         """
+        run = self._run(model, threads, advance)
+        if self._original is None:
+            self._original, self._metrics = run, self._kinds(model, run)
+        judged = [self._judged(index, run) for index in range(len(run.names))]
+        found = [item for item in judged if item is not None]
+        main = next((item for item in found if item.metric in LABELLED), max(found, key=lambda item: item.lost))
+        score = Score(
+            main.metric,
+            main.value,
+            len(run.against) or len(run.answers[0]),
+            main.low,
+            main.high,
+            tuple(found),
+            self._summed("top5", np.array(run.among)) if run.among else None,
+        )
+        if self._first is None:
+            self._first = score
+        return score
+
+    def problem(self) -> str | None:
+        """What is wrong with the original's answers, as a sentence, once it was scored; None where nothing is."""
+        run = self._original
+        if run is None:
+            return None
+        for name, answers in zip(run.names, run.answers, strict=True):
+            for index, array in enumerate(answers):
+                if array.dtype.kind == "f" and np.isnan(array).any():
+                    return (
+                        f"The model answers NaN in its output {name!r} on sample {self.samples.indices[index]} of the "
+                        "dataset; check the model, and that inputs are scaled as in its training."
+                    )
+        alike = len(run.answers[0]) >= 2 and any(answers[0].dtype.kind == "f" for answers in run.answers)
+        if alike and all(_equal(answers[0], other) for answers in run.answers for other in answers[1:]):
+            return (
+                f"The model gives one and the same answer to all {len(run.answers[0])} samples that judge it, so that "
+                "nothing can be told from them; check that inputs are scaled as in its training, or the model."
+            )
+        return None
+
+    def _run(self, model: Path, threads: int, advance: Callable[[float], None]) -> _Run:
         session = Session(model, threads, widened=self.widened)
-        labels = self.samples.labels() if self.metric in _LABELLED else None
-        is_original = not self._reference
-        scores: list[float] = []
-        among: list[float] = []
+        labels = self.samples.labels() if self.metric in LABELLED else None
+        run = _Run(session.outputs, [[] for _ in session.outputs], [], [])
+        most = len(self._original.answers[0]) if self._original else len(self.samples)
         spent = 0
-        for index, (output, *_) in enumerate(session.run_each(self.samples.feeds())):
+        for index, outputs in enumerate(session.run_each(self.samples.feeds())):
+            arrays = [_numbers(output) for output in outputs]
             if labels is not None:
-                scores.append(_against_label(self.metric, output, labels[index]))
-                if self.metric == "top1" and output.shape[-1] > TOP:
-                    among.append(_against_label("top5", output, labels[index]))
-            else:
-                answer = output if self.metric == "cosine" else output.argmax(axis=-1)
-                if is_original:
-                    self._reference.append(answer)
-                    spent += answer.nbytes
-                elif index >= len(self._reference):
-                    break
-                scores.append(_against_original(self.metric, answer, self._reference[index]))
-            advance((index + 1) / len(self.samples))
-            if spent > REFERENCE_BYTES:
+                main = arrays[self.main]
+                run.against.append(against_label(self.metric or "top1", main, labels[index]))
+                if self.metric == "top1" and main.dtype.kind == "f" and main.shape[-1] > TOP:
+                    run.among.append(against_label("top5", main, labels[index]))
+            if index < most and spent <= REFERENCE_BYTES:
+                for kept, array in zip(run.answers, arrays, strict=True):
+                    kept.append(array)
+                    spent += array.nbytes
+            elif labels is None:
                 break
-        return replace(
-            _summarize(self.metric, np.array(scores)),
-            top5=_summarize("top5", np.array(among)) if among else None,
+            advance((index + 1) / len(self.samples))
+        return run
+
+    def _kinds(self, model: Path, run: _Run) -> list[Metric | None]:
+        """The metric of each output; None for one that is judged with the boxes it belongs to."""
+        proto = read_model(model, weights=False)
+        named: dict[str, Metric | None] = {rule.output: rule.metric for rule in self.rules}
+        if self.metric is not None:
+            named[run.names[self.main]] = self.metric
+        kinds: list[Metric | None] = [
+            named.get(name) or kind_of(proto, name, answers)
+            for name, answers in zip(run.names, run.answers, strict=True)
+        ]
+        found = [index for index, kind in enumerate(kinds) if kind == "boxes"]
+        if not found and detects(proto):
+            found = [i for i, name in enumerate(run.names) if not named.get(name) and _may_be_boxes(run.answers[i])][:1]
+        for index in found:
+            # Without scores there is nothing to weigh them by.
+            readable = gather(run.answers[index], self._beside(index, run)) is not None
+            kinds[index] = "boxes" if readable else "values"
+            for other in range(len(kinds)) if readable else ():
+                if other != index and kinds[other] not in LABELLED and _belongs(run.answers[index], run.answers[other]):
+                    kinds[other] = None
+        return kinds
+
+    def _beside(self, index: int, run: _Run) -> dict[str, Answers]:
+        return {
+            name: answers
+            for other, (name, answers) in enumerate(zip(run.names, run.answers, strict=True))
+            if other != index and _belongs(run.answers[index], answers)
+        }
+
+    def _judged(self, index: int, run: _Run) -> OutputQuality | None:
+        """The output ``index``; None where it is judged together with another."""
+        metric, original = self._metrics[index], self._original
+        if metric is None or original is None:
+            return None
+        if metric in LABELLED:
+            return self._labelled(metric, index, run)
+        if run is original:
+            return OutputQuality(output=run.names[index], metric=metric, value=1.0, low=1.0, high=1.0)
+        before, after = original.answers[index], run.answers[index]
+        found = self._detected(index, run, original) if metric == "boxes" else compare(metric, before, after)
+        value = round(found.value, 6)
+        low, high = _interval(found)
+        return OutputQuality(
+            output=run.names[index],
+            metric=metric,
+            value=value,
+            low=low,
+            high=high,
+            lost=round(1.0 - value, 6),
+            broken=found.broken,
+            words=found.words,
         )
 
+    def _detected(self, index: int, run: _Run, original: _Run) -> Fidelity:
+        before = gather(original.answers[index], self._beside(index, original))
+        after = gather(run.answers[index], self._beside(index, run))
+        if before is None or after is None:
+            return Fidelity(np.zeros(len(run.answers[index])), "its detections cannot be read")
+        return detections(before, after)
 
-def _against_label(metric: Metric, output: Array, label: Array) -> float:
-    if metric == "top1":
-        return float(output.argmax(axis=-1).ravel()[0] == label)
-    if metric == "top5":
-        # Of equal scores the first counts as best, as in argmax; what is no number comes last.
-        best = np.argsort(-output.astype(np.float64).reshape(-1), kind="stable")[:TOP]
-        return float(label in best)
-    if metric == "mse":
-        return float(np.mean((output.astype(np.float64).ravel() - label.astype(np.float64).ravel()) ** 2))
-    return _negative_log_likelihood(output, label)
+    def _labelled(self, metric: Metric, index: int, run: _Run) -> OutputQuality:
+        score = self._summed(metric, np.array(run.against))
+        made = OutputQuality(output=run.names[index], metric=metric, value=score.value, low=score.low, high=score.high)
+        if self._first is None or self._original is None:
+            return made
+        moves = dependence(self._original.answers[index], run.answers[index])
+        # Training may make a model surer of itself: that changes no answer.
+        gone = moves.fault(most_slope=np.inf)
+        if metric in CLASSES:
+            words = (
+                f"of {score.samples} samples, {round(score.value * score.samples)} are right, and "
+                f"{round(self._first.value * score.samples)} of the original's"
+            )
+        else:
+            words = f"{metric} is {score.value:.4g}, and {self._first.value:.4g} of the original"
+        lost = quality.lost(metric, self._first.value, score.value)
+        return structs.replace(made, lost=1.0 if gone else lost, broken=moves.is_none, words=gone or words)
+
+    @staticmethod
+    def _summed(metric: Metric, scores: NDArray[np.float64]) -> Score:
+        """Of what was measured against labels, per sample."""
+        if metric in CLASSES:
+            low, high = wilson(round(float(scores.sum())), len(scores))
+        else:
+            low, high = mean_interval(scores)
+        figures = np.array([scores.mean(), low, high])
+        if metric == "perplexity":
+            figures = np.exp(figures)
+        value, low, high = (round(float(figure), 6) for figure in figures)
+        return Score(metric, value, len(scores), low, high)
 
 
-def _against_original(metric: Metric, answer: Array, reference: Array) -> float:
-    if answer.shape != reference.shape:
-        # As many rows come out as something was found: more or fewer are another answer.
-        return 0.0
-    return _cosine(answer, reference) if metric == "cosine" else float(np.all(answer == reference))
+def _numbers(output: Array) -> Array:
+    """Of a list of one dictionary per row, as classifiers of trees answer, the numbers in the order of the keys."""
+    if output.dtype != object or not output.size or not isinstance(output.flat[0], dict):
+        return output
+    return np.array([[row[key] for key in sorted(row)] for row in output.ravel()])
 
 
-def _negative_log_likelihood(logits: Array, tokens: Array) -> float:
-    """Mean over positions. ``logits`` (1, positions, words), ``tokens`` (positions,); a negative token is left out."""
-    scores = logits.reshape(-1, logits.shape[-1]).astype(np.float64)
-    kept = tokens >= 0
-    scores, wanted = scores[kept], tokens[kept]
-    scores -= scores.max(axis=1, keepdims=True)
-    likelihood = scores[np.arange(len(wanted)), wanted] - np.log(np.exp(scores).sum(axis=1))
-    return float(-likelihood.mean()) if len(wanted) else 0.0
+def _equal(first: Array, second: Array) -> bool:
+    return first.shape == second.shape and bool(np.array_equal(first, second))
 
 
-def _summarize(metric: Metric, scores: NDArray[np.float64]) -> Score:
-    count = len(scores)
-    if metric in SHARES:
-        low, high = wilson(round(float(scores.sum())), count)
+def _may_be_boxes(answers: Answers) -> bool:
+    """Rows of four numbers, or of six or seven, as many as were found."""
+    return all(array.dtype.kind == "f" and array.ndim >= 2 and array.shape[-1] in (4, 6, 7) for array in answers)
+
+
+def _belongs(boxes: Answers, other: Answers) -> bool:
+    """Whether ``other`` has something for each of ``boxes``, or their number."""
+    counts = [box.size // box.shape[-1] for box in boxes]
+    numbers = all(array.size == 1 and array.dtype.kind in "iu" for array in other)
+    return boxes[0].shape[-1] == 4 and (
+        numbers
+        or all(
+            array.size == count or array.shape[-2:-1] == (count,) for array, count in zip(other, counts, strict=True)
+        )
+    )
+
+
+def _interval(found: Fidelity) -> tuple[float, float]:
+    """Bounds of the 95 % confidence interval of the mean, within 0 and 1."""
+    if found.broken:
+        return 0.0, 0.0
+    if np.isin(found.series, (0.0, 1.0)).all():
+        bounds = wilson(float(found.series.sum()), len(found.series))
     else:
-        low, high = mean_interval(scores)
-    figures = np.array([scores.mean(), low, high])
-    if metric == "perplexity":
-        figures = np.exp(figures)
-    value, low, high = (round(float(figure), 6) for figure in figures)
-    return Score(value, count, low, high)
-
-
-def _cosine(first: Array, second: Array) -> float:
-    a, b = first.astype(np.float64).ravel(), second.astype(np.float64).ravel()
-    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
-    if scale == 0:
-        return float(np.array_equal(a, b))
-    return float(np.clip(a @ b / scale, -1.0, 1.0))
+        bounds = mean_interval(found.series)
+    low, high = (round(float(np.clip(bound, 0.0, 1.0)), 6) for bound in bounds)
+    return low, high

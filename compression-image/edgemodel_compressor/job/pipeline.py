@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import msgspec
+
 from edgemodel_compressor.data.dataset import open_dataset, read_dataset, show_arrays
 from edgemodel_compressor.errors import TaskError, limits_explained
 from edgemodel_compressor.fetch.fetcher import Fetcher
@@ -76,5 +78,5 @@ def require_chosen(choice: Choice, outcome: Outcome) -> Candidate:
         "ObjectivesNotMet",
         f"No candidate meets the objectives{nearest}. Relax that objective, or start from a smaller model.",
         closest=closest,
-        original=outcome.original.measured,
+        original=msgspec.structs.replace(outcome.original.measured, outputs=()),
     )

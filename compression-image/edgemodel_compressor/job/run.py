@@ -20,7 +20,7 @@ from edgemodel_compressor.search.engine import Outcome
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.encoding import decode, encode
 from edgemodel_contract.progress import Progress
-from edgemodel_contract.result import Failure, Result, Success
+from edgemodel_contract.result import Failure, Result, Success, without_details
 from edgemodel_contract.task import REGISTRY_ACCESS_FILE, RegistryAccess, Task
 
 T = TypeVar("T")
@@ -83,20 +83,22 @@ def line_reporter() -> Emit:
 
 def success(task: Task, outcome: Outcome, image: str, layer_size: int | None) -> Success:
     """The Result of a finished task. ``layer_size`` is that of the layer as pushed, if it was."""
-    chosen = require_chosen(outcome.choice, outcome)
+    require_chosen(outcome.choice, outcome)
+    original, chosen = outcome.served
     if layer_size is not None:
         measured = msgspec.structs.replace(chosen.measured, layer_size=layer_size)
         chosen = msgspec.structs.replace(chosen, measured=measured)
-    return Success(
+    result = Success(
         task=task.digest,
         image=image,
         source_digest=f"sha256:{outcome.model.sha256}",
         model_digest=outcome.model_digest(),
-        original=outcome.original.measured,
+        original=original,
         chosen=chosen,
         others=tuple(item for item in outcome.choice.others if item.method != outcome.original.method),
         cpu=outcome.cpu,
     )
+    return without_details(result)
 
 
 def _work(task: Task, access: RegistryAccess, settings: Settings, span: Span) -> Success:

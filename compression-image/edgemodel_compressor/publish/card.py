@@ -12,7 +12,6 @@ from edgemodel_compressor.report.page import render_page
 from edgemodel_compressor.search.engine import Outcome
 from edgemodel_contract.card import CARD_FILE, MODEL_FILE, Comparison, ModelCard, Provenance
 from edgemodel_contract.encoding import encode
-from edgemodel_contract.result import Candidate
 from edgemodel_contract.task import Task
 
 REPORT_FILE = "report.json"
@@ -21,8 +20,8 @@ PAGE_FILE = "report.html"
 
 def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes:
     """Canonical JSON of the ModelCard; ``digests`` maps each other file of the folder to its ``sha256:…``."""
-    chosen = _chosen(outcome).measured
-    original = outcome.original.measured
+    original, candidate = outcome.served
+    chosen = candidate.measured
     card = ModelCard(
         name=task.name,
         inputs=outcome.model.inputs,
@@ -35,7 +34,7 @@ def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes
             source_digest=f"sha256:{outcome.model.sha256}",
             task=task.digest,
             recipe=task.recipe,
-            method=_chosen(outcome).method,
+            method=candidate.method,
             engine=task.engine,
             libraries=library_versions(outcome.model.source_format),
         ),
@@ -81,9 +80,3 @@ def model_folder(task: Task, outcome: Outcome, *, clocked: bool = False) -> dict
 def _file_digest(path: Path) -> str:
     with path.open("rb") as stream:
         return "sha256:" + hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _chosen(outcome: Outcome) -> Candidate:
-    if outcome.choice.chosen is None:
-        raise LookupError("nothing was chosen")
-    return outcome.choice.chosen

@@ -45,6 +45,14 @@ class Parts(Struct, frozen=True):
     calibration: int
     recovery: int
     evaluation: int
+    confirmation: int = 0
+
+
+class Confirmed(Struct, frozen=True, kw_only=True):
+    """The quality of the original and of the chosen model, as a process of its own measured it after the choice."""
+
+    original: Measurement
+    chosen: Measurement
 
 
 class Report(Struct, frozen=True, kw_only=True):
@@ -66,6 +74,7 @@ class Report(Struct, frozen=True, kw_only=True):
     engine: str
     libraries: dict[str, str]
     parts: Parts | None = None
+    confirmed: Confirmed | None = None
     layers: tuple[Layer, ...] = ()
     notes: tuple[str, ...] = ()
     cpu: str | None = None
@@ -94,6 +103,7 @@ def make_report(task: Task, outcome: Outcome, *, clocked: bool) -> Report:
         engine=task.engine,
         libraries=library_versions(outcome.model.source_format),
         parts=_parts(outcome),
+        confirmed=_confirmed(outcome),
         layers=_layers(outcome),
         notes=outcome.notes,
         cpu=outcome.cpu if clocked else None,
@@ -103,6 +113,14 @@ def make_report(task: Task, outcome: Outcome, *, clocked: bool) -> Report:
 
 def _parts(outcome: Outcome) -> Parts | None:
     return None if outcome.parts is None else Parts(**outcome.parts.counts)
+
+
+def _confirmed(outcome: Outcome) -> Confirmed | None:
+    if outcome.confirmed is None:
+        return None
+    clock = dict.fromkeys(CLOCKED)
+    original, chosen = (msgspec.structs.replace(measured, **clock) for measured in outcome.confirmed)
+    return Confirmed(original=original, chosen=chosen)
 
 
 def _layers(outcome: Outcome) -> tuple[Layer, ...]:

@@ -52,6 +52,7 @@ def render_page(report: Report) -> str:
             _plots(report),
             "<h2>Everything that was tried</h2>",
             _candidates(report),
+            _outputs(report, chosen),
             _throughput(report, chosen.method),
             _layers(report),
             _notes(report),
@@ -184,6 +185,34 @@ def _candidates(report: Report) -> str:
     return _table(head, rows)
 
 
+def _outputs(report: Report, chosen: Entry) -> str:
+    """Each output of the shown model, as it was confirmed, or else as the search has seen it."""
+    measured = report.confirmed.chosen if report.confirmed else chosen.measured
+    if not measured.outputs:
+        return ""
+    rows = []
+    for item in measured.outputs:
+        cells = [
+            item.output,
+            item.metric,
+            format_quality(item.metric, item.value),
+            _interval(item.metric, item.low, item.high),
+            f"{100 * item.lost:.2g}%",
+            _or_dash(item.allowed, lambda share: f"{100 * share:.3g}%"),
+        ]
+        body = "".join(f"<td>{escape(cell)}</td>" for cell in cells)
+        rows.append(f'<tr>{body}<td class="words">{escape(item.words)}</td></tr>')
+    if measured.confirmed:
+        basis = (
+            f"Measured after the choice by a process of its own, on {measured.samples} samples that no step of the "
+            "search has read."
+        )
+    else:
+        basis = f"On the {measured.samples} samples that judged all candidates."
+    head = ["output", "judged by", "quality", "95 % interval", "lost", "allowed", "what changed"]
+    return f'<h2>Output by output: {escape(chosen.method)}</h2><p class="soft">{basis}</p>' + _table(head, rows)
+
+
 def _throughput(report: Report, method: str) -> str:
     if not report.throughput:
         return ""
@@ -248,7 +277,8 @@ def _origins(report: Report) -> str:
         facts.append(
             (
                 "Samples",
-                f"{parts.calibration} to calibrate, {parts.recovery} to train, {parts.evaluation} to judge; none twice",
+                f"{parts.calibration} to calibrate, {parts.recovery} to train, {parts.evaluation} to judge, "
+                f"{parts.confirmation} to confirm; none twice",
             )
         )
     if report.cpu:

@@ -128,6 +128,10 @@ def _lacks(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
             f"compression.metric is {recipe.metric}, which cannot be measured without samples; {advice}, or remove it.",
         ),
         (
+            bool(recipe.judge),
+            f"compression.judge says how outputs are judged, which takes samples; {advice}, or remove it.",
+        ),
+        (
             recipe.objectives.max_accuracy_drop is not None,
             f"compression.objectives.maxAccuracyDrop cannot be measured without samples; {advice}, or remove the "
             "objective.",

@@ -1,11 +1,12 @@
 """The choice among measured candidates. Pure: the same figures always give the same answer."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import msgspec
 
-from edgemodel_contract.quality import ERRORS, lost
+from edgemodel_contract.quality import ANSWERS, ERRORS, lost
 from edgemodel_contract.quantity import format_duration, format_size
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Mode, Objectives
@@ -26,14 +27,20 @@ class Choice:
     closest: Candidate | None = None
 
 
-def choose(original: Candidate, compressed: Sequence[Candidate], objectives: Objectives, mode: Mode) -> Choice:
+def choose(
+    original: Candidate,
+    compressed: Sequence[Candidate],
+    objectives: Objectives,
+    mode: Mode,
+    refused: Mapping[str, str] = MappingProxyType({}),
+) -> Choice:
     """Pick the smallest candidate that keeps every promise.
 
     ``Manual`` has only the candidate it names, ``None`` only the original. ``Auto`` also takes the original, loses no
     more than one point of accuracy, or one answer, unless the objectives say otherwise, and without objectives is
     neither larger nor slower than the original. With objectives that say nothing of latency, one slower than the
     original is taken only where no other meets them. Smallest means the bytes a node downloads plus those it keeps:
-    layer and model file.
+    layer and model file. ``refused`` maps methods that were found out otherwise to what is wrong with them.
     """
     if mode == "Manual":
         eligible = list(compressed)
@@ -42,6 +49,7 @@ def choose(original: Candidate, compressed: Sequence[Candidate], objectives: Obj
     else:
         eligible = [original, *compressed]
     judged = [(item, _faults(item, original, objectives, mode)) for item in eligible]
+    judged = [(item, [*faults, *_refusal(refused.get(item.method))]) for item, faults in judged]
     passing = [item for item, faults in judged if not faults]
     rejected = {item.method: ", ".join(text for text, _ in faults) for item, faults in judged if faults}
     if not passing:
@@ -62,17 +70,32 @@ def choose(original: Candidate, compressed: Sequence[Candidate], objectives: Obj
     return Choice(msgspec.structs.replace(chosen, rejected=None), tuple(_with_reason(item, reasons) for item in others))
 
 
-def allowed_drop(objectives: Objectives, original: Measurement) -> float:
-    """What Auto may lose, as ``quality.lost`` counts it.
+def allowed_drop(objectives: Objectives, metric: str | None, samples: int, rule: float | None = None) -> float:
+    """What Auto may lose of an output that is judged by ``metric``, as ``quality.lost`` counts it.
 
-    Where no objective says it, and shares of right answers are what is measured, at least one answer: of 64 samples one
-    is more than a point, and says nothing.
+    ``rule`` is what is said of this output. Where nothing says it, and shares are what is measured, at least one
+    answer: of 64 samples one is more than a point, and says nothing.
     """
+    if rule is not None:
+        return rule
     if objectives.max_accuracy_drop is not None:
         return objectives.max_accuracy_drop
-    if original.metric in ("top1", "top5") and original.samples:
-        return max(DEFAULT_ACCURACY_DROP, 1 / original.samples)
+    if metric in ANSWERS and samples:
+        return max(DEFAULT_ACCURACY_DROP, 1 / samples)
     return DEFAULT_ACCURACY_DROP
+
+
+def quality_faults(measured: Measurement) -> list[tuple[str, float]]:
+    """Of each output that lost more than it may: a few words, and how far off as a ratio (1 is just missed)."""
+    faults: list[tuple[str, float]] = []
+    several = len(measured.outputs) > 1
+    for item in measured.outputs:
+        where = f"output {item.output!r}: " if several else ""
+        if item.broken:
+            faults.append((f"{where}{item.words}", float("inf")))
+        elif item.allowed is not None:
+            faults += [(where + text, excess) for text, excess in _accuracy_fault(item.metric, item.lost, item.allowed)]
+    return faults
 
 
 def accuracy_drop(candidate: Measurement, original: Measurement) -> float | None:
@@ -96,14 +119,19 @@ def _faults(item: Candidate, original: Candidate, objectives: Objectives, mode: 
         faults.append((f"size {format_size(measured.size)} > {format_size(limit)}", measured.size / limit))
     if objectives.max_latency is not None:
         faults += _latency_fault(measured.latency_p95, objectives.max_latency)
+    faults += quality_faults(measured)
     allowed = objectives.max_accuracy_drop
     if allowed is None and mode == "Auto" and measured.accuracy is not None:
-        allowed = allowed_drop(objectives, original.measured)
-    if allowed is not None:
+        allowed = allowed_drop(objectives, original.measured.metric, original.measured.samples)
+    if allowed is not None and not measured.outputs:
         faults += _accuracy_fault(measured.metric, accuracy_drop(measured, original.measured), allowed)
     if mode == "Auto" and objectives == Objectives() and item.method != original.method:
         faults += _comparison_faults(measured, original.measured)
     return faults
+
+
+def _refusal(words: str | None) -> list[tuple[str, float]]:
+    return [] if words is None else [(words, 1.0)]
 
 
 def _latency_fault(p95: float | None, limit: float) -> list[tuple[str, float]]:

@@ -1,5 +1,6 @@
 """The work itself: measure the original, try one method after another, time what is worth it, choose."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,11 +20,11 @@ from edgemodel_compressor.onnxmodel.runtime import Feed, available_cpus
 from edgemodel_compressor.onnxmodel.tensors import check_numbers, require_concrete
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.search.candidates import ORIGINAL, check_recipe, named_method
-from edgemodel_compressor.search.choose import Choice, choose
+from edgemodel_compressor.search.choose import Choice, choose, quality_faults
 from edgemodel_compressor.search.evaluation import Evaluation, Job
 from edgemodel_compressor.search.proposals import FIRST_SHARE, TRAINING_WORK, Facts, Trial, propose, recovery
 from edgemodel_compressor.settings import Settings
-from edgemodel_contract.result import Candidate
+from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Recipe, TensorSpec
 
 ROUNDS = 3
@@ -60,6 +61,19 @@ class Outcome:
     """Of each node of the chosen model that was measured: noise over signal of the output, when it is quantized."""
     throughput: tuple[Throughput, ...] = ()
     """By threads, where that was measured too."""
+
+    confirmed: tuple[Measurement, Measurement] | None = None
+    """The original and the chosen model, judged once more on samples that the search has not read."""
+
+    @property
+    def served(self) -> tuple[Measurement, Candidate]:
+        """The original and the chosen candidate, with their quality as it was confirmed."""
+        if self.choice.chosen is None:
+            raise LookupError("nothing was chosen")
+        if self.confirmed is None:
+            return self.original.measured, self.choice.chosen
+        original, chosen = self.confirmed
+        return original, msgspec.structs.replace(self.choice.chosen, measured=chosen)
 
     @property
     def chosen_file(self) -> Path:
@@ -100,7 +114,7 @@ def compress(job: Job, span: Span) -> Outcome:
         )
     _time(job, bench, timing, end)
     original, *compressed = (Candidate(method=name, measured=figures) for name, figures in bench.measured.items())
-    choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode)
+    choice, confirmed = _choose(job, bench, original, compressed, timing)
     return Outcome(
         model=model,
         original=original,
@@ -112,6 +126,7 @@ def compress(job: Job, span: Span) -> Outcome:
         parts=bench.parts,
         feed=bench.feed,
         damage=told(lambda: _damage(bench, choice, replace(timing, deadline=end, clock=job.clock)), {}, lambda _: None),
+        confirmed=confirmed,
     )
 
 
@@ -217,6 +232,26 @@ def _time(job: Job, bench: Evaluation, span: Span, end: float | None) -> None:
             peak_memory=None if name in poor or late else peak_memory(bench.files[name], job.threads, feed),
         )
     weighing.report("Measuring", "timed every candidate", 1.0)
+
+
+def _choose(
+    job: Job, bench: Evaluation, original: Candidate, compressed: Sequence[Candidate], span: Span
+) -> tuple[Choice, tuple[Measurement, Measurement] | None]:
+    """The best candidate whose quality is confirmed, and the figures that confirm it."""
+    refused: dict[str, str] = {}
+    while True:
+        choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode, refused)
+        if choice.chosen is None:
+            return choice, None
+        method = choice.chosen.method
+        # Where nothing was chosen, nothing is to be confirmed.
+        confirmed = bench.confirmed(method, span) if job.recipe.mode != "None" else None
+        faults = quality_faults(confirmed[1]) if confirmed else []
+        if not faults:
+            return choice, confirmed
+        unread = confirmed[1].samples if confirmed else 0
+        refused[method] = f"not confirmed on {unread} other samples: {', '.join(text for text, _ in faults)}"
+        bench.shop.notes.append(f"{method} was chosen first, and {refused[method]}.")
 
 
 def _turns(bench: Evaluation, poor: set[str], left: float | None, usual: float) -> tuple[list[str], float]:

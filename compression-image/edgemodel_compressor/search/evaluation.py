@@ -1,24 +1,27 @@
 """Where candidates lie side by side: each is built, measured and judged here, the same way as the original."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from edgemodel_compressor.data.dataset import Dataset, check_labels
-from edgemodel_compressor.data.split import Split, split
+from edgemodel_compressor.data.dataset import Dataset, labelled_output, require_variety
+from edgemodel_compressor.data.split import Split, set_aside, split
 from edgemodel_compressor.errors import NotApplicableError, TaskError, is_exhausted, not_applicable, told
-from edgemodel_compressor.evaluate.evaluator import Evaluator, Samples, Score, metric_for
+from edgemodel_compressor.evaluate.confirm import confirm
+from edgemodel_compressor.evaluate.evaluator import Evaluator, Samples, Score
+from edgemodel_compressor.evaluate.labels import metric_for
 from edgemodel_compressor.evaluate.latency import arbitrary_feed
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
 from edgemodel_compressor.graph.weights import sparsity
 from edgemodel_compressor.onnxmodel.model import Model
 from edgemodel_compressor.onnxmodel.modelfile import model_files, model_size, read_model
-from edgemodel_compressor.onnxmodel.runtime import Feed, Session, explain
+from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session, explain
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.registry.layer import compressed_size
 from edgemodel_compressor.search.candidate_builder import CandidateBuilder
@@ -26,9 +29,8 @@ from edgemodel_compressor.search.candidates import ORIGINAL, Method
 from edgemodel_compressor.search.choose import allowed_drop
 from edgemodel_compressor.search.proposals import Trial, Verdict
 from edgemodel_compressor.settings import Settings
-from edgemodel_contract.quality import lost
-from edgemodel_contract.result import Measurement
-from edgemodel_contract.task import Recipe
+from edgemodel_contract.result import Measurement, OutputQuality
+from edgemodel_contract.task import OutputRule, Recipe, TensorSpec
 
 LEAST_TO_TRAIN = 64
 """With fewer samples Auto sets none aside for training: they say more as evaluation."""
@@ -76,7 +78,9 @@ class Evaluation:
         cpu = target_cpu(job.recipe.target or "any")
         feed = arbitrary_feed(job.model.inputs)
         if job.dataset is not None:
-            check_labels(job.dataset, job.model.outputs)
+            require_variety(job.dataset)
+            main = labelled_output(job.dataset, job.model.outputs)
+            check_rules(job.recipe.judge, job.model.outputs)
             parts = split(
                 len(job.dataset),
                 job.dataset.classes,
@@ -84,10 +88,12 @@ class Evaluation:
                 recovery=_sets_aside(job),
                 held_out=job.dataset.held_out,
             )
+            if job.recipe.mode == "Auto":
+                parts = set_aside(parts, job.dataset.classes)
             calibration, training = Samples(job.dataset, parts.calibration), Samples(job.dataset, parts.recovery)
             samples = Samples(job.dataset, parts.evaluation)
-            metric = metric_for(job.model.outputs, job.dataset.labels, job.recipe.metric)
-            judge = Evaluator(samples, metric, widened=not cpu.reduce_range)
+            metric = metric_for(job.model.outputs[main], job.dataset.labels, job.recipe.metric)
+            judge = Evaluator(samples, metric, main, job.recipe.judge, widened=not cpu.reduce_range)
             feed = next(samples.feeds())
         shop = CandidateBuilder(job.model, job.folder, cpu, calibration, training)
         if job.recipe.mode != "None" and not target_cpu("host").computes_as(cpu):
@@ -114,6 +120,7 @@ class Evaluation:
             ) from error
         self.files[ORIGINAL] = path
         self.measured[ORIGINAL] = self.figures(ORIGINAL, path, path, span)
+        self.check_original()
 
     def _hurry(self, seconds: float) -> None:
         """Take fewer samples, where a model that takes so many ``seconds`` would spend the search's time on them."""
@@ -156,17 +163,52 @@ class Evaluation:
         message = f"evaluating {name} on {len(self.judge.samples)} samples"
         span.report("Evaluating", message)
         score = score or self.judge.score(path, self.job.threads, partial(span.report, "Evaluating", message))
-        return msgspec.structs.replace(
-            measured,
-            accuracy=score.value,
-            accuracy_low=score.low,
-            accuracy_high=score.high,
-            metric=self.judge.metric,
-            samples=score.samples,
-            top5=score.top5.value if score.top5 else None,
-            top5_low=score.top5.low if score.top5 else None,
-            top5_high=score.top5.high if score.top5 else None,
+        return with_quality(measured, self._limited(score), score)
+
+    def check_original(self) -> None:
+        """Refuse a model whose own answers say nothing.
+
+        Raises:
+            TaskError: InvalidModel.
+        """
+        # One session, because each begins with the same seed.
+        session = Session(self.job.model.path, self.job.threads)
+        first, again = session.run(self.feed), session.run(self.feed)
+        if any(_differ(one, other) for one, other in zip(first, again, strict=True)):
+            raise TaskError(
+                "InvalidModel",
+                "The model answers one sample in two ways, so that nothing can be compared with it; export it for "
+                "inference, with dropout and other random operators left out.",
+            )
+        problem = self.judge.problem() if self.judge else None
+        if problem is not None:
+            raise TaskError("InvalidModel", problem)
+
+    def confirmed(self, method: str, span: Span) -> tuple[Measurement, Measurement] | None:
+        """The original and the model ``method``, judged by another process on samples that the search has not read;
+        None without a dataset.
+        """
+        if self.judge is None or self.parts is None or self.job.dataset is None:
+            return None
+        unread = self.parts.confirmation if len(self.parts.confirmation) else self.parts.evaluation
+        # As it will serve; other kernels only where those of this CPU would compute something else.
+        cpu = target_cpu(self.job.recipe.target or "any")
+        judge = replace(
+            self.judge,
+            samples=Samples(self.job.dataset, unread).spread(len(self.judge.samples)),
+            widened=not target_cpu("host").computes_as(cpu),
         )
+        message = f"confirming {method} on {len(judge.samples)} samples"
+        files = self.files[ORIGINAL], self.files[method]
+        alive = partial(span.report, "Evaluating", message, 1.0)
+        scores = confirm(judge, *files, self.job.threads, self.job.folder, alive)
+        fresh = len(self.parts.confirmation) > 0 or self.job.recipe.mode != "Auto"
+        pairs = ((ORIGINAL, scores.original), (method, scores.candidate))
+        original, candidate = (
+            msgspec.structs.replace(with_quality(self.measured[name], self._limited(score), score), confirmed=fresh)
+            for name, score in pairs
+        )
+        return original, candidate
 
     def _leave_out(self, what: str, reason: str) -> None:
         note = f"{what} could not be counted: {reason}."
@@ -175,7 +217,7 @@ class Evaluation:
 
     def holds(self, path: Path, span: Span) -> bool:
         """Whether the model at ``path`` loses no more than is allowed."""
-        return self._lost(self._score(path, span)) <= self.allowed
+        return self._excess(self._score(path, span)) <= 1.0
 
     def _score(self, path: Path, span: Span) -> Score | None:
         """What the judge says of the model at ``path``; None where nothing can judge it."""
@@ -184,20 +226,23 @@ class Evaluation:
         message = f"evaluating {path.stem} on {len(self.judge.samples)} samples"
         return self.judge.score(path, self.job.threads, lambda _: span.report("Evaluating", message))
 
-    def _lost(self, score: Score | None) -> float:
-        return self.damage_of(score.value if score else None)
+    def _limited(self, score: Score) -> tuple[OutputQuality, ...]:
+        """Each output of ``score`` with what it may lose."""
+        recipe = self.job.recipe
+        rules = {rule.output: rule.max_drop for rule in recipe.judge}
+        limited = []
+        for item in score.outputs:
+            rule = rules.get(item.output)
+            if rule is None and recipe.mode != "Auto" and recipe.objectives.max_accuracy_drop is None:
+                limited.append(item)
+                continue
+            allowed = allowed_drop(recipe.objectives, item.metric, score.samples, rule)
+            limited.append(msgspec.structs.replace(item, allowed=allowed))
+        return tuple(limited)
 
-    def damage_of(self, accuracy: float | None) -> float:
-        """What a candidate of this accuracy has lost against the original; 0 where it is not known."""
-        before = self.measured[ORIGINAL]
-        if accuracy is None or before.accuracy is None:
-            return 0.0
-        return lost(before.metric, before.accuracy, accuracy)
-
-    @property
-    def allowed(self) -> float:
-        """What may be lost."""
-        return allowed_drop(self.job.recipe.objectives, self.measured[ORIGINAL])
+    def _excess(self, score: Score | None) -> float:
+        """What the worst output has lost, as a multiple of what it may lose; 0 where it is not known."""
+        return excess(self._limited(score)) if score is not None else 0.0
 
     def attempt(self, method: Method, span: Span) -> None:
         """Build ``method``, measure it and note the verdict.
@@ -212,8 +257,8 @@ class Evaluation:
         training.report("Compressing", f"building {method.name}")
         if method.pruning and method.quantization and self.job.recipe.mode == "Auto":
             floats = self.shop.build(method.floats, partial(self.holds, span=training), training)
-            score = self._score(floats, measuring)
-            if self._lost(score) > HOPELESS * self.allowed:
+            score = self._score(floats, building)
+            if self._excess(score) > HOPELESS:
                 self._measure(method.floats, floats, measuring, score)
                 self.trials.append(Trial(method, "Lossy"))
                 return
@@ -235,9 +280,65 @@ class Evaluation:
         return measured
 
     def _verdict(self, measured: Measurement) -> Verdict:
-        if self.damage_of(measured.accuracy) > self.allowed + 1e-9:
+        if excess(measured.outputs) > 1.0:
             return "Lossy"
         return "Larger" if measured.size > self.measured[ORIGINAL].size else "Good"
+
+
+def check_rules(rules: Sequence[OutputRule], outputs: Sequence[TensorSpec]) -> None:
+    """Each of ``rules`` is about an output of the model, and no two about the same.
+
+    Raises:
+        TaskError: InvalidTask.
+    """
+    names = [spec.name for spec in outputs]
+    for index, rule in enumerate(rules):
+        if rule.output not in names:
+            raise TaskError(
+                "InvalidTask",
+                f"compression.judge names the output {rule.output!r}, which the model does not have; its outputs are: "
+                f"{', '.join(names)}.",
+            )
+        if rule.output in {other.output for other in rules[:index]}:
+            raise TaskError(
+                "InvalidTask", f"compression.judge names the output {rule.output!r} twice; remove one of the two."
+            )
+
+
+def excess(outputs: Sequence[OutputQuality]) -> float:
+    """What the worst of ``outputs`` has lost, as a multiple of what it may lose."""
+    found = [float("inf") if item.broken else _ratio(item.lost, item.allowed) for item in outputs]
+    return max(found, default=0.0)
+
+
+def _ratio(lost: float, allowed: float | None) -> float:
+    if allowed is None or lost <= allowed + 1e-9:
+        return 0.0 if allowed is None or allowed <= 0 else max(lost, 0.0) / (allowed + 1e-9)
+    return lost / allowed if allowed > 0 else float("inf")
+
+
+def with_quality(measured: Measurement, outputs: tuple[OutputQuality, ...], score: Score) -> Measurement:
+    """``measured`` with the quality that ``score`` says."""
+    return msgspec.structs.replace(
+        measured,
+        accuracy=score.value,
+        accuracy_low=score.low,
+        accuracy_high=score.high,
+        metric=score.metric,
+        samples=score.samples,
+        outputs=outputs,
+        top5=score.top5.value if score.top5 else None,
+        top5_low=score.top5.low if score.top5 else None,
+        top5_high=score.top5.high if score.top5 else None,
+    )
+
+
+def _differ(first: Array, second: Array) -> bool:
+    """Whether two answers to one sample differ by more than rounding does."""
+    if first.dtype.kind != "f" or first.shape != second.shape:
+        return first.dtype.kind != "O" and not np.array_equal(first, second)
+    scale = max(float(np.abs(np.nan_to_num(first)).max(initial=0.0)), 1e-12)
+    return not np.allclose(first, second, rtol=1e-3, atol=1e-3 * scale, equal_nan=True)
 
 
 def _calibration_samples(job: Job, dataset: Dataset) -> int:

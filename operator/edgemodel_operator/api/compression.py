@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from msgspec import UNSET, Meta, UnsetType
 
-from edgemodel_contract.quality import Metric
+from edgemodel_contract.quality import Fidelity, Metric
 from edgemodel_contract.task import (
     CalibrationMethod,
     Mode,
@@ -92,6 +92,17 @@ class Objectives(Struct, frozen=True, kw_only=True):
     """Percentage points lost against the original, on the evaluation part of the dataset."""
 
 
+class OutputRule(Struct, frozen=True, kw_only=True):
+    """How one output of the model is judged."""
+
+    output: Annotated[str, Meta(min_length=1, max_length=256)]
+    """Its name in the model file."""
+    metric: Fidelity | UnsetType = UNSET
+    """What it is compared by with the original's. Absent: told from the graph."""
+    max_drop: Percent | UnsetType = UNSET
+    """Percentage points that it may lose. Absent: objectives.maxAccuracyDrop."""
+
+
 class CompressionJob(Struct, frozen=True, kw_only=True):
     """The Job that compresses."""
 
@@ -147,6 +158,11 @@ class Compression(Struct, frozen=True, kw_only=True):
             "metric is measured on data: add dataset",
         ),
         Rule(
+            "has(self.dataset) || !has(self.judge)",
+            lambda s: s.dataset is not UNSET or s.judge is UNSET,
+            "judge is measured on data: add dataset",
+        ),
+        Rule(
             "has(self.dataset) || !(has(self.objectives) && has(self.objectives.maxAccuracyDrop))",
             lambda s: s.dataset is not UNSET or s.objectives.max_accuracy_drop is UNSET,
             "objectives.maxAccuracyDrop is measured on data: add dataset",
@@ -165,6 +181,9 @@ class Compression(Struct, frozen=True, kw_only=True):
     """The CPU that will serve: host, like the one that compresses, or a named level. Absent: integers that every CPU
     computes right, at a bit of their range."""
     metric: Metric | UnsetType = UNSET
-    """What quality is judged by. Absent: top1, perplexity or mse, as the labels are; without labels, how close answers
-    are to the original's."""
+    """What the output with labels is judged by, or without labels the first. Absent: top1, perplexity or mse, as the
+    labels are; without labels, how close answers are to the original's."""
+    judge: Annotated[list[OutputRule], Meta(max_length=64)] | UnsetType = UNSET
+    """How single outputs are judged. Every output is, and the worst one decides; what each is, is told from the graph
+    unless it is said here."""
     job: CompressionJob = CompressionJob()

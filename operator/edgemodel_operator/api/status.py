@@ -67,6 +67,19 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     timings: TimingsStatus | UnsetType = UNSET
 
 
+class OutputStatus(Struct, frozen=True, kw_only=True):
+    """How well one output is answered."""
+
+    output: str
+    """Its name in the model file."""
+    metric: str
+    """What `accuracy` is."""
+    accuracy: str
+    """Quality, as `metric` says."""
+    change: str | UnsetType = UNSET
+    """What changed against the original, in words."""
+
+
 class MeasurementStatus(Struct, frozen=True, kw_only=True):
     """What was measured on one model by the compression Job."""
 
@@ -92,6 +105,10 @@ class MeasurementStatus(Struct, frozen=True, kw_only=True):
     """95 % confidence interval of `top5`."""
     samples: int | UnsetType = UNSET
     """How many samples the accuracy rests on."""
+    confirmed: bool | UnsetType = UNSET
+    """The accuracy was measured by a process of its own, on samples that no step of the search has read."""
+    outputs: list[OutputStatus] | UnsetType = UNSET
+    """Each output on its own, those that lost most first."""
     sparsity: str | UnsetType = UNSET
     """Share of the weights that are zero."""
 

@@ -270,7 +270,7 @@ def test_what_was_asked_for_but_cannot_be_done_is_said(
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
     )
     path = builders.save(model, tmp_path / "sin.onnx")
-    data = builders.save_dataset(tmp_path / "d.npz", x=np.ones((9, 4), np.float32))
+    data = builders.save_dataset(tmp_path / "d.npz", x=np.eye(9, 4, dtype=np.float32))
     assert run(settings, path, "--dataset", data, "-o", out, "--quantize", "static") == 2
     assert "static-int8 is not possible" in capsys.readouterr().err
     assert run(settings, path, "--dataset", data, "-o", out) == 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgemodel_compressor.data.dataset import Dataset, check_labels, read_dataset
+from edgemodel_compressor.data.dataset import Dataset, labelled_output, read_dataset
 from edgemodel_compressor.errors import TaskError
 from edgemodel_contract.task import TensorSpec
 
@@ -146,7 +146,7 @@ def labelled(labels: object) -> Dataset:
 )
 def test_labels_must_fit_the_first_output(labels: object, outputs: list[TensorSpec], words: str) -> None:
     with pytest.raises(TaskError) as caught:
-        check_labels(labelled(labels), outputs)
+        labelled_output(labelled(labels), outputs)
     assert caught.value.reason == "InvalidDataset"
     assert words in caught.value.message
 
@@ -161,7 +161,7 @@ def test_labels_must_fit_the_first_output(labels: object, outputs: list[TensorSp
     ],
 )
 def test_labels_that_fit(labels: object, outputs: list[TensorSpec]) -> None:
-    check_labels(labelled(labels), outputs)
+    labelled_output(labelled(labels), outputs)
 
 
 def test_samples_that_the_model_was_trained_on_can_be_told_from_those_that_judge(tmp_path: Path) -> None:

@@ -6,7 +6,17 @@ import pytest
 
 from edgemodel_compressor.cli.manifest import read_manifest
 from edgemodel_compressor.errors import TaskError
-from edgemodel_contract.task import Objectives, Pruning, Quantization, Recipe, Recovery, Search, Source, Task
+from edgemodel_contract.task import (
+    Objectives,
+    OutputRule,
+    Pruning,
+    Quantization,
+    Recipe,
+    Recovery,
+    Search,
+    Source,
+    Task,
+)
 
 FULL = """
 apiVersion: v1
@@ -30,6 +40,7 @@ spec:
     objectives: {maxSize: 8Mi, maxLatency: 10ms, maxAccuracyDrop: "1%"}
     search: {trials: 5, time: 2m}
     target: avx512-vnni
+    judge: [{output: boxes, metric: boxes, maxDrop: 2%}]
     metric: top5
     job: {activeDeadlineSeconds: 60}
   serving:
@@ -59,6 +70,7 @@ def test_what_compression_depends_on_is_taken_over(tmp_path: Path) -> None:
         objectives=Objectives(max_size=8 * 2**20, max_latency=0.01, max_accuracy_drop=0.01),
         search=Search(trials=5, time=120.0),
         target="avx512-vnni",
+        judge=(OutputRule(output="boxes", metric="boxes", max_drop=0.02),),
         metric="top5",
     )
 

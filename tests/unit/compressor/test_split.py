@@ -99,7 +99,7 @@ class TestRecovery:
         labels = np.repeat([0, 1], [900, 100])
         parts = split(1000, labels, most=100, recovery=True)
         assert np.bincount(labels[parts.calibration]).tolist() == [90, 10]
-        assert parts.counts == {"calibration": 100, "recovery": 500, "evaluation": 400}
+        assert parts.counts == {"calibration": 100, "recovery": 500, "evaluation": 400, "confirmation": 0}
 
     def test_without_it_figures_rest_on_the_same_samples_as_ever(self) -> None:
         assert split(10, np.arange(10) % 2, 3).evaluation.tolist() == [0, 1, 2, 3, 6, 8, 9]

@@ -1,5 +1,6 @@
 """The Result fits a termination message whatever is in it, and reads back."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from edgemodel_contract.result import (
     Candidate,
     Failure,
     Measurement,
+    OutputQuality,
     Result,
     Success,
     decode_result,
@@ -54,6 +56,21 @@ def test_a_success_always_fits_and_loses_only_the_last_runners_up(others: int, r
     assert isinstance(read, Success)
     assert read.others == result.others[: len(read.others)]
     assert (read.image, read.chosen) == (result.image, result.chosen)
+
+
+@given(st.integers(0, 60), st.text(max_size=300))
+def test_of_many_outputs_those_that_lost_most_are_kept(count: int, words: str) -> None:
+    outputs = tuple(
+        OutputQuality(output=f"y{n}", metric="values", value=1 - n / 100, low=0.1, high=1, lost=n / 100, words=words)
+        for n in range(count)
+    )
+    chosen = Candidate(method="static-int8", measured=msgspec.structs.replace(MEASURED, outputs=outputs))
+    data = encode_result(msgspec.structs.replace(success(2), chosen=chosen))
+    assert len(data) <= TERMINATION_MESSAGE_LIMIT
+    read = decode_result(data.decode())
+    assert isinstance(read, Success)
+    kept = {item.output for item in read.chosen.measured.outputs}
+    assert kept == {f"y{n}" for n in range(count - len(kept), count)}
 
 
 @given(st.text(max_size=20_000))

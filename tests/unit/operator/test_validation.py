@@ -175,6 +175,7 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
             ("compression.objectives", {"maxAccuracyDrop": "1%"})
         ],
         "metric is measured on data: add dataset": [("compression.metric", "top5")],
+        "judge is measured on data: add dataset": [("compression.judge", [{"output": "y", "maxDrop": "1%"}])],
         "maxReplicas must not be below minReplicas": [("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)],
         "the override's maxReplicas must not be below its minReplicas": [
             ("placement.overrides", [{"site": "a", "scaling": {"minReplicas": 3, "maxReplicas": 2}}])

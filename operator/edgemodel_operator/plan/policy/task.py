@@ -92,6 +92,14 @@ def _recipe(spec: Spec) -> contract.Recipe:
         search=contract.Search(trials=compression.search.trials, time=parse_duration(compression.search.time)),
         target=None if compression.target is UNSET else compression.target,
         metric=None if compression.metric is UNSET else compression.metric,
+        judge=tuple(
+            contract.OutputRule(
+                output=rule.output,
+                metric=None if rule.metric is UNSET else rule.metric,
+                max_drop=None if rule.max_drop is UNSET else parse_percent(rule.max_drop),
+            )
+            for rule in (() if compression.judge is UNSET else compression.judge)
+        ),
         objectives=contract.Objectives(
             max_size=None if wanted.max_size is UNSET else parse_size(wanted.max_size),
             max_latency=None if wanted.max_latency is UNSET else parse_duration(wanted.max_latency),

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 from edgemodel_contract.progress import Progress
 from edgemodel_contract.quality import SHARES, format_quality
 from edgemodel_contract.quantity import format_duration, format_megabytes, format_number, parse_duration
-from edgemodel_contract.result import Candidate, Measurement, Success
+from edgemodel_contract.result import Candidate, Measurement, OutputQuality, Success
 from edgemodel_operator.api import (
     CandidateStatus,
     CompressionStatus,
@@ -17,6 +17,7 @@ from edgemodel_operator.api import (
     EdgeModel,
     MeasurementStatus,
     ModelStatus,
+    OutputStatus,
     ProgressStatus,
     SiteStatus,
     Status,
@@ -126,7 +127,18 @@ def _measurement(measured: Measurement) -> MeasurementStatus:
         top5=UNSET if measured.top5 is None else format_quality("top5", measured.top5),
         top5_interval=_interval("top5", measured.top5_low, measured.top5_high),
         samples=measured.samples or UNSET,
+        confirmed=measured.confirmed or UNSET,
+        outputs=[_output(item) for item in sorted(measured.outputs, key=lambda item: -item.lost)] or UNSET,
         sparsity=_percent(measured.sparsity),
+    )
+
+
+def _output(item: OutputQuality) -> OutputStatus:
+    return OutputStatus(
+        output=item.output,
+        metric=item.metric,
+        accuracy=format_quality(item.metric, item.value),
+        change=item.words or UNSET,
     )
 
 
