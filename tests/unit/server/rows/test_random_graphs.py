@@ -76,7 +76,11 @@ def test_what_is_proved_holds(seed: int) -> None:
 @given(st.integers(0, 2**32))
 def test_what_cannot_mix_rows_is_proved(seed: int) -> None:
     model = grown(seed, SAFE)
-    if model is not None:
+    if model is None:
+        return
+    shapes = {name for node in model.graph.node if node.op_type == "Shape" for name in node.output}
+    # A shape of as many elements as there happen to be rows is no output by rows, and rightly refused.
+    if not shapes & {output.name for output in model.graph.output}:
         assert proved(model).reason is None
         assert is_apart(model)
 
