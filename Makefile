@@ -10,7 +10,7 @@ PROTO := edgemodel_server/grpc/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser test-api test-e2e check crds docs protos format bench-control-plane bench-compression bench-serving corpus fuzz-server clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser abuse test-api test-e2e check crds docs protos format bench-control-plane bench-compression bench-serving corpus fuzz-server clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -41,13 +41,16 @@ images: $(STAMP) ## build the three images and push them to the local registry
 	@$(BIN)/python -m tools.localcluster.images $(ARGS)
 
 test: $(STAMP) check ## everything: checks, unit, api and e2e tests, with all they need
-	@$(BIN)/python -m pytest tests/unit tests/corpus tests/browser tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
+	@$(BIN)/python -m pytest tests/unit tests/corpus tests/browser tests/abuse tests/api tests/cluster tests/e2e --durations=15 $(ARGS)
 
 test-unit: $(STAMP) ## pure logic, and programs on their own
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
 
 test-browser: $(STAMP) ## the server's page in a real headless browser
 	@$(BIN)/python -m pytest tests/browser $(ARGS)
+
+abuse: $(STAMP) ## long attacks on the running server, beside clients whose waits are held to what is promised
+	@$(BIN)/python -m pytest tests/abuse --long $(ARGS)
 
 test-api: $(STAMP) ## the operator against a real kube-apiserver, controller-manager and etcd
 	@$(BIN)/python -m pytest tests/api $(ARGS)

@@ -16,6 +16,7 @@ settings.load_profile("default")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden instead of comparing with it")
+    parser.addoption("--long", action="store_true", help="tests/abuse at full length, with the waits that are promised")
     parser.addoption(
         "--kubernetes",
         choices=("all", "oldest", "current"),
