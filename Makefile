@@ -97,8 +97,9 @@ corpus: $(STAMP) ## models of the Python index that nobody here made: every meth
 bench-serving: $(STAMP) ## the server beside the raw loop and beside LitServe, BentoML, MLServer, KServe, FastAPI
 	@$(BIN)/python -m tests.bench.serving $(ARGS)
 
-fuzz-server: $(STAMP) ## 100,000 random bodies against the inference server: no 500, no growth
+fuzz-server: $(STAMP) ## 100,000 random bodies and as many damaged connections against the inference server: no 500, no growth
 	@$(BIN)/python -m tests.fuzz.server $(ARGS)
+	@$(BIN)/python -m tests.fuzz.connections
 
 clean: ## remove build output and the virtual environment (the caches of the local cluster stay)
 	@rm -rf build $(VENV)

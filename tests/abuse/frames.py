@@ -110,8 +110,7 @@ class Http2:
                 code = int.from_bytes(found.content[4:8], "big")
                 goaway = f" {code}"
                 if code:
-                    with suppress(OSError):
-                        self.socket.shutdown(socket.SHUT_WR)
+                    self.finish_sending()
             if found.kind == RST_STREAM and found.stream == stream:
                 return f"reset {int.from_bytes(found.content, 'big')}"
             if found.kind == HEADERS:
@@ -128,6 +127,11 @@ class Http2:
     def acknowledge(self) -> None:
         """The server's settings, without reading them."""
         self.send(frame(SETTINGS, ACK))
+
+    def finish_sending(self) -> None:
+        """Close the writing half."""
+        with suppress(OSError):
+            self.socket.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
         """End it."""
