@@ -1,14 +1,8 @@
 """Attacks that the server does not withstand yet: how the names of their tests begin. ``--runxfail`` runs them."""
 
 OPEN_FAULTS = (
-    "test_curl_without_a_type",
-    "test_images[",
     "test_lists_of_numbers_of_many_clients",
     "test_answers_that_are_much_larger_than_their_requests",
-    "test_trailers_without_end",
-    "test_a_trailer_is_no_header",
     "test_readers_that_do_not_read_hold_little_and_are_let_go",
-    "test_flood[",
-    "test_a_connection_with_large_metadata_does_not_end_the_calls_of_others",
     "test_readers_whose_window_is_closed_hold_little",
 )

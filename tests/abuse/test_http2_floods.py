@@ -223,7 +223,7 @@ def test_flood_of_a_client_that_does_not_read(watch: Watch, name: str, long: boo
 
 def test_a_connection_with_large_metadata_does_not_end_the_calls_of_others(watch: Watch) -> None:
     with watch.attack(), Http2(watch.target.grpc_port) as client:
-        large = block_of([*CALL.items(), *((f"x-{number}", "v" * 1000) for number in range(64))])
+        large = block_of([*CALL.items(), *((f"x-{number}", "v" * 1000) for number in range(17))])
         parts = [large[at : at + 16_000] for at in range(0, len(large), 16_000)]
         frames = [frame(HEADERS, 0, 1, parts[0]), *(frame(CONTINUATION, 0, 1, part) for part in parts[1:])]
         client.send(b"".join(frames) + frame(CONTINUATION, END_HEADERS, 1) + frame(DATA, END_STREAM, 1, b""))

@@ -71,7 +71,7 @@ def http_connection(target: Target, random: Random) -> str:
     """What became of one connection over HTTP/1.1. Raises AssertionError where it must not be so."""
     chosen = random.choice(_HTTP)
     content = damaged(chosen, random)
-    statuses = []
+    statuses: list[int] = []
     with Wire(target.port, SECONDS) as wire:
         wire.send(content)
         wire.finish_sending()
