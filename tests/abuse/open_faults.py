@@ -3,6 +3,4 @@
 OPEN_FAULTS = (
     "test_lists_of_numbers_of_many_clients",
     "test_answers_that_are_much_larger_than_their_requests",
-    "test_readers_that_do_not_read_hold_little_and_are_let_go",
-    "test_readers_whose_window_is_closed_hold_little",
 )
