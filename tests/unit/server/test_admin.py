@@ -39,7 +39,7 @@ def responder_of(server: Running) -> int:
 
 def answers(server: Running, path: str) -> bool:
     try:
-        return httpx.get(admin(server, path)).status_code == 200
+        return httpx.get(admin(server, path), timeout=30).status_code == 200
     except httpx.TransportError:
         return False
 
