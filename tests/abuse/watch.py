@@ -29,7 +29,7 @@ class Limits:
 
 STRICT = Limits(neighbour=0.25, admin=0.1, control_factor=2)
 """What is promised."""
-WIDE = Limits(neighbour=2.5, admin=1.5, control_factor=10)
+WIDE = Limits(neighbour=5.0, admin=5.0, control_factor=10)
 """For a machine that does other things at the same time: a server that stalls takes longer still."""
 
 

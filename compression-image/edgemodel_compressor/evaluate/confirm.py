@@ -32,6 +32,8 @@ class Order(msgspec.Struct, frozen=True):
     candidate: str
     inputs: tuple[str, ...]
     """Their arrays lie beside, in this order; labels come last, if there are any."""
+    whole: tuple[str, ...]
+    """Inputs of which every sample has a whole one, as a Dataset has them."""
     threads: int
     metric: Metric | None
     main: int
@@ -63,6 +65,7 @@ def confirm(
         str(original),
         str(candidate),
         tuple(evaluator.samples.dataset.inputs),
+        tuple(evaluator.samples.dataset.whole),
         threads,
         evaluator.metric,
         evaluator.main,
@@ -106,7 +109,7 @@ def _main(folder: Path) -> None:
     with np.load(folder / _ARRAYS, allow_pickle=False) as archive:
         arrays = [archive[name] for name in archive.files]
     labels = arrays[len(order.inputs)] if len(arrays) > len(order.inputs) else None
-    dataset = Dataset(dict(zip(order.inputs, arrays, strict=False)), labels)
+    dataset = Dataset(dict(zip(order.inputs, arrays, strict=False)), labels, whole=frozenset(order.whole))
     judge = Evaluator(
         Samples(dataset, np.arange(len(dataset))), order.metric, order.main, order.rules, widened=order.widened
     )
