@@ -103,7 +103,7 @@ def test_an_evicted_job_is_tried_again_after_a_while(world: World) -> None:
 
 
 def test_a_job_over_its_deadline_is_stopped(world: World) -> None:
-    digits = world.create(compression={"job": {"activeDeadlineSeconds": 1}})
+    digits = world.create(compression={"job": {"activeDeadlineSeconds": 5}})
     digits.patch_pod(digits.job_pod(), pod_statuses.running(COMPRESSOR))
     ready = digits.wait_for("Ready", "False", "JobDeadlineExceeded")
     assert "spec.compression.job.activeDeadlineSeconds" in ready["message"]
