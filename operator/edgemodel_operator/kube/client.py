@@ -24,6 +24,8 @@ from edgemodel_operator.manifests.names import MANAGED_BY_LABEL, MANAGER
 from edgemodel_operator.observed import Event, Object, event_from
 
 TIMEOUT_SECONDS = 30
+HINT_TIMEOUT_SECONDS = 5
+"""For what only explains: a log waits for a kubelet, which may be out of reach, and a reconcile waits for the log."""
 LOG_LINES = 20
 LOG_BYTES = 16384
 PAGE = 500
@@ -143,7 +145,7 @@ class Cluster:
         """The last lines of a container's log; empty while it has none or its node does not answer."""
         try:
             data = await self._request(
-                "get", f"{_path('Pod', namespace, pod)}/log", query_params=_log_window(container)
+                "get", f"{_path('Pod', namespace, pod)}/log", HINT_TIMEOUT_SECONDS, query_params=_log_window(container)
             )
         except ApiError:
             return ""
@@ -183,13 +185,13 @@ class Cluster:
         obj: Object = msgspec.json.decode(await self._request(verb, path, **parameters))
         return obj
 
-    async def _request(self, verb: str, path: str, **parameters: Any) -> bytes:
+    async def _request(self, verb: str, path: str, timeout: float = TIMEOUT_SECONDS, **parameters: Any) -> bytes:
         # Passed explicitly: the client's own defaults are shared between calls, and so would be what they hold.
         parameters.setdefault("query_params", [])
         started, status = time.monotonic(), 0
         try:
             response = await self._client.request(
-                verb, path, serialize=False, header_params={}, _request_timeout=TIMEOUT_SECONDS, **parameters
+                verb, path, serialize=False, header_params={}, _request_timeout=timeout, **parameters
             )
             status = response.status
             data: bytes = await response.read()
