@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from tests.abuse.sockets import connect
+
 
 class Crowd:
     """Connections that do not block; what comes back is counted and dropped."""
@@ -22,11 +24,7 @@ class Crowd:
     def join(self, count: int, content: bytes = b"") -> None:
         """``count`` further connections, each of which sends ``content`` at once."""
         for _ in range(count):
-            client = socket.socket()
-            if self._receive_buffer is not None:
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-            client.settimeout(20)
-            client.connect(("127.0.0.1", self._port))
+            client = connect(self._port, 20, self._receive_buffer)
             client.setblocking(False)
             self.sockets.append(client)
             if content:

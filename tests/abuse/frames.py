@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Self
 import hpack
 
 from tests.abuse.messages import MODEL_INFER, infer_message
+from tests.abuse.sockets import connect
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -72,7 +73,7 @@ class Http2:
 
     def __init__(self, port: int, *initial: tuple[int, int], preface: bytes = PREFACE, seconds: float = 20.0) -> None:
         """Connected, with preface and settings sent."""
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+        self.socket = connect(port, seconds)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._read = b""
         self._decoder = hpack.Decoder()

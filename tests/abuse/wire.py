@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from tests.abuse.sockets import connect
+
 SECONDS = 20.0
 """An answer that takes longer does not come."""
 
@@ -62,11 +64,7 @@ class Wire:
 
     def __init__(self, port: int, seconds: float = SECONDS, receive_buffer: int | None = None) -> None:
         """Connected to ``port`` of this machine."""
-        self.socket = socket.socket()
-        if receive_buffer is not None:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.socket.settimeout(seconds)
-        self.socket.connect(("127.0.0.1", port))
+        self.socket = connect(port, seconds, receive_buffer)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._read = b""
         self.interim: list[int] = []
