@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from tools.localcluster import packages
-from tools.localcluster.progress import Progress
+from tools.localcluster.programs import packages
+from tools.localcluster.system.progress import Progress
 
 DEBIAN_PACKAGES = {
     "nginx": "nginx-light",

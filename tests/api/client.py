@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tools.localcluster.control_plane import ControlPlane
+from tools.localcluster.native.control_plane import ControlPlane
 
 Object = dict[str, Any]
 

@@ -8,7 +8,7 @@ from tests.api.client import Api
 from tests.api.operator_process import RESYNC_SECONDS, OperatorProcess
 from tests.api.versions import Label, NoVersionError, Versions, binaries, here
 from tests.api.world import EDGE_LABEL, ZONE_LABEL, World, make_node
-from tools.localcluster.control_plane import ControlPlane
+from tools.localcluster.native.control_plane import ControlPlane
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 SITES = ("site-a", "site-b")

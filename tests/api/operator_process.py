@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 
 from tests.api.waiting import eventually
-from tools.localcluster.control_plane import free_ports
+from tools.localcluster.native.control_plane import free_ports
 
 PROGRAM = Path(sys.executable).with_name("edgemodel-operator")
 REPOSITORY = "registry.test/edgemodel/models"

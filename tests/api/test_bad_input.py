@@ -11,7 +11,7 @@ from tests.api.edge_model import COMPRESSOR, Model
 from tests.api.operator_process import OperatorProcess
 from tests.api.waiting import eventually
 from tests.api.world import URI, World
-from tools.localcluster.control_plane import ControlPlane
+from tools.localcluster.native.control_plane import ControlPlane
 
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 

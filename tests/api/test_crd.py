@@ -8,8 +8,8 @@ from tests.api.client import RefusedError
 from tests.api.conftest import BASE
 from tests.api.operator_process import OperatorProcess
 from tests.api.world import EDGE_LABEL, URI, ZONE_LABEL, World
-from tools.localcluster.control_plane import ControlPlane
 from tools.localcluster.kubectl import FIRST_WITH_RULES
+from tools.localcluster.native.control_plane import ControlPlane
 
 pytestmark = [pytest.mark.api]
 

@@ -7,7 +7,7 @@ from tests.api.client import Api, Object
 from tests.api.edge_model import server_container
 from tests.api.operator_process import COMPRESSION_IMAGE, INFERENCE_IMAGE, REPOSITORY, OperatorProcess
 from tests.api.world import URI, World
-from tools.localcluster.control_plane import ControlPlane
+from tools.localcluster.native.control_plane import ControlPlane
 
 pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 

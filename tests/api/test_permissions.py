@@ -4,8 +4,8 @@ import pytest
 
 from tests.api.operator_process import OperatorProcess
 from tests.api.world import World
-from tools.localcluster.control_plane import ControlPlane
 from tools.localcluster.kubectl import Kubectl
+from tools.localcluster.native.control_plane import ControlPlane
 
 pytestmark = [pytest.mark.api]
 

@@ -12,8 +12,8 @@ from tests.api.cutting_proxy import CuttingProxy
 from tests.api.operator_process import OperatorProcess
 from tests.api.waiting import eventually
 from tests.api.world import World
-from tools.localcluster.control_plane import ControlPlane
-from tools.localcluster.pki import write_kubeconfig
+from tools.localcluster.native.control_plane import ControlPlane
+from tools.localcluster.native.pki import write_kubeconfig
 
 pytestmark = [pytest.mark.api]
 

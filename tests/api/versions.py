@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tools.localcluster import assets, kubernetes_source
-from tools.localcluster.assets import Assets
 from tools.localcluster.errors import ClusterError
-from tools.localcluster.progress import Progress
+from tools.localcluster.programs import assets, kubernetes_source
+from tools.localcluster.programs.assets import Assets
+from tools.localcluster.system.progress import Progress
 
 Label = Literal["oldest", "current"]
 LABELS: tuple[Label, ...] = ("oldest", "current")

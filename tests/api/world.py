@@ -4,7 +4,7 @@ from typing import Any
 
 from tests.api.client import Api, Object
 from tests.api.edge_model import Model
-from tools.localcluster.control_plane import ControlPlane
+from tools.localcluster.native.control_plane import ControlPlane
 
 EDGE_LABEL, ZONE_LABEL = "node-role.kubernetes.io/edge", "topology.kubernetes.io/zone"
 URI = "oci://registry.test/models/digits:v1"

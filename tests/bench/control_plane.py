@@ -23,8 +23,8 @@ from tests.bench import report
 from tests.bench.report import Goal
 from tests.bench.simulator import NAMESPACE, Simulator
 from tests.bench.usage import Stopwatch, Usage, memory_mib
-from tools.localcluster.control_plane import ControlPlane
-from tools.localcluster.progress import Progress
+from tools.localcluster.native.control_plane import ControlPlane
+from tools.localcluster.system.progress import Progress
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 SITES = ("site-a", "site-b")

@@ -17,7 +17,7 @@ from edgemodel_contract.encoding import decode
 from edgemodel_contract.task import TASK_FILE, Task
 from edgemodel_operator.observed import timestamp
 from tests.api import outcomes, pod_statuses
-from tools.localcluster.control_plane import ControlPlane
+from tools.localcluster.native.control_plane import ControlPlane
 
 Object = dict[str, Any]
 

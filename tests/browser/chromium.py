@@ -11,8 +11,8 @@ from typing import Any
 
 from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
-from tools.localcluster import packages
-from tools.localcluster.progress import Progress
+from tools.localcluster.programs import packages
+from tools.localcluster.system.progress import Progress
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 DRIVERS = ("chromedriver",)

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from tools import localcluster as cluster
-from tools.localcluster import packages
-from tools.localcluster.progress import Progress
-from tools.localcluster.shell import run, wait_for
+from tools.localcluster.programs import packages
+from tools.localcluster.system.progress import Progress
+from tools.localcluster.system.shell import run, wait_for
 
 pytestmark = pytest.mark.e2e
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from tools.localcluster.control_plane import ControlPlane
 from tools.localcluster.errors import ClusterError, CommandFailedError
 from tools.localcluster.kubectl import Kubectl
-from tools.localcluster.processes import stray_processes
-from tools.localcluster.shell import wait_for
+from tools.localcluster.native.control_plane import ControlPlane
+from tools.localcluster.system.processes import stray_processes
+from tools.localcluster.system.shell import wait_for
 
 pytestmark = pytest.mark.api
 
@@ -96,7 +96,7 @@ def test_another_runs_beside_it(plane: ControlPlane, tmp_path: Path) -> None:
 def test_it_is_swept_away_when_its_test_run_was_killed(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from tools.localcluster.control_plane import ControlPlane\n"
+        "from tools.localcluster.native.control_plane import ControlPlane\n"
         "ControlPlane(Path(sys.argv[1])).start()\n"
         "os.kill(os.getpid(), 9)\n"
     )

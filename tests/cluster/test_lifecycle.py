@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import pytest
 
 from tools import localcluster as cluster
-from tools.localcluster.leftovers import leftovers
-from tools.localcluster.paths import state_dir
-from tools.localcluster.shell import wait_for
+from tools.localcluster.native.leftovers import leftovers
+from tools.localcluster.system.paths import state_dir
+from tools.localcluster.system.shell import wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.native]
 

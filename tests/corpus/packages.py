@@ -6,7 +6,7 @@ import sys
 import zipfile
 from pathlib import Path
 
-from tools.localcluster.paths import cache_dir, locked
+from tools.localcluster.system.paths import cache_dir, locked
 
 
 class PackageError(Exception):

@@ -18,7 +18,7 @@ from edgemodel_contract.quantity import parse_percent
 from edgemodel_operator.api import EdgeModel, SiteStatus
 from tools import localcluster as cluster
 from tools.localcluster import ClusterConfig, ClusterError, images, kind, providers
-from tools.localcluster.progress import Progress, clock
+from tools.localcluster.system.progress import Progress, clock
 
 from . import install, report, rollout, sample, scaling, served
 

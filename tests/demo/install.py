@@ -16,8 +16,8 @@ import yaml
 
 from tools.localcluster import Cluster, ClusterError
 from tools.localcluster.handle import OPERATOR_NAMESPACE, OPERATOR_SELECTOR
-from tools.localcluster.paths import state_dir
-from tools.localcluster.progress import Progress
+from tools.localcluster.system.paths import state_dir
+from tools.localcluster.system.progress import Progress
 
 from .sample import ROOT
 

@@ -12,7 +12,7 @@ from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.names import serving_selector
 from edgemodel_operator.manifests.service import SERVICE_PORT
 from tools.localcluster import Cluster, ClusterError
-from tools.localcluster.progress import Progress, Step
+from tools.localcluster.system.progress import Progress, Step
 
 from .sample import manifest
 

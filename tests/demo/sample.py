@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tools.localcluster import Registry
-from tools.localcluster.progress import Progress
-from tools.localcluster.shell import stream
+from tools.localcluster.system.progress import Progress
+from tools.localcluster.system.shell import stream
 
 from .artifacts import push
 

@@ -14,7 +14,7 @@ from tests.e2e.digits import Digits, make_digits
 from tests.e2e.world import World
 from tools import localcluster as harness
 from tools.localcluster import Cluster, images
-from tools.localcluster.progress import Progress
+from tools.localcluster.system.progress import Progress
 
 ONNX = "application/onnx"
 NPZ = "application/x-npz"

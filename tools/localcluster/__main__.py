@@ -8,12 +8,13 @@ import os
 import sys
 import time
 
-from . import assets, kind, providers
-from .config import PROVIDERS, ClusterConfig
-from .errors import ClusterError
-from .handle import Cluster
-from .progress import Progress, clock
-from .status import report, text
+from tools.localcluster import kind, providers
+from tools.localcluster.config import PROVIDERS, ClusterConfig
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.handle import Cluster
+from tools.localcluster.programs import assets
+from tools.localcluster.status import report, text
+from tools.localcluster.system.progress import Progress, clock
 
 _EPILOG = """
 providers:

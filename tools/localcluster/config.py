@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .errors import ClusterError
+from tools.localcluster.errors import ClusterError
 
 Provider = Literal["native", "kind", "existing"]
 PROVIDERS: tuple[Provider, ...] = ("native", "kind", "existing")

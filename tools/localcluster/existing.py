@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any, NoReturn
 
-from .config import SITE_LABEL, ClusterConfig, NodeSpec, Provider
-from .errors import ClusterError, NotSupportedError
-from .forward import Forwards
-from .handle import ProcessStatus, is_ready, labelled_nodes
-from .kubectl import Kubectl
-from .progress import Progress
-from .shell import run
+from tools.localcluster.config import SITE_LABEL, ClusterConfig, NodeSpec, Provider
+from tools.localcluster.errors import ClusterError, NotSupportedError
+from tools.localcluster.forward import Forwards
+from tools.localcluster.handle import ProcessStatus, is_ready, labelled_nodes
+from tools.localcluster.kubectl import Kubectl
+from tools.localcluster.system.progress import Progress
+from tools.localcluster.system.shell import run
 
 
 class ExistingCluster:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .control_plane import free_ports
-from .errors import ClusterError
-from .kubectl import Kubectl
-from .processes import Daemon, stray_processes, terminate
-from .registry import listens
-from .shell import wait_for
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.kubectl import Kubectl
+from tools.localcluster.native.control_plane import free_ports
+from tools.localcluster.native.registry import listens
+from tools.localcluster.system.processes import Daemon, stray_processes, terminate
+from tools.localcluster.system.shell import wait_for
 
 
 class Forwards:

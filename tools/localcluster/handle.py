@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from .config import EDGE_LABEL, NodeSpec, Provider
-from .errors import ClusterError
-from .kubectl import Kubectl
+from tools.localcluster.config import EDGE_LABEL, NodeSpec, Provider
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.kubectl import Kubectl
 
 OPERATOR_NAMESPACE = "edgemodel-system"
 OPERATOR_SELECTOR = "app.kubernetes.io/name=edgemodel-operator"

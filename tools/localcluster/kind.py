@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from .config import SITE_LABEL, ClusterConfig, NodeSpec, Provider
-from .errors import ClusterError
-from .forward import Forwards
-from .handle import ProcessStatus, is_ready, labelled_nodes
-from .kubectl import Kubectl
-from .progress import Progress
-from .registry import answers
-from .shell import run, wait_for
+from tools.localcluster.config import SITE_LABEL, ClusterConfig, NodeSpec, Provider
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.forward import Forwards
+from tools.localcluster.handle import ProcessStatus, is_ready, labelled_nodes
+from tools.localcluster.kubectl import Kubectl
+from tools.localcluster.native.registry import answers
+from tools.localcluster.system.progress import Progress
+from tools.localcluster.system.shell import run, wait_for
 
 NAME = "edgemodel"
 REGISTRY_CONTAINER = "edgemodel-registry"

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from .shell import run
+from tools.localcluster.system.shell import run
 
 FIRST_WITH_RULES = 25
 """Servers from 1.25 evaluate CEL rules, and validate fields when kubectl asks them to."""

@@ -7,13 +7,14 @@ import os
 import shutil
 from pathlib import Path
 
-from . import existing, kind, native
-from .config import PROVIDERS, ClusterConfig, Provider
-from .errors import ClusterError
-from .handle import Cluster
-from .leftovers import leftovers
-from .paths import cache_dir, locked, state_dir
-from .progress import Progress
+from tools.localcluster import existing, kind
+from tools.localcluster.config import PROVIDERS, ClusterConfig, Provider
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.handle import Cluster
+from tools.localcluster.native import cluster as native
+from tools.localcluster.native.leftovers import leftovers
+from tools.localcluster.system.paths import cache_dir, locked, state_dir
+from tools.localcluster.system.progress import Progress
 
 _CONFIG = "config.json"
 

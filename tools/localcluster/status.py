@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from .errors import ClusterError
-from .handle import Cluster, Node, is_ready
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.handle import Cluster, Node, is_ready
 
 
 def report(cluster: Cluster) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tests.bench.compression.processes import ENVIRONMENT, ToolError
 from tests.bench.compression.scale import SIZES, Scaled, measure, scale_goals
 from tests.bench.compression.verdict import TARGETS, Judged, points_lost, row_goals
 from tests.bench.report import Goal
-from tools.localcluster.progress import Progress, clock
+from tools.localcluster.system.progress import Progress, clock
 
 ORIGINAL, OURS = "fp32", "edgemodel"
 SCALE = "scale"

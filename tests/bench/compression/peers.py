@@ -11,7 +11,7 @@ from pathlib import Path
 from edgemodel_contract.task import Recovery
 from tests.bench.compression.models import Prepared
 from tests.bench.compression.processes import ToolError, run
-from tools.localcluster.paths import cache_dir, locked
+from tools.localcluster.system.paths import cache_dir, locked
 
 SCRIPTS = Path(__file__).parent / "peer_scripts"
 ROOT = Path(__file__).parents[3]

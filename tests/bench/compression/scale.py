@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 
 from tests.bench.compression.ours import compress
 from tests.bench.report import Goal
-from tools.localcluster.progress import Progress
+from tools.localcluster.system.progress import Progress
 
 WIDTH = 4096
 SAMPLES = 16

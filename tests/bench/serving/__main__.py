@@ -21,7 +21,7 @@ from tests.bench.serving.processes import LOG, share_cpus
 from tests.bench.serving.restart import rolling_restart
 from tests.bench.serving.section import Section, Setting
 from tests.bench.serving.throughput import against_peers, against_peers_over_grpc, against_the_limit
-from tools.localcluster.progress import Progress
+from tools.localcluster.system.progress import Progress
 
 SECTIONS: dict[str, Callable[[Setting], Section]] = {
     "limit": against_the_limit,

@@ -11,7 +11,7 @@ from tests.bench.serving.section import Section, Setting
 from tests.bench.usage import memory_mib
 from tools.localcluster.errors import ClusterError
 from tools.localcluster.images import unpacked_bytes
-from tools.localcluster.progress import Progress
+from tools.localcluster.system.progress import Progress
 
 STARTS = 5
 CLIENTS = 8

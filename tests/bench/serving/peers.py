@@ -14,7 +14,7 @@ from tests.bench.report import FOLDER
 from tests.bench.serving.models import BenchModel
 from tests.bench.serving.processes import Server, free_port, start
 from tests.bench.serving.requests import json_request, rows_request
-from tools.localcluster.paths import cache_dir, locked
+from tools.localcluster.system.paths import cache_dir, locked
 
 SCRIPTS = Path(__file__).parent / "peer_servers"
 QUIET = {

@@ -11,9 +11,9 @@ from tools.localcluster import existing, providers
 from tools.localcluster.config import ClusterConfig
 from tools.localcluster.errors import ClusterError, NotSupportedError
 from tools.localcluster.handle import Cluster, labelled_nodes
-from tools.localcluster.paths import cache_dir, locked, state_dir
-from tools.localcluster.progress import Progress, clock
 from tools.localcluster.status import text
+from tools.localcluster.system.paths import cache_dir, locked, state_dir
+from tools.localcluster.system.progress import Progress, clock
 
 
 @pytest.fixture(autouse=True)

@@ -12,12 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tools.localcluster import images
-from tools.localcluster.buildah import choose_mirror, superseded
 from tools.localcluster.errors import ClusterError
-from tools.localcluster.image_inputs import content_key, copied_sources
-from tools.localcluster.pip_settings import inside_build
-from tools.localcluster.progress import Progress, Step
+from tools.localcluster.images import building as images
+from tools.localcluster.images.buildah import choose_mirror, superseded
+from tools.localcluster.images.inputs import content_key, copied_sources
+from tools.localcluster.images.pip_settings import inside_build
+from tools.localcluster.system.progress import Progress, Step
 
 DOCKERFILE = """\
 # COPY comment.txt /

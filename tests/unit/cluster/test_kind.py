@@ -99,7 +99,7 @@ def test_the_registry_listens_on_loopback_alone_and_not_at_the_port_that_macos_h
 
 
 def test_up_creates_the_cluster_and_labels_its_nodes_afterwards(tools: Path, tmp_path: Path) -> None:
-    from tools.localcluster.progress import Progress
+    from tools.localcluster.system.progress import Progress
 
     nodes = [ready(f"edgemodel-worker{number}") for number in ("", 2, 3)]
     (tools / "nodes.json").write_text(json.dumps({"items": nodes}))
@@ -150,7 +150,7 @@ def test_nodes_and_containers_are_killed_from_outside(tools: Path, tmp_path: Pat
 
 
 def test_down_deletes_the_cluster_and_the_registry(tools: Path, tmp_path: Path) -> None:
-    from tools.localcluster.progress import Progress
+    from tools.localcluster.system.progress import Progress
 
     kind.KindCluster(ClusterConfig(provider="kind"), tmp_path).down(Progress())
     assert [call[:3] for call in calls(tools)] == [["kind", "delete", "cluster"], ["docker", "rm", "--force"]]

@@ -11,14 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from tools.localcluster import cgroups, packages, pause_image
-from tools.localcluster.assets import version_in
 from tools.localcluster.config import ClusterConfig
 from tools.localcluster.errors import ClusterError, CommandFailedError
-from tools.localcluster.kubernetes_source import source_lists
-from tools.localcluster.network import overlapping, site_bridge, uplink
-from tools.localcluster.node_config import PAUSE_IMAGE, cni, files, kubelet, nameservers
-from tools.localcluster.shell import run
+from tools.localcluster.native import cgroups, pause_image
+from tools.localcluster.native.network import overlapping, site_bridge, uplink
+from tools.localcluster.native.node_config import PAUSE_IMAGE, cni, files, kubelet, nameservers
+from tools.localcluster.programs import packages
+from tools.localcluster.programs.assets import version_in
+from tools.localcluster.programs.kubernetes_source import source_lists
+from tools.localcluster.system.shell import run
 
 
 def test_a_node_reaches_the_registry_by_the_name_that_images_carry() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tools.localcluster.errors import ClusterError
-from tools.localcluster.processes import (
+from tools.localcluster.system.processes import (
     Daemon,
     Identity,
     boot_id,
@@ -18,7 +18,7 @@ from tools.localcluster.processes import (
     stray_processes,
     sweep_orphans,
 )
-from tools.localcluster.shell import wait_for
+from tools.localcluster.system.shell import wait_for
 
 
 def test_a_daemon_is_started_once_and_stopped(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_a_killed_owner_left_is_swept_and_what_a_living_one_has_is_not(tmp_
     try:
         code = (
             "import os, sys; from pathlib import Path\n"
-            "from tools.localcluster.processes import Daemon, owned_by_this_process\n"
+            "from tools.localcluster.system.processes import Daemon, owned_by_this_process\n"
             "Daemon('theirs', Path(sys.argv[1])).ensure(['sleep', '300'], owned_by_this_process())\n"
             "os.kill(os.getpid(), 9)\n"
         )

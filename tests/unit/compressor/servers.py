@@ -17,8 +17,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 
-from tools.localcluster import packages
-from tools.localcluster.progress import Progress
+from tools.localcluster.programs import packages
+from tools.localcluster.system.progress import Progress
 
 USER, PASSWORD = "pusher", "correct-horse"
 HTPASSWD = "pusher:$2y$05$abcdefghijklmnopqrstuuZ0Fx87Pb/Aqb0E90lfvCwzXnaFKUHpS\n"

@@ -29,7 +29,7 @@ from tests.unit.server.builders import identity, mlp, write_folder
 from tests.unit.server.test_infer import INFER
 from tests.unit.server.test_process import running
 from tests.unit.server.test_tls import mount, server_pair
-from tools.localcluster.pki import Authority
+from tools.localcluster.native.pki import Authority
 
 ONE = Parallelism(threads=1, workers=1, spinning=False)
 ROWS = 7

@@ -12,7 +12,7 @@ from edgemodel_server.grpc.methods import SERVICE
 from tests.unit.server.builders import mlp, write_folder
 from tests.unit.server.test_infer import INFER, ROW
 from tests.unit.server.test_process import Running, failure, running, wait_until
-from tools.localcluster.pki import Authority, KeyPair
+from tools.localcluster.native.pki import Authority, KeyPair
 
 
 @pytest.fixture(scope="module")

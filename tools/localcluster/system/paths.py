@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import ClusterError
+from tools.localcluster.errors import ClusterError
 
 
 def _xdg(variable: str, default: str) -> Path:

@@ -12,10 +12,10 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from .config import HOST_ADDRESS
-from .errors import ClusterError
-from .processes import Daemon
-from .shell import wait_for
+from tools.localcluster.config import HOST_ADDRESS
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.system.processes import Daemon
+from tools.localcluster.system.shell import wait_for
 
 
 class RegistryServer:

@@ -9,8 +9,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from .cgroups import cgroup_root
-from .config import HOST_ADDRESS, NodeSpec
+from tools.localcluster.config import HOST_ADDRESS, NodeSpec
+from tools.localcluster.native.cgroups import cgroup_root
 
 FILES = "/run/node"
 ASSETS = "/run/assets"

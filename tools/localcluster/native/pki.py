@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .shell import run
+from tools.localcluster.system.shell import run
 
 _DAYS = "3650"
 

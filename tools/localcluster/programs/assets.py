@@ -9,11 +9,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import kubernetes_source, packages
-from .errors import ClusterError
-from .paths import cache_dir
-from .progress import Progress
-from .shell import SYSTEM_PATH, run
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.programs import kubernetes_source, packages
+from tools.localcluster.system.paths import cache_dir
+from tools.localcluster.system.progress import Progress
+from tools.localcluster.system.shell import SYSTEM_PATH, run
 
 VARIABLE = "KUBEBUILDER_ASSETS"
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager")

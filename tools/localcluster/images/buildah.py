@@ -16,12 +16,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from . import packages, pip_settings
-from .errors import ClusterError
-from .image_inputs import KEY_LENGTH
-from .paths import cache_dir
-from .progress import Progress, Step
-from .shell import run, stream
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.images import pip_settings
+from tools.localcluster.images.inputs import KEY_LENGTH
+from tools.localcluster.programs import packages
+from tools.localcluster.system.paths import cache_dir
+from tools.localcluster.system.progress import Progress, Step
+from tools.localcluster.system.shell import run, stream
 
 SUITE = "bookworm"
 _PACKAGES = ("ca-certificates", "python3", "python3-pip", "python3-venv")

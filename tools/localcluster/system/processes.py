@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import ClusterError
-from .shell import environment, run, wait_for
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.system.shell import environment, run, wait_for
 
 # In the environment of all that we start; `stray_processes` finds by it what lost its record.
 MARKER = "EDGEMODEL_CLUSTER"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .paths import cache_dir
-from .progress import Progress, Step
-from .shell import run, stream
+from tools.localcluster.system.paths import cache_dir
+from tools.localcluster.system.progress import Progress, Step
+from tools.localcluster.system.shell import run, stream
 
 
 def answers() -> bool:

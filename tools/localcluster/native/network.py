@@ -18,9 +18,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .config import HOST_ADDRESS, NETWORK, NODE_NETWORK, POD_NETWORK, SERVICE_NETWORK, ClusterConfig, NodeSpec
-from .errors import ClusterError
-from .shell import run
+from tools.localcluster.config import (
+    HOST_ADDRESS,
+    NETWORK,
+    NODE_NETWORK,
+    POD_NETWORK,
+    SERVICE_NETWORK,
+    ClusterConfig,
+    NodeSpec,
+)
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.system.shell import run
 
 PREFIX = "edgem-"
 BRIDGE = f"{PREFIX}br0"

@@ -21,14 +21,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from . import assets as binaries
-from .assets import Assets
-from .errors import ClusterError
-from .kubectl import Kubectl
-from .pki import Authority, KeyPair, write_kubeconfig
-from .processes import Daemon, owned_by_this_process, sweep_orphans
-from .progress import Progress
-from .shell import wait_for
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.kubectl import Kubectl
+from tools.localcluster.native.pki import Authority, KeyPair, write_kubeconfig
+from tools.localcluster.programs import assets as binaries
+from tools.localcluster.programs.assets import Assets
+from tools.localcluster.system.processes import Daemon, owned_by_this_process, sweep_orphans
+from tools.localcluster.system.progress import Progress
+from tools.localcluster.system.shell import wait_for
 
 # Alpha or off in some version, on in every version since the second number: (first minor, minor where it is on).
 _GATES = {"BoundServiceAccountTokenVolume": (13, 21), "TTLAfterFinished": (12, 21)}
@@ -65,7 +65,7 @@ class ControlPlane:
 
     Args:
         folder: an empty folder, or one that a control plane has used before: its data is kept.
-        assets: the binaries; found or built when absent (see tools.localcluster.assets).
+        assets: the binaries; found or built when absent (see tools.localcluster.programs.assets).
     """
 
     def __init__(self, folder: Path, options: Options | None = None, assets: Assets | None = None) -> None:

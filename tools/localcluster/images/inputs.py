@@ -9,7 +9,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-from .errors import ClusterError
+from tools.localcluster.errors import ClusterError
 
 KEY_LENGTH = 20
 

@@ -14,11 +14,11 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import packages
-from .errors import ClusterError
-from .paths import cache_dir, locked
-from .progress import Progress, Step
-from .shell import run, stream
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.programs import packages
+from tools.localcluster.system.paths import cache_dir, locked
+from tools.localcluster.system.progress import Progress, Step
+from tools.localcluster.system.shell import run, stream
 
 VERSION = "1.20.2"
 SERVERS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")

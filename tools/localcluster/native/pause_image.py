@@ -13,7 +13,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from .node_config import PAUSE_IMAGE
+from tools.localcluster.native.node_config import PAUSE_IMAGE
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 

@@ -16,7 +16,7 @@ from io import StringIO
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from .shell import run
+from tools.localcluster.system.shell import run
 
 # Options that say where packages come from; all others (targets, caches, logs) are about this machine alone.
 _KEPT = frozenset(

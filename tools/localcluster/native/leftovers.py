@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from . import cgroups, network
-from .config import NETWORK
-from .processes import MARKER, OWNER, Identity, command_line, environments
-from .shell import run
+from tools.localcluster.config import NETWORK
+from tools.localcluster.native import cgroups, network
+from tools.localcluster.system.processes import MARKER, OWNER, Identity, command_line, environments
+from tools.localcluster.system.shell import run
 
 
 def leftovers(state: Path) -> list[str]:

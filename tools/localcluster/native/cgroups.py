@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from .processes import Identity, pids_in
+from tools.localcluster.system.processes import Identity, pids_in
 
 ROOT = Path("/sys/fs/cgroup")
 PARENT = "edgemodel"

@@ -1,7 +1,5 @@
 """Builds the project's three images and puts them into the cluster's registry.
 
-    python -m tools.localcluster.images [inference compression operator]
-
 An image's tag is a key over all that goes into it, and the registry is asked for that tag: what is there already
 is up to date, so a second run only asks, a changed file rebuilds the images that copy it, and a wiped registry is
 filled again. Built with Docker where an engine answers, else with buildah (Debian, root).
@@ -9,9 +7,7 @@ filled again. Built with Docker where an engine answers, else with buildah (Debi
 
 from __future__ import annotations
 
-import argparse
 import shutil
-import sys
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -19,19 +15,19 @@ from typing import Protocol
 
 import httpx
 
-from . import docker_engine
-from .buildah import Buildah
-from .errors import ClusterError
-from .image_inputs import content_key
-from .paths import cache_dir, locked
-from .progress import Progress, Step, clock
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.images import docker_engine
+from tools.localcluster.images.buildah import Buildah
+from tools.localcluster.images.inputs import content_key
+from tools.localcluster.system.paths import cache_dir, locked
+from tools.localcluster.system.progress import Progress, Step, clock
 
 DOCKERFILES = {
     "inference": "inference-image/Dockerfile",
     "compression": "compression-image/Dockerfile",
     "operator": "operator/Dockerfile",
 }
-CONTEXT = Path(__file__).resolve().parents[2]
+CONTEXT = Path(__file__).resolve().parents[3]
 _MANIFESTS = (
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v2+json",
@@ -178,23 +174,3 @@ def look_up(registry: Registry, repository: str, tag: str) -> tuple[str, int] | 
 
 def _size(found: tuple[str, int]) -> str:
     return f"{found[1] / 1e6:.0f} MB"
-
-
-def main() -> None:
-    """Build what is named on the command line, into the running cluster's registry."""
-    from . import load
-
-    parser = argparse.ArgumentParser(
-        prog="python -m tools.localcluster.images", description="Build and push the images."
-    )
-    parser.add_argument("names", nargs="*", metavar="name", help=f"one of {', '.join(DOCKERFILES)}; all when absent")
-    names = parser.parse_args().names
-    try:
-        for reference in build(load().registry, only=names or None).values():
-            print(reference)
-    except ClusterError as error:
-        sys.exit(f"{error}")
-
-
-if __name__ == "__main__":
-    main()

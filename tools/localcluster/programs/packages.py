@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import ClusterError
-from .progress import Progress, Step
-from .shell import run, stream
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.system.progress import Progress, Step
+from tools.localcluster.system.shell import run, stream
 
 RUNTIME = (
     "buildah",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from . import cgroups, network, node_config
-from .config import POD_NETWORK, NodeSpec
-from .control_plane import ControlPlane
-from .errors import ClusterError
-from .pki import write_kubeconfig
-from .processes import Daemon, Identity, in_namespaces, terminate
-from .shell import run, wait_for
+from tools.localcluster.config import POD_NETWORK, NodeSpec
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.native import cgroups, network, node_config
+from tools.localcluster.native.control_plane import ControlPlane
+from tools.localcluster.native.pki import write_kubeconfig
+from tools.localcluster.system.processes import Daemon, Identity, in_namespaces, terminate
+from tools.localcluster.system.shell import run, wait_for
 
 _SOCKET = "/run/containerd/containerd.sock"
 

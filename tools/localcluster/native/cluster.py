@@ -8,23 +8,24 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from . import assets, cgroups, network, packages, pause_image
-from .config import (
+from tools.localcluster.config import (
     HOST_ADDRESS,
     SERVICE_NETWORK,
     ClusterConfig,
     NodeSpec,
     Provider,
 )
-from .control_plane import ControlPlane, Options
-from .errors import ClusterError
-from .handle import ProcessStatus, is_ready
-from .kubectl import Kubectl
-from .node import NativeNode
-from .processes import Daemon, boot_id, stray_processes, sweep_orphans, terminate
-from .progress import Progress
-from .registry import RegistryServer, answers
-from .shell import wait_for
+from tools.localcluster.errors import ClusterError
+from tools.localcluster.handle import ProcessStatus, is_ready
+from tools.localcluster.kubectl import Kubectl
+from tools.localcluster.native import cgroups, network, pause_image
+from tools.localcluster.native.control_plane import ControlPlane, Options
+from tools.localcluster.native.node import NativeNode
+from tools.localcluster.native.registry import RegistryServer, answers
+from tools.localcluster.programs import assets, packages
+from tools.localcluster.system.processes import Daemon, boot_id, stray_processes, sweep_orphans, terminate
+from tools.localcluster.system.progress import Progress
+from tools.localcluster.system.shell import wait_for
 
 _READY_SECONDS = 120
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from .errors import ClusterError, CommandFailedError
+from tools.localcluster.errors import ClusterError, CommandFailedError
 
 # Debian keeps iptables, ip and nsenter where a plain user's PATH does not look.
 SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"

@@ -1,0 +1,1 @@
+"""Processes, commands, folders and progress of this machine."""
