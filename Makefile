@@ -10,7 +10,7 @@ PROTO := edgemodel_server/grpc/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images test test-unit test-browser abuse test-api test-e2e check crds docs protos format bench-control-plane bench-compression bench-serving corpus fuzz-server clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images install-yaml test test-unit test-browser abuse test-api test-e2e check crds docs protos format bench-control-plane bench-compression bench-serving corpus fuzz-server clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -39,6 +39,9 @@ cluster-down: $(STAMP) ## stop the local cluster and leave nothing behind
 
 images: $(STAMP) ## build the three images and push them to the local registry
 	@$(BIN)/python -m tools.localcluster.images $(ARGS)
+
+install-yaml: $(STAMP) ## install.yaml and the Helm chart, into dist/ (ARGS="--registry ghcr.io/you/edgemodel")
+	@$(BIN)/python -m tools.release dist $(ARGS)
 
 test: $(STAMP) check ## everything: checks, unit, api and e2e tests, with all they need
 	@$(BIN)/python -m pytest tests/unit tests/corpus tests/browser tests/abuse tests/api tests/cluster tests/e2e --durations=15 $(ARGS)

@@ -1,0 +1,1 @@
+"""What a release consists of beside its images: `install.yaml` and the Helm chart, both made from manifests/base."""
