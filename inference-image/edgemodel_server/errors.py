@@ -1,5 +1,6 @@
 """What can go wrong, as types: with the model at start, and with a request later."""
 
+from collections.abc import Sequence
 from reprlib import Repr
 
 _SHOWN = 160
@@ -34,6 +35,17 @@ class NotFoundError(RequestError):
     status = 404
 
 
+class MethodNotAllowedError(RequestError):
+    """The path is there, but not for this method of HTTP; ``allowed`` are those it has."""
+
+    status = 405
+
+    def __init__(self, sentence: str, allowed: Sequence[str]) -> None:
+        """``allowed`` are told in the header Allow."""
+        super().__init__(sentence)
+        self.allowed = tuple(allowed)
+
+
 class BodyTimeoutError(RequestError):
     """The client took too long to send its body."""
 
@@ -57,6 +69,14 @@ class ModelFailedError(RequestError):
     """The model itself failed on a well-formed request."""
 
     status = 500
+
+
+class ServerFaultError(RequestError):
+    """The server itself failed; the client is told no more than that."""
+
+    def __init__(self) -> None:
+        """The log has the rest."""
+        super().__init__("the server failed on this request; its log says why")
 
 
 class RefusedError(RequestError):
@@ -96,7 +116,7 @@ class BusyDecodingError(OverloadedError):
     reason = "decoding"
 
 
-class HopelessError(OverloadedError):
+class DeadlineUnattainableError(OverloadedError):
     """So much work is waiting that the request's deadline cannot be met."""
 
     reason = "deadline"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from edgemodel_server.access.tls import Certificates
 from edgemodel_server.access.watching import INTERVAL
 from edgemodel_server.admin.process import AdminProcess
-from edgemodel_server.http.app import create_app
+from edgemodel_server.http.app import App
 from edgemodel_server.http.server import Server
 from edgemodel_server.model.cpus import available_cpus, divide
 from edgemodel_server.observability.tracing import start_tracing
@@ -82,7 +82,7 @@ async def serve(
     tracing = start_tracing(os.environ)
     service = Service(settings, parallelism, tracing=tracing)
     signals = Signals(settings.drain)
-    app = create_app(service)
+    app = App(service)
     context = certificates.context if certificates else None
     # Where requests are traced none is answered inline: a span takes longer than what that saves.
     server = (

@@ -1,4 +1,7 @@
-"""From gRPC's calls to the server's methods: messages are bytes on both sides."""
+"""Every call of gRPC, from its arrival to its end: keys, the form of errors, metrics, access log.
+
+It does with ``Handling`` what ``http/app.py`` does for REST. Messages are bytes on both sides.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -8,7 +11,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from edgemodel_server.errors import BadRequestError, RequestError
+from edgemodel_server.errors import BadRequestError
 from edgemodel_server.grpc.call import Call, Context
 from edgemodel_server.grpc.connections import Connections
 from edgemodel_server.service import Service
@@ -19,19 +22,20 @@ Streaming = Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]]
 
 @dataclass(frozen=True)
 class UnaryMethod:
-    """One message in, one out. ``keyed``: it needs a key where there are keys. ``endpoint``: its label in the
-    metrics."""
+    """One message in, one out. ``endpoint`` is its label in the metrics; None: it is not counted there. ``is_open``: it
+    needs no key."""
 
     unary: Unary
-    keyed: bool = False
     endpoint: str | None = None
+    is_open: bool = False
 
 
 @dataclass(frozen=True)
 class StreamingMethod:
-    """Messages in, messages out."""
+    """Messages in, messages out. ``is_open`` as for ``UnaryMethod``."""
 
     streaming: Streaming
+    is_open: bool = False
 
 
 Method = UnaryMethod | StreamingMethod
@@ -49,10 +53,10 @@ class Handlers:
         """The handler of a method, called by ``path``."""
         # Handlers of streams are called before a message is there, so that it can be refused before it comes.
         if isinstance(method, StreamingMethod):
-            streaming = method.streaming
+            streaming_method = method
 
             async def serve_stream(_: Any, context: Context) -> None:
-                await self._serve_stream(path, streaming, context)
+                await self._serve_stream(path, streaming_method, context)
 
             return grpc.stream_stream_rpc_method_handler(serve_stream)
 
@@ -65,7 +69,7 @@ class Handlers:
         call = Call(self._service, context, path, method.endpoint)
         try:
             self._connections.begin(call, context)
-            if method.keyed:
+            if not method.is_open:
                 call.authenticate()
             self._connections.receiving(call)
             content = await context.read()
@@ -88,7 +92,7 @@ class Handlers:
         call.handling.close()
         return answer
 
-    async def _serve_stream(self, path: str, streaming: Streaming, context: Context) -> None:
+    async def _serve_stream(self, path: str, method: StreamingMethod, context: Context) -> None:
         call = Call(self._service, context, path, None)
 
         async def messages() -> AsyncIterator[bytes]:
@@ -97,13 +101,17 @@ class Handlers:
 
         try:
             self._connections.begin(call, context)
-            async for answer in streaming(messages()):
+            if not method.is_open:
+                call.authenticate()
+            async for answer in method.streaming(messages()):
                 await context.write(answer)
         except asyncio.CancelledError:
             call.handling.cancelled()
             call.handling.close()
             raise
-        except RequestError as error:
+        except grpc.aio.AbortError:
+            raise
+        except Exception as error:
             await call.refuse(error)
         else:
             call.handling.answered(0)

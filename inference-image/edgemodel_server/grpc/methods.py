@@ -36,13 +36,13 @@ def inference_methods(service: Service) -> Mapping[str, Method]:
     infer = _traced(calls.model_infer, service, service.tracing) if service.tracing else calls.model_infer
     methods: dict[str, Method] = {
         # Load balancers have no key.
-        "ServerLive": UnaryMethod(calls.server_live),
-        "ServerReady": UnaryMethod(calls.server_ready),
-        "ModelReady": UnaryMethod(calls.model_ready, keyed=True),
-        "ServerMetadata": UnaryMethod(calls.server_metadata, keyed=True),
-        "ModelMetadata": UnaryMethod(calls.model_metadata, keyed=True),
-        "ModelConfig": UnaryMethod(calls.model_config, keyed=True),
-        "ModelInfer": UnaryMethod(infer, keyed=True, endpoint="infer"),
+        "ServerLive": UnaryMethod(calls.server_live, is_open=True),
+        "ServerReady": UnaryMethod(calls.server_ready, is_open=True),
+        "ModelReady": UnaryMethod(calls.model_ready),
+        "ServerMetadata": UnaryMethod(calls.server_metadata),
+        "ModelMetadata": UnaryMethod(calls.model_metadata),
+        "ModelConfig": UnaryMethod(calls.model_config),
+        "ModelInfer": UnaryMethod(infer, endpoint="infer"),
     }
     return {f"/{SERVICE}/{name}": method for name, method in methods.items()}
 

@@ -40,7 +40,11 @@ class Health:
 
     def methods(self) -> Mapping[str, Method]:
         """By path."""
-        return {f"/{HEALTH}/Check": UnaryMethod(self._check), f"/{HEALTH}/Watch": StreamingMethod(self._watch)}
+        # Load balancers have no key.
+        return {
+            f"/{HEALTH}/Check": UnaryMethod(self._check, is_open=True),
+            f"/{HEALTH}/Watch": StreamingMethod(self._watch, is_open=True),
+        }
 
     def _wake(self) -> None:
         self._changed.set()

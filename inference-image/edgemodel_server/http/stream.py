@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message
 
+from edgemodel_server.errors import ServerFaultError
 from edgemodel_server.http.wire import CONTINUE, WITHOUT_BODY, Header, Request
-from edgemodel_server.protocol.calls import READ_INTO, WHEN_GONE
+from edgemodel_server.protocol.calls import READ_INTO, WHEN_GONE, error_answer
 
 if TYPE_CHECKING:
     from edgemodel_server.http.connection import Connection
 
 logger = logging.getLogger(__name__)
-
-FAILED = b'{"error":"the server failed on this request; its log says why"}'
 
 
 class Stream:
@@ -184,8 +183,8 @@ class Stream:
         if self.has_begun:
             self._connection.abort()
             return
-        headers: list[Header] = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(FAILED))]
-        self._connection.write(self._connection.head(self.request, 500, headers), (FAILED,))
+        answer = error_answer(ServerFaultError())
+        self._connection.write(self._connection.head(self.request, answer.status, answer.all_headers()), answer.parts)
         self._answered()
 
     def _answered(self) -> None:

@@ -3,20 +3,19 @@
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import orjson
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from edgemodel_contract.card import ModelCard
+from edgemodel_server.endpoints.routes import Route
 from edgemodel_server.errors import NotFoundError
 from edgemodel_server.page.openapi import document, operations
 from edgemodel_server.page.render import COMMON_HEADERS, FOREIGN_POLICY, Document, render
 from edgemodel_server.page.report import REPORT_FILE, Report, read_report, read_timings, timed
 from edgemodel_server.page.view import model_view
+from edgemodel_server.protocol.calls import JSON, Answer, Call
 from edgemodel_server.scheduling.sharing import Sharing
 from edgemodel_server.service import Model, Service, State
 
@@ -29,10 +28,10 @@ def page_routes(service: Service) -> list[Route]:
     """``/``, ``/docs``, ``/openapi.json`` and ``/report.html``, all GET."""
     page = Page(service)
     return [
-        Route("/", page.model, methods=["GET"]),
-        Route("/docs", page.docs, methods=["GET"]),
-        Route("/openapi.json", page.openapi, methods=["GET"]),
-        Route(f"/{REPORT_PAGE}", page.report, methods=["GET"]),
+        Route("GET", "/", page.model),
+        Route("GET", "/docs", page.docs),
+        Route("GET", "/openapi.json", page.openapi),
+        Route("GET", f"/{REPORT_PAGE}", page.report),
     ]
 
 
@@ -44,23 +43,23 @@ class Page:
         self._service = service
         self._made: dict[str, tuple[tuple[Model, str], Document]] = {}
 
-    async def model(self, _: Request) -> Response:
+    async def model(self, _: Call) -> Answer:
         """The model's page; before there is a model, one that loads again by itself."""
         if self._service.state is State.STARTING:
             waiting = await asyncio.to_thread(render, "starting.html", state=State.STARTING.value)
             return _html(waiting, 503, {"retry-after": "1"})
         return _html(await self._page("model", self._render))
 
-    async def docs(self, _: Request) -> Response:
+    async def docs(self, _: Call) -> Answer:
         """The API's description for people."""
         return _html(await self._page("docs", _render_docs))
 
-    async def openapi(self, _: Request) -> Response:
+    async def openapi(self, _: Call) -> Answer:
         """The API's description for programs."""
         content = orjson.dumps(document(self._service.model().engine.card))
-        return Response(content, headers=COMMON_HEADERS, media_type="application/json")
+        return _answer(Document(content, COMMON_HEADERS), JSON)
 
-    async def report(self, _: Request) -> Response:
+    async def report(self, _: Call) -> Answer:
         """The compression's own report, where the model came with one."""
         model = self._service.model()
         content = await asyncio.to_thread(listed_file, self._folder, model.engine.card, REPORT_PAGE)
@@ -124,5 +123,11 @@ def _batching(sharing: Sharing) -> str:
     return f"Every request is computed by itself: {sharing.off_because}."
 
 
-def _html(document: Document, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    return Response(document.content, status, {**document.headers, **(headers or {})}, "text/html")
+def _html(document: Document, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    return _answer(document, b"text/html; charset=utf-8", status, headers)
+
+
+def _answer(document: Document, kind: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
+    lines = {**document.headers, **(headers or {})}
+    encoded = [(name.encode(), value.encode()) for name, value in lines.items()]
+    return Answer(status, [document.content], [(b"content-type", kind), *encoded])

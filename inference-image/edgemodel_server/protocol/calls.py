@@ -1,7 +1,7 @@
 """A request and its answer, as the inference endpoints see them: no more than they need, for there are many."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -10,7 +10,15 @@ import orjson
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope, Send
 
-from edgemodel_server.errors import BadRequestError, RefusedError, RequestError, TooLargeError, UnauthorizedError, shown
+from edgemodel_server.errors import (
+    BadRequestError,
+    MethodNotAllowedError,
+    RefusedError,
+    RequestError,
+    TooLargeError,
+    UnauthorizedError,
+    shown,
+)
 
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
@@ -56,6 +64,9 @@ class Lease(Memory, Protocol):
         """While a body waits to be decoded and is decoded, which takes about so many ``seconds``."""
 
 
+_NO_PARAMETERS: Mapping[str, str] = {}
+
+
 async def _nothing() -> Message:
     raise ClientDisconnect
 
@@ -63,7 +74,18 @@ async def _nothing() -> Message:
 class Call:
     """One HTTP request whose headers are there. ``started`` is a time of ``time.perf_counter``."""
 
-    __slots__ = ("headers", "lease", "path", "query", "read_into", "receive", "started", "timings", "when_gone")
+    __slots__ = (
+        "headers",
+        "lease",
+        "parameters",
+        "path",
+        "query",
+        "read_into",
+        "receive",
+        "started",
+        "timings",
+        "when_gone",
+    )
 
     def __init__(
         self,
@@ -76,8 +98,8 @@ class Call:
         when_gone: WhenGone | None = None,
     ) -> None:
         """Of the headers that come more than once, the last counts. ``lease`` is closed when the answer is written.
-        ``read_into`` fills memory with what follows of
-        the body; None where the server cannot, nor say at once ``when_gone`` its client is."""
+        ``read_into`` fills memory with what follows of the body; None where the server cannot, nor say at once
+        ``when_gone`` its client is."""
         self.started = time.perf_counter()
         self.headers = dict(headers)
         self.path = path
@@ -87,6 +109,8 @@ class Call:
         self.read_into = read_into
         self.when_gone = when_gone
         self.timings: list[tuple[str, float]] = []
+        self.parameters: Mapping[str, str] = _NO_PARAMETERS
+        """What stands for the route's parameters in the path, by their names."""
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, lease: Lease) -> "Call":
@@ -169,12 +193,14 @@ def error_answer(error: RequestError) -> Answer:
 
 
 def error_headers(error: RequestError) -> list[tuple[bytes, bytes]]:
-    """Headers beside the body of an error (RFC 9110, 10.2.3 and 11.6.1; RFC 6750, 3)."""
+    """Headers beside the body of an error (RFC 9110, 10.2.1, 10.2.3 and 11.6.1; RFC 6750, 3)."""
     if isinstance(error, RefusedError):
         return [(b"retry-after", b"%d" % max(1, -int(-error.retry_after // 1)))]
     if isinstance(error, TooLargeError):
         # What is left of the body must not be taken for the next request.
         return [(b"connection", b"close")]
+    if isinstance(error, MethodNotAllowedError):
+        return [(b"allow", ", ".join(error.allowed).encode())]
     if isinstance(error, UnauthorizedError):
         return [(b"www-authenticate", b'Bearer realm="edgemodel"'), (b"www-authenticate", b'Basic realm="edgemodel"')]
     return []

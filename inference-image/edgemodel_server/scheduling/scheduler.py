@@ -17,7 +17,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 
-from edgemodel_server.errors import DeadlineError, HopelessError, OverloadedError, RequestError
+from edgemodel_server.errors import DeadlineError, DeadlineUnattainableError, OverloadedError, RequestError
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.model.engine import Engine
 from edgemodel_server.model.warm_up import Profile
@@ -209,7 +209,7 @@ class Scheduler:
                 f"{self._accepted} requests are computed or waiting already; try again in a moment", ahead
             )
         if self._accepted and time.perf_counter() + MARGIN * (ahead + self._times.of(rows)) > deadline:
-            raise HopelessError(
+            raise DeadlineUnattainableError(
                 f"the work ahead takes about {ahead:.3f} seconds, which is longer than this request may wait; "
                 "try again in a moment, or allow more time",
                 ahead,

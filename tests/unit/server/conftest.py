@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from edgemodel_server.grpc.server import GrpcServer
-from edgemodel_server.http.app import create_app
+from edgemodel_server.http.app import App
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.service import Service, load_model
 from edgemodel_server.settings import read_settings
@@ -27,7 +27,7 @@ class Serve(Protocol):
 
 @asynccontextmanager
 async def client_of(service: Service) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=True)
+    transport = httpx.ASGITransport(App(service), raise_app_exceptions=True)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
         yield client
     service.scheduler.close()

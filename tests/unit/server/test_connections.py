@@ -10,7 +10,7 @@ import onnx
 import orjson
 import pytest
 
-from edgemodel_server.http.app import create_app
+from edgemodel_server.http.app import App
 from edgemodel_server.http.connection import HEADER_BYTES
 from edgemodel_server.http.server import Server, listen
 from edgemodel_server.model.cpus import Parallelism
@@ -50,7 +50,7 @@ def listening(new_service: Callable[..., Service]) -> Open:
         service = new_service(model, env)
         service.serve(load_model(service.settings, Parallelism(threads=1, workers=1, spinning=False)))
         listener = listen(("127.0.0.1", 0))
-        app = create_app(service)
+        app = App(service)
         server = Server(app, None, app.try_inline, service.budget)
         await server.start(listener)
         yield Listening(service, server, listener.getsockname()[1])
@@ -236,9 +236,7 @@ async def test_a_quick_answer_that_nobody_takes_is_counted_and_given_up(
     monkeypatch.setattr("edgemodel_server.http.connection.SLOWEST_BYTES", 2**30)
     monkeypatch.setattr("edgemodel_server.http.server.SWEEP_SECONDS", 0.02)
     size = 16 * 2**20
-    monkeypatch.setattr(
-        "edgemodel_server.http.app.AuthMiddleware.try_inline", lambda *_: Answer(200, [bytes(size)], [])
-    )
+    monkeypatch.setattr("edgemodel_server.http.app.App.try_inline", lambda *_: Answer(200, [bytes(size)], []))
     async with listening(mlp()) as server:
         _, writer = await server.connect()
         writer.write(request(GOOD))

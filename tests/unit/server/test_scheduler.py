@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 import pytest
 
-from edgemodel_server.errors import BadRequestError, DeadlineError, HopelessError, ModelFailedError
+from edgemodel_server.errors import BadRequestError, DeadlineError, DeadlineUnattainableError, ModelFailedError
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.model.engine import Engine, Stop
 from edgemodel_server.model.folder import open_folder
@@ -193,7 +193,7 @@ async def test_a_request_that_cannot_be_in_time_is_refused_at_once(tmp_path: Pat
     async with scheduling(spy, Profile([], {1: 2.5}), size=1) as scheduler:
         # Nothing is ahead: whether half a second suffices will be seen.
         first, second = submit(scheduler, rows(1), 0.5), submit(scheduler, rows(1))
-        with pytest.raises(HopelessError) as refusal:
+        with pytest.raises(DeadlineUnattainableError) as refusal:
             submit(scheduler, rows(1), 8.0)
         assert refusal.value.retry_after == 5.0
         third = submit(scheduler, rows(1), 12.0)

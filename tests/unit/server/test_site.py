@@ -17,7 +17,7 @@ import pytest
 
 from edgemodel_server.access.tls import Certificates
 from edgemodel_server.fanout.peers import Address, is_own, lookup_of
-from edgemodel_server.http.app import create_app
+from edgemodel_server.http.app import App
 from edgemodel_server.http.server import Server, listen
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.model.rows.proof import Proof
@@ -86,7 +86,7 @@ class Neighbours:
         service.serve(replace(loaded, profile=replace(SLOW, outputs=loaded.profile.outputs)))
         listener = listen(("127.0.0.1", 0))
         certificates = Certificates(settings.tls_dir) if settings.tls_dir else None
-        app = create_app(service)
+        app = App(service)
         server = Server(app, certificates.context if certificates else None, app.try_inline)
         await server.start(listener)
 
@@ -123,7 +123,7 @@ async def neighbours(tmp_path: Path) -> AsyncIterator[Neighbours]:
 
 @asynccontextmanager
 async def client(replica: Replica, **headers: str) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(create_app(replica.service))
+    transport = httpx.ASGITransport(App(replica.service))
     async with httpx.AsyncClient(transport=transport, base_url="http://server", headers=headers) as made:
         yield made
 

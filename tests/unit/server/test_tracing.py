@@ -16,7 +16,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Status
 from edgemodel_server.grpc import open_inference_pb2 as pb
 from edgemodel_server.grpc.methods import SERVICE
 from edgemodel_server.grpc.server import GrpcServer
-from edgemodel_server.http.app import create_app
+from edgemodel_server.http.app import App
 from edgemodel_server.observability.spans import LONGEST
 from edgemodel_server.observability.tracing import is_wanted, start_tracing
 from edgemodel_server.service import Service
@@ -36,7 +36,7 @@ def traced(service: Service) -> Iterator[httpx.AsyncClient]:
     """A client of ``service``; at the end all spans are with the collector."""
     tracing = service.tracing = start_tracing(os.environ)
     assert tracing
-    transport = httpx.ASGITransport(tracing.over_http(create_app(service), service))
+    transport = httpx.ASGITransport(tracing.over_http(App(service), service))
     try:
         yield httpx.AsyncClient(transport=transport, base_url="http://models.example:8080")
     finally:
@@ -186,7 +186,7 @@ async def test_a_client_that_leaves_ends_its_span(ready: NewService, collector: 
             "http_version": "1.1",
         }
         scope |= {"headers": [(b"host", b"[::1")], "query_string": b"", "client": None}
-        await service.tracing.over_http(create_app(service), service)(scope, receive, send)
+        await service.tracing.over_http(App(service), service)(scope, receive, send)
     [span] = collector.spans
     assert values(span.attributes)["error.type"] == "cancelled"
     assert span.status.code == Status.STATUS_CODE_ERROR
