@@ -10,7 +10,7 @@ PROTO := edgemodel_server/grpc/open_inference.proto
 PROTOC = $(BIN)/python -m grpc_tools.protoc -Iinference-image
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down cluster cluster-down cluster-status images install-yaml test test-unit test-browser abuse test-api test-e2e check crds docs protos format bench-control-plane bench-compression bench-serving corpus fuzz-server clean
+.PHONY: help demo demo-down cluster cluster-down cluster-status images install-yaml test test-unit test-browser abuse test-api test-e2e run check check-generated crds docs protos format bench-control-plane bench-compression bench-serving corpus fuzz-server clean
 
 help: ## this list
 	@echo "EdgeModel: make <target>"
@@ -61,12 +61,17 @@ test-api: $(STAMP) ## the operator against a real kube-apiserver, controller-man
 test-e2e: $(STAMP) ## the whole local cluster: sites cut off, operator killed, bad input
 	@$(BIN)/python -m pytest tests/cluster tests/e2e $(ARGS)
 
-check: $(STAMP) ## formatting, lint, types, layers, CRD and protocol drift
-	@mkdir -p build
+run: $(STAMP) ## the operator on this machine against the cluster that KUBECONFIG names
+	@$(BIN)/python -m tools.run_operator
+
+check: $(STAMP) check-generated ## formatting, lint, types, layers; generated files are current
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@mkdir -p build
 	@$(BIN)/lint-imports > build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
+
+check-generated: $(STAMP) ## CRD, reference pages and protocol are what the code says
 	@$(BIN)/python -m edgemodel_operator.api.crd crds/edgemodels.yaml --check
 	@$(BIN)/python -m edgemodel_operator.api.reference docs/reference --check
 	@rm -rf build/protos && mkdir -p build/protos

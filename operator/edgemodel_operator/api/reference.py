@@ -40,7 +40,7 @@ def fields_page() -> str:
     """Every field of spec and status: path, type, default and what it means."""
     version = custom_resource_definition()["spec"]["versions"][0]
     properties = version["schema"]["openAPIV3Schema"]["properties"]
-    lines = ["# EdgeModel", "", f"Every field of `edgemodel.io/{version['name']}`, as `kubectl explain` has them."]
+    lines = ["# EdgeModel", "", f"Every field of `edge5g.io/{version['name']}`, as `kubectl explain` has them."]
     for part in ("spec", "status"):
         lines += ["", f"## {part}", "", "| field | type | default | meaning |", "|---|---|---|---|"]
         lines += [
