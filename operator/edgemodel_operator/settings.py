@@ -40,6 +40,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "linux/amd64"
     )
     namespaces: Annotated[list[str], Meta(description="namespaces to watch; empty: all")] = []
+    namespace: Annotated[
+        str, Meta(description="namespace of the Lease by which operators take turns; in a pod, the pod's by default")
+    ] = ""
+    identity: Annotated[
+        str,
+        Meta(description="holder of the Lease, another one for each process; in a pod, the pod's name by default"),
+    ] = ""
     workers: Annotated[int, Meta(ge=1, le=256, description="EdgeModels reconciled at the same time")] = 16
     resync_seconds: Annotated[
         float, Meta(ge=10, description="every EdgeModel is looked at again after this time, changed or not")

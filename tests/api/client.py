@@ -22,6 +22,7 @@ _PATHS = {
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
     "Node": ("/api/v1", "nodes"),
     "Namespace": ("/api/v1", "namespaces"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "LimitRange": ("/api/v1", "limitranges"),
 }
 CLUSTER_WIDE = frozenset({"Node", "Namespace"})

@@ -1,4 +1,7 @@
-"""A reverse proxy in front of the API server that lets a write through and then, instead of answering, strikes."""
+"""A reverse proxy in front of the API server that lets a write through and then strikes, before it answers or instead.
+
+The Lease passes untouched: a process that dies of every renewal does nothing else.
+"""
 
 import ssl
 import sys
@@ -26,9 +29,11 @@ class _Server(ThreadingHTTPServer):
 
 
 class CuttingProxy:
-    """Plain HTTP on a port of its own. ``cut`` is called after each write, before its answer would go back."""
+    """Plain HTTP on a port of its own. ``cut`` is called after each write, before its answer would go back; with
+    ``answers`` the answer goes back all the same."""
 
-    def __init__(self, plane: ControlPlane, cut: Callable[[], None]) -> None:
+    def __init__(self, plane: ControlPlane, cut: Callable[[], None], *, answers: bool = False) -> None:
+        self._answers = answers
         self.writes: list[str] = []
         """``VERB path`` of all writes so far."""
         self._cut = cut
@@ -65,13 +70,20 @@ class CuttingProxy:
     def _relay(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
         headers = {name: value for name, value in handler.headers.items() if name.lower() not in _HOP}
-        if handler.command in WRITES:
+        if handler.command in WRITES and "/leases" not in handler.path:
             # One at a time: what a process wrote at the same moment as its last write is let through or not at all.
             with self._lock:
-                self._upstream.request(handler.command, handler.path, content=body, headers=headers)
+                answer = self._upstream.request(handler.command, handler.path, content=body, headers=headers)
                 self.writes.append(f"{handler.command} {handler.path.partition('?')[0]}")
                 self._cut()
-            handler.close_connection = True
+            if self._answers:
+                handler.send_response(answer.status_code)
+                handler.send_header("Content-Type", answer.headers.get("Content-Type", ""))
+                handler.send_header("Content-Length", str(len(answer.content)))
+                handler.end_headers()
+                handler.wfile.write(answer.content)
+            else:
+                handler.close_connection = True
             return
         with self._upstream.stream(handler.command, handler.path, content=body, headers=headers) as answer:
             handler.send_response(answer.status_code)

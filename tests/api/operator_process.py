@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -37,6 +38,8 @@ class OperatorProcess:
             "EDGEMODEL_REPOSITORY": REPOSITORY,
             "EDGEMODEL_METRICS_PORT": str(self.port),
             "EDGEMODEL_LOG_FORMAT": "plain",
+            # As the containers of one pod: whoever is started again goes on with the Lease.
+            "EDGEMODEL_IDENTITY": "tests",
             **settings,
         }
         self._child: subprocess.Popen[bytes] | None = None
@@ -54,9 +57,9 @@ class OperatorProcess:
         return self._child is not None and self._child.poll() is None
 
     def start(self) -> None:
-        """Start the process and wait until it has read the cluster and watches it."""
+        """Start the process and wait until it has read the cluster and works."""
         self.launch()
-        eventually("the operator to be healthy", self._healthy, seconds=60, explain=self.log_tail)
+        eventually("the operator to work", self._works, seconds=60, explain=self.log_tail)
 
     def launch(self) -> None:
         """Start the process, and do not wait."""
@@ -103,8 +106,17 @@ class OperatorProcess:
         eventually("a reconcile", lambda: self.samples("edgemodel_operator_reconciles_total") != done)
 
     def writes(self) -> int:
-        """Requests that change something."""
-        return self.calls("post", "put", "patch", "delete")
+        """Requests that change something. The Lease, which is renewed all the time, is all that is put."""
+        return self.calls("post", "patch", "delete")
+
+    @property
+    def leads(self) -> bool:
+        """Whether it works, and does not wait for another one."""
+        return self.samples("edgemodel_operator_leader") == {"": 1.0}
+
+    def signal(self, number: signal.Signals) -> None:
+        """Stop the process for a while, or let it go on."""
+        os.kill(self.pid, number)
 
     def settle(self) -> None:
         """Wait until it has written nothing for a second: what earlier tests left behind is done."""
@@ -131,13 +143,20 @@ class OperatorProcess:
         if self._child is not None:
             self._child.wait(seconds)
 
-    def _healthy(self) -> bool:
+    def wait_until_it_waits(self) -> None:
+        """Wait until it has read the cluster and leaves the work to another one."""
+        eventually("the operator to wait", lambda: self._answers() and not self.leads, explain=self.log_tail)
+        eventually("a word about it", lambda: "holds the Lease; " in self.log.read_text(), explain=self.log_tail)
+
+    def _works(self) -> bool:
+        return self._answers() and self.leads
+
+    def _answers(self) -> bool:
         assert self._child is not None
         if self._child.poll() is not None:
             raise AssertionError(f"the operator ended with {self._child.returncode}\n{self.log_tail()}")
         try:
-            # Pages are served before the first lists are read; every list and every watch is counted after that.
-            return self.page("/healthz").status_code == 200 and self.calls("get") > 0
+            return self.page("/healthz").status_code == 200
         except httpx.TransportError:
             time.sleep(0.05)
             return False

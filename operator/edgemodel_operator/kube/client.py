@@ -3,6 +3,8 @@
 Objects go in and out as JSON data. Writes are server-side apply under one field manager.
 """
 
+import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -18,12 +20,13 @@ from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
 from edgemodel_operator.api import API_VERSION, KIND, EdgeModel, Status
-from edgemodel_operator.kube.kinds import KINDS
+from edgemodel_operator.kube.kinds import KINDS, LEASE
 from edgemodel_operator.manifests.event import repetition
 from edgemodel_operator.manifests.names import MANAGED_BY_LABEL, MANAGER
 from edgemodel_operator.observed import Event, Object, event_from
 
 TIMEOUT_SECONDS = 30
+LEASE_TIMEOUT_SECONDS = 3
 HINT_TIMEOUT_SECONDS = 5
 """For what only explains: a log waits for a kubelet, which may be out of reach, and a reconcile waits for the log."""
 LOG_LINES = 20
@@ -32,8 +35,13 @@ PAGE = 500
 
 SELECTOR = f"{MANAGED_BY_LABEL}={MANAGER}"
 
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
 Observe = Callable[[str, int, float], None]
 """(verb, HTTP status or 0, seconds) of every call."""
+
+Permit = Callable[[], float]
+"""For how many seconds this process may write; asked before each write."""
 
 
 class ApiError(Exception):
@@ -48,13 +56,14 @@ class ApiError(Exception):
 class Cluster:
     """A connection to one API server."""
 
-    def __init__(self, api: client.ApiClient, observe: Observe) -> None:
+    def __init__(self, api: client.ApiClient, observe: Observe, permit: Permit) -> None:
         self._api = api
         self._client = DynamicClient(api)  # type: ignore[no-untyped-call]
         self._observe = observe
+        self._permit = permit
 
     @classmethod
-    async def connect(cls, observe: Observe) -> "Cluster":
+    async def connect(cls, observe: Observe, permit: Permit) -> "Cluster":
         """As the pod's ServiceAccount inside a cluster, else by kubeconfig (``KUBECONFIG`` or the default file)."""
         configuration = client.Configuration()
         if in_cluster():
@@ -64,7 +73,7 @@ class Cluster:
         configuration.connection_pool_maxsize = 64
         # Else every request looks for proxies and for a .netrc, in a thread of its own.
         configuration.client_session_kwargs = {"trust_env": bool(getproxies())}
-        return cls(client.ApiClient(configuration=configuration), observe)
+        return cls(client.ApiClient(configuration=configuration), observe, permit)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -171,6 +180,26 @@ class Cluster:
             body = repetition(await self._json("get", path), now)
             await self._json("patch", path, body=body, content_type="application/merge-patch+json")
 
+    async def read_lease(self, namespace: str, name: str) -> Object | None:
+        """The Lease; None: there is none."""
+        try:
+            return await self._json("get", _path(LEASE.name, namespace, name), timeout=LEASE_TIMEOUT_SECONDS)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    async def write_lease(self, obj: Object) -> Object:
+        """Create the Lease, or replace the version that ``obj`` names; ApiError with status 409 if that is not the
+        present one. The only write that needs no Lease.
+        """
+        meta = obj["metadata"]
+        known = "resourceVersion" in meta
+        path = _path(LEASE.name, meta["namespace"], meta["name"] if known else None)
+        data = await self._send("put" if known else "post", path, LEASE_TIMEOUT_SECONDS, body=obj)
+        answer: Object = msgspec.json.decode(data)
+        return answer
+
     async def _apply(self, path: str, body: Object, force: bool) -> Object:
         return await self._json(
             "patch",
@@ -186,6 +215,13 @@ class Cluster:
         return obj
 
     async def _request(self, verb: str, path: str, timeout: float = TIMEOUT_SECONDS, **parameters: Any) -> bytes:
+        if verb != "get":
+            timeout = min(timeout, self._permit())
+            if timeout <= 0:
+                raise ApiError(0, "another operator may have the Lease by now; nothing is written")
+        return await self._send(verb, path, timeout, **parameters)
+
+    async def _send(self, verb: str, path: str, timeout: float, **parameters: Any) -> bytes:
         # Passed explicitly: the client's own defaults are shared between calls, and so would be what they hold.
         parameters.setdefault("query_params", [])
         started, status = time.monotonic(), 0
@@ -207,7 +243,19 @@ class Cluster:
 
 def in_cluster() -> bool:
     """Whether this process runs in a pod with a ServiceAccount."""
-    return Path("/var/run/secrets/kubernetes.io/serviceaccount/token").exists()
+    return (ACCOUNT / "token").exists()
+
+
+def own_namespace() -> str:
+    """Where this process runs; outside of a cluster, where its manifests would put it."""
+    return (ACCOUNT / "namespace").read_text().strip() if in_cluster() else "edgemodel-system"
+
+
+def identity() -> str:
+    """A name that no other running operator has. The containers of one pod come one after the other, so that one that
+    was restarted goes on with the Lease of the one before.
+    """
+    return socket.gethostname() if in_cluster() else f"{socket.gethostname()}_{os.getpid()}"
 
 
 def _log_window(container: str) -> list[tuple[str, str]]:

@@ -52,7 +52,9 @@ _ALL = (
     _child("NetworkPolicy", "networking.k8s.io", "networkpolicies"),
     Kind("Event", "events.k8s.io", "v1", "events", ("get", "list", "create", "patch"), watched=False),
 )
-KINDS = {kind.name: kind for kind in _ALL}
+LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases", ("get", "create", "update"), watched=False)
+"""Of the operator's own namespace only, so a Role allows it."""
+KINDS = {kind.name: kind for kind in (*_ALL, LEASE)}
 WATCHED = tuple(kind for kind in _ALL if kind.watched)
 CHILD_KINDS = tuple(kind.name for kind in _ALL if kind.is_child)
 

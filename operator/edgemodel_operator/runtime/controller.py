@@ -18,7 +18,7 @@ from msgspec import UNSET
 from edgemodel_contract.progress import Progress, last_progress
 from edgemodel_operator.api import KIND, EdgeModel, parse
 from edgemodel_operator.kube.cache import Key, Store
-from edgemodel_operator.kube.client import ApiError, Cluster
+from edgemodel_operator.kube.client import ApiError, Cluster, identity, own_namespace
 from edgemodel_operator.kube.kinds import CHILD_KINDS, WATCHED
 from edgemodel_operator.manifests.drift import differs
 from edgemodel_operator.manifests.event import build_event
@@ -29,6 +29,7 @@ from edgemodel_operator.plan.plan import Plan, plan
 from edgemodel_operator.plan.policy.admission import refused_job_pod
 from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, PATIENCE, mount_failure, starts_slowly
 from edgemodel_operator.plan.status.figures import is_news
+from edgemodel_operator.runtime.leadership import Leadership
 from edgemodel_operator.runtime.metrics import Metrics
 from edgemodel_operator.runtime.queue import WorkQueue
 from edgemodel_operator.runtime.scraper import Latencies, Target
@@ -59,12 +60,17 @@ class Controller:
         self.settings = settings
         self.store = Store()
         self.queue: WorkQueue[Key] = WorkQueue()
-        self.metrics = Metrics(lambda: len(self.queue))
+        self.metrics = Metrics(lambda: len(self.queue) if self._workers else 0)
+        self.leadership = Leadership(
+            settings.identity or identity(), settings.namespace or own_namespace(), self._begin, self._end
+        )
         self.latencies = Latencies(self._targets, settings.latency_window_seconds, utc_now)
         self._recommendations: dict[Key, Mapping[str, tuple[Recommendation, ...]]] = {}
         self._held: dict[Key, float] = {}
         """EdgeModel → since when (``time.monotonic``) a status that is no news waits to be written."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._workers: list[asyncio.Task[None]] = []
+        """While this process holds the Lease."""
+        self._election: asyncio.Task[None] | None = None
         self._cluster: Cluster | None = None
         self._server: web.AppRunner | None = None
 
@@ -76,26 +82,47 @@ class Controller:
         return self._cluster
 
     async def start(self) -> None:
-        """Fill the cache first, so that no decision rests on half of the picture, then let the workers loose."""
+        """Fill the cache, so that no watch event meets half of the picture, then work whenever it is one's turn."""
         self._server = await self.metrics.serve(self.settings.metrics_port)
-        self._cluster = await Cluster.connect(self.metrics.api_call)
+        self._cluster = await Cluster.connect(self.metrics.api_call, self.leadership.seconds_left)
         await self._fill_cache()
-        self._tasks = [
-            *(asyncio.create_task(self._work(), name=f"worker-{n}") for n in range(self.settings.workers)),
-            asyncio.create_task(self._resync_forever(), name="resync"),
-            asyncio.create_task(self._scrape_forever(), name="scrape"),
-        ]
+        self._election = asyncio.create_task(self.leadership.run(self._cluster), name="election")
 
     async def stop(self) -> None:
         """Let go of everything. A reconcile cut short here is made up for by the next process."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._election is not None:
+            self._election.cancel()
+            await asyncio.gather(self._election, return_exceptions=True)
+        if self._cluster is not None:
+            await self.leadership.release(self._cluster)
         await self.latencies.close()
         if self._cluster is not None:
             await self._cluster.close()
         if self._server is not None:
             await self._server.cleanup()
+
+    async def _begin(self) -> None:
+        """It is this process's turn: let the workers loose, once the cache knows what the one before has written."""
+        self._recommendations.clear()
+        self._held.clear()
+        self._workers = [asyncio.create_task(self._lead(), name="lead")]
+
+    async def _lead(self) -> None:
+        await self._fill_cache()
+        self._workers += [
+            *(asyncio.create_task(self._work(), name=f"worker-{n}") for n in range(self.settings.workers)),
+            asyncio.create_task(self._resync_forever(), name="resync"),
+            asyncio.create_task(self._scrape_forever(), name="scrape"),
+        ]
+        self.metrics.leads(True)
+
+    async def _end(self) -> None:
+        """It is another one's turn: leave off, and go on watching."""
+        workers, self._workers = self._workers, []
+        for task in workers:
+            task.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        self.metrics.leads(False)
 
     def notice(self, kind: str, event: str | None, raw: Mapping[str, Any]) -> None:
         """A watch event: update the cache, mark what it concerns dirty."""

@@ -45,12 +45,19 @@ class Metrics:
         )
         depth = Gauge("edgemodel_operator_queue_depth", "EdgeModels that wait for a worker", registry=self._registry)
         depth.set_function(queue_depth)
+        self._leader = Gauge(
+            "edgemodel_operator_leader", "1 while this process holds the Lease and works", registry=self._registry
+        )
         self._models = Gauge("edgemodel_operator_models", "EdgeModels that are known", registry=self._registry)
 
     def api_call(self, verb: str, code: int, seconds: float) -> None:
         """Count a call to the API server."""
         self._calls.labels(verb, str(code)).inc()
         self._call_duration.labels(verb).observe(seconds)
+
+    def leads(self, now: bool) -> None:
+        """Whether this process works or waits for its turn."""
+        self._leader.set(now)
 
     def reconciled(self, seconds: float, error: bool, models: int) -> None:
         """Count a reconcile. One that failed shows, too, that the workers are alive."""

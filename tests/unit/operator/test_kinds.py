@@ -4,7 +4,8 @@ from pathlib import Path
 
 import yaml
 
-from edgemodel_operator.kube.kinds import CHILD_KINDS, KINDS, rules
+from edgemodel_operator.kube.kinds import CHILD_KINDS, KINDS, LEASE, rules
+from edgemodel_operator.runtime.leadership import LEASE_NAME
 
 RBAC = Path(__file__).parents[3] / "manifests" / "base" / "rbac.yaml"
 
@@ -18,6 +19,17 @@ def test_the_cluster_role_allows_what_the_operator_does_and_nothing_else() -> No
         for resource in rule["resources"]
     }
     assert allowed == rules()
+
+
+def test_a_role_allows_the_lease_by_which_operators_take_turns_and_nothing_else() -> None:
+    documents = list(yaml.safe_load_all(RBAC.read_text()))
+    (role,) = [item for item in documents if item["kind"] == "Role"]
+    (binding,) = [item for item in documents if item["kind"] == "RoleBinding"]
+    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": LEASE_NAME}
+    lease = {"apiGroups": [LEASE.group], "resources": [LEASE.plural]}
+    # Who creates something names it in the body, where RBAC does not look.
+    named = {"resourceNames": [LEASE_NAME], "verbs": [verb for verb in LEASE.verbs if verb != "create"]}
+    assert role["rules"] == [lease | {"verbs": ["create"]}, lease | named]
 
 
 def test_paths_are_those_of_the_api() -> None:
