@@ -19,7 +19,7 @@ def main() -> None:
     from edgemodel_server.commandline import environment, greeting, made_card, parse
     from edgemodel_server.errors import ModelError
     from edgemodel_server.observability.logs import configure_logging
-    from edgemodel_server.observability.tracing import DESCRIPTION
+    from edgemodel_server.observability.tracing_setup import DESCRIPTION
     from edgemodel_server.settings import SettingsError, describe_settings, read_settings
 
     arguments = parse(f"settings, as environment variables:\n{describe_settings()}\n{DESCRIPTION}")

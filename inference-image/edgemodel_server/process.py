@@ -18,7 +18,7 @@ from edgemodel_server.admin.process import AdminProcess
 from edgemodel_server.http.app import App
 from edgemodel_server.http.server import Server
 from edgemodel_server.model.cpus import available_cpus, divide
-from edgemodel_server.observability.tracing import start_tracing
+from edgemodel_server.observability.tracing_setup import start_tracing
 from edgemodel_server.service import Model, Service, State, load_model
 from edgemodel_server.settings import Settings
 
@@ -48,9 +48,9 @@ class Signals:
         self.hurry = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._came, number)
+            loop.add_signal_handler(number, self._receive, number)
 
-    def _came(self, number: signal.Signals) -> None:
+    def _receive(self, number: signal.Signals) -> None:
         if self.stop.is_set():
             self.hurry.set()
         if number == signal.SIGINT:
@@ -202,7 +202,7 @@ async def _grpc(
 
 @contextlib.asynccontextmanager
 async def _refreshing(certificates: Certificates | None) -> AsyncIterator[None]:
-    """Look for new certificates all the while."""
+    """Look for new certificates until the block ends."""
 
     async def look() -> None:
         while certificates:

@@ -16,7 +16,7 @@ _HEAD = struct.Struct("<BI")
 
 
 def encode(kind: int, content: bytes) -> bytes:
-    """One message."""
+    """The bytes of one message."""
     return _HEAD.pack(kind, len(content)) + content
 
 

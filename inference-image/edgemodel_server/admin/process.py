@@ -52,7 +52,7 @@ class AdminProcess:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Start it. It answers a moment later."""
+        """Start the process. It answers a moment later."""
         reader = await self._spawn()
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._attend(reader)), loop.create_task(self._beat())]
@@ -64,7 +64,7 @@ class AdminProcess:
         self._send(channel.STATE, json.dumps(content, separators=(",", ":")).encode())
 
     async def close(self) -> None:
-        """End it."""
+        """End the process."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

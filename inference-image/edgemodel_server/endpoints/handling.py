@@ -51,7 +51,7 @@ class Handling:
         *,
         inline: bool = False,
     ) -> None:
-        """It has just arrived."""
+        """The handling of a request that has just arrived."""
         self.started = time.perf_counter()
         self.method = method
         self.path = path
@@ -83,7 +83,7 @@ class Handling:
         return self._service.budget.lease(self.client or client_of(self.address), connection)
 
     def answered(self, size: int, status: int = 200) -> None:
-        """The answer is complete, of so many bytes; ``status`` is that of HTTP."""
+        """The answer is complete, of ``size`` bytes; ``status`` is that of HTTP."""
         self._status, self.size = status, size
 
     def refused(self, error: Exception) -> RequestError:
@@ -99,11 +99,11 @@ class Handling:
         return error
 
     def cancelled(self) -> None:
-        """The client gave it up."""
+        """The client gave the request up."""
         self._service.metrics.reject("cancelled")
 
     def close(self) -> None:
-        """Count it, and log it."""
+        """Count the request in the metrics, and log it."""
         seconds = time.perf_counter() - self.started
         if self._endpoint is not None:
             if self._inline:

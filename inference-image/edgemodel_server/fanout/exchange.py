@@ -32,13 +32,13 @@ class Response:
             raise ExchangeError(f"the headers of the answer are larger than {MOST_HEADER_BYTES} bytes")
 
     def on_body(self, data: bytes) -> None:
-        """More of the body."""
+        """Keep a piece of the body."""
         if len(self.body) + len(data) > self.limit:
             raise ExchangeError(f"the answer is larger than {self.limit} bytes")
         self.body += data
 
     def on_message_complete(self) -> None:
-        """All is there."""
+        """The answer is complete."""
         self.complete = True
 
 
@@ -46,7 +46,7 @@ class Connection:
     """One connection, for one exchange at a time. After an error, or cancelled, it is closed."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Of streams that are open."""
+        """The connection whose streams are open."""
         self._reader = reader
         self._writer = writer
         self._kept = True

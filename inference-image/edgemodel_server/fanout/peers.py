@@ -34,7 +34,7 @@ class Peer:
     """One other replica. Times are of ``time.monotonic``."""
 
     def __init__(self, address: Address) -> None:
-        """Not connected yet."""
+        """A peer without connections."""
         self.address = address
         self._parts = 0
         self._rests_until = float("-inf")
@@ -42,15 +42,15 @@ class Peer:
         self._gone = False
 
     def __str__(self) -> str:
-        """For the log."""
+        """The peer's address, for the log."""
         return f"peer {self.address[0]}"
 
     def free(self, now: float) -> bool:
-        """Whether it may be asked for a part."""
+        """Whether the peer may be asked for a part."""
         return self._parts < MOST_PARTS and now >= self._rests_until
 
     def rest(self, now: float) -> None:
-        """It failed."""
+        """Leave the peer alone for a time: it failed."""
         self._rests_until = now + REST_SECONDS
 
     async def post(
@@ -104,7 +104,7 @@ class Peers:
     """Those that ``lookup`` finds. All methods are for the event loop's thread."""
 
     def __init__(self, lookup: Lookup) -> None:
-        """None is known yet."""
+        """The peers of a site, none of which is known yet."""
         self._lookup = lookup
         self._peers: dict[Address, Peer] = {}
         self._turn = 0

@@ -37,7 +37,7 @@ class Connections:
     """The calls of all connections of one server. For the event loop's thread."""
 
     def __init__(self, settings: Settings) -> None:
-        """There is none."""
+        """A server without connections."""
         self._settings = settings
         self._calls = Pool(MOST_CALLS, least=1)
         # Both begin with what has been there longest.
@@ -55,7 +55,7 @@ class Connections:
         self._sweep()
 
     def close(self) -> None:
-        """Look no longer."""
+        """Stop looking after slow connections."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -91,7 +91,7 @@ class Connections:
         self._receiving[call] = None
 
     def received(self, call: Call, content: object) -> None:
-        """It is there, or never comes.
+        """The message of ``call`` is there, or never comes.
 
         Raises:
             RequestError: there is no memory for it.

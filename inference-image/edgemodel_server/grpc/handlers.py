@@ -45,7 +45,7 @@ class Handlers:
     """Makes gRPC's handlers of methods. None of them has a codec: what comes goes to the method as it is."""
 
     def __init__(self, service: Service, connections: Connections) -> None:
-        """``connections`` are those of one server."""
+        """Handlers for one server, with its ``connections``."""
         self._service = service
         self._connections = connections
 

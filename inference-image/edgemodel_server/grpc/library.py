@@ -31,7 +31,7 @@ class Server(_Server):  # type: ignore[misc]
     """As ``grpc.aio.server`` makes it, but that a call of a method that is not registered is refused."""
 
     def __init__(self, options: Sequence[tuple[str, Any]]) -> None:
-        """Not started, with no port and no method."""
+        """A server that is not started, with no port and no method."""
         self._loop = asyncio.get_running_loop()
         self._server = _Core(self._loop, None, (), (), tuple(options), None)
 

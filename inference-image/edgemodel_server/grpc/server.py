@@ -47,7 +47,7 @@ class GrpcServer:
             self._server.add_registered_method_handlers(name, {method_name: handlers.of(path, method)})
 
     async def start(self, address: tuple[str, int]) -> int:
-        """Listen; the port.
+        """Start to listen, and return the port.
 
         Raises:
             OSError: the address is taken or not of this machine.

@@ -21,7 +21,7 @@ class Sockets:
     known of it is checked at every use, on a copy of it."""
 
     def __init__(self, port: int = 0) -> None:
-        """None is known yet."""
+        """The sockets of a port, none of which is known yet."""
         self._port = port
         self._known: dict[tuple[str, int], int] = {}
 

@@ -23,13 +23,13 @@ class Health:
     """``grpc.health.v1.Health``, of the server as a whole, by the name "", and of its services."""
 
     def __init__(self, names: tuple[str, ...]) -> None:
-        """None is ready."""
+        """A health service by which nothing is ready."""
         self._ready = dict.fromkeys(("", *names), False)
         self._changed = asyncio.Event()
         self._closed = False
 
     def set_ready(self, *, ready: bool) -> None:
-        """Say it of all, to those who watch, too."""
+        """Set the health of the server and of all services, and tell those who watch."""
         self._ready = dict.fromkeys(self._ready, ready)
         self._wake()
 
@@ -39,7 +39,7 @@ class Health:
         self._wake()
 
     def methods(self) -> Mapping[str, Method]:
-        """By path."""
+        """The methods of the health service, by path."""
         # Load balancers have no key.
         return {
             f"/{HEALTH}/Check": UnaryMethod(self._check, is_open=True),

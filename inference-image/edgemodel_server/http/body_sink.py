@@ -4,10 +4,10 @@ import asyncio
 
 
 class BodySink:
-    """``left`` bytes of a body that are not read yet."""
+    """The rest of a body, of which ``left`` bytes are not read yet."""
 
     def __init__(self, left: int) -> None:
-        """Nobody has asked for it."""
+        """A rest that nobody has asked for yet."""
         self.left = left
         self._is_placed = False
         """Somebody has asked for some of it by a place for it."""
@@ -46,6 +46,6 @@ class BodySink:
         self._memory = self._filled = None
 
     def release(self) -> None:
-        """Let go who waits."""
+        """Wake whoever waits for the place to be filled."""
         if self._filled is not None and not self._filled.done():
             self._filled.set_result(None)

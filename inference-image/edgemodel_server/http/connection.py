@@ -6,18 +6,26 @@ takes a large body into memory of its own, the bytes go from the socket right th
 
 import asyncio
 import logging
-import socket
-from collections.abc import Hashable, Sequence
 from typing import cast
 
-from edgemodel_server.access.budget import Lease, client_of
 from edgemodel_server.errors import RequestError
+from edgemodel_server.http.answer_writer import AnswerWriter
 from edgemodel_server.http.body_sink import BodySink
+from edgemodel_server.http.connection_lease import ConnectionLease
 from edgemodel_server.http.parsing import HEAD_END, ChunkedBody, check_begin, read_head
 from edgemodel_server.http.shared import Shared
 from edgemodel_server.http.stream import Stream
-from edgemodel_server.http.wire import CLOSE, CONTINUE, Header, ProtocolError, Request, address_of, head, refusal
-from edgemodel_server.protocol.calls import JOINED_BYTES
+from edgemodel_server.http.wire import (
+    CLOSE,
+    CONTINUE,
+    Header,
+    ProtocolError,
+    Request,
+    address_of,
+    head,
+    is_reset,
+    refusal,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -26,36 +34,27 @@ HEADER_SECONDS = 20.0
 for the rest of a body that nobody wants any more."""
 KEEP_ALIVE_SECONDS = 75.0
 """Longer than the idle time after which common clients and proxies close, so that it is they who close first."""
-HEADER_BYTES = 64 * 1024
-"""Of one request's line and headers."""
 BEHIND_BYTES = 4096
 """Read at a time of what a client sends behind a request that is not answered yet."""
-WRITE_SECONDS = 30.0
-"""Time that a client has to take an answer, and beside it what SLOWEST_BYTES give it."""
-SLOWEST_BYTES = 16 * 1024
-"""A client that takes fewer bytes of its answer per second is given up."""
 FORGOTTEN_BYTES = 1024 * 1024
 """Read of what a client sends on that was refused, so that it may see why."""
 NEVER = float("inf")
-_TCP_CLOSED = 7
-"""TCP_CLOSE of Linux's ``tcp_states.h``."""
 
 
 class Connection(asyncio.BufferedProtocol):
     """One connection: requests are read and answered one after the other."""
 
     def __init__(self, shared: Shared) -> None:
-        """Not connected yet."""
+        """A connection that ``connection_made`` is still to be called for."""
         self.scheme = "http"
         self.client: tuple[str, int] | None = None
         self.server: tuple[str, int] | None = None
+        self.writer = AnswerWriter()
         self._shared = shared
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._deadline = NEVER
         """When what the client owes is overdue, by the loop's time."""
-        self._write_deadline = NEVER
-        """When the client should have taken what was written."""
         self._paused = False
         self._ends = False
         """No further request is read."""
@@ -64,11 +63,8 @@ class Connection(asyncio.BufferedProtocol):
         self._forgets = 0.0
         self._is_half_closed = False
         """The client sends nothing more; it may still read."""
-        self._writable: asyncio.Future[None] | None = None
-        """Done when all that was written has gone out; None: it has."""
-
-        self._lease: Lease | None = None
-        """What the connection holds beside its requests; None: it is not counted."""
+        self._lease: ConnectionLease | None = None
+        """None: the connection is not counted."""
         self._current: Stream | None = None
         """The request that is read or answered: until both its body and its answer are complete."""
         self._is_parsing = False
@@ -88,42 +84,38 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The time for the first headers begins."""
         self._transport = transport = cast(asyncio.Transport, transport)
-        # So that whatever the socket does not take at once counts as not taken.
-        transport.set_write_buffer_limits(high=0)
+        self.writer.attach(transport)
         self.client = address_of(transport.get_extra_info("peername"))
         self.server = address_of(transport.get_extra_info("sockname"))
         self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         self._deadline = self._loop.time() + HEADER_SECONDS
         self._shared.connections.add(self)
-        budget = self._shared.budget
-        if budget is None:
+        if self._shared.budget is None:
             return
-        client, connection = self._name
-        if budget.connections.take(1, client, connection) is None:
-            self._lease = budget.lease(client, connection)
+        lease = ConnectionLease(self._shared.budget, self.client)
+        if lease.open():
+            self._lease = lease
         else:
             self._ends = True
             transport.write(refusal(ProtocolError(503, "too many connections are open; close some, or try again")))
             transport.close()
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Nobody is there any more."""
+        """The connection is closed, by whichever side."""
         self._shared.connections.discard(self)
         if not self._shared.connections:
             self._shared.emptied.set()
         self._transport = None
         self._unparsed = b""
-        if self._lease is not None and self._shared.budget is not None:
+        if self._lease is not None:
             self._lease.close()
             self._lease = None
-            self._shared.budget.connections.give(1, *self._name)
         stream, self._current = self._current, None
         if stream is not None:
             stream.disconnect()
         if self._sink is not None:
             self._sink.release()
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
+        self.writer.detach()
 
     def eof_received(self) -> bool:
         """The client sends nothing more. It still gets the answers to what it has asked, if it is there at all."""
@@ -139,26 +131,20 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         """The client takes what it is sent more slowly than it is written."""
-        self._writable = self._loop.create_future()
-        if self._transport is not None:
-            size = self._transport.get_write_buffer_size()
-            self._write_deadline = self._loop.time() + WRITE_SECONDS + size / SLOWEST_BYTES
-            if self._current is None:
-                # That of an inline answer: of any other, the application holds what is not sent yet.
-                self._unsent = size
-                self._hold()
+        size = self.writer.pause(self._loop.time())
+        if self._current is None:
+            # That of an inline answer: of any other, the application holds what is not sent yet.
+            self._unsent = size
+            self._hold()
 
     def resume_writing(self) -> None:
-        """It has caught up."""
-        if self._writable is not None and not self._writable.done():
-            self._writable.set_result(None)
-        self._writable = None
-        self._write_deadline = NEVER
+        """The client has taken all that was written."""
+        self.writer.resume()
         self._unsent = 0
         self._hold()
 
     def get_buffer(self, _: int) -> memoryview:
-        """Where the next bytes go."""
+        """The memory into which the next bytes are read."""
         view = self._shared.view
         if self._sink is not None and not self._lingers:
             return self._sink.place(view)
@@ -179,27 +165,6 @@ class Connection(asyncio.BufferedProtocol):
         self.regulate()
 
     # What streams call
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether all that was written has gone out."""
-        return self._writable is None
-
-    def write(self, head: bytes, parts: Sequence[bytes | memoryview]) -> None:
-        """Write one after the other; what is small together in one piece."""
-        if self._transport is None:
-            return
-        if sum(map(len, parts)) <= JOINED_BYTES:
-            self._transport.write(b"".join((head, *parts)))
-            return
-        self._transport.write(head)
-        for part in parts:
-            self._transport.write(part)
-
-    async def drain(self) -> None:
-        """Wait until all that was written has gone out, or nobody is there any more."""
-        if self._writable is not None:
-            await self._writable
 
     def head(self, request: Request, status: int, headers: list[Header]) -> bytes:
         """The beginning of an answer; it says whether the connection ends with it."""
@@ -269,7 +234,7 @@ class Connection(asyncio.BufferedProtocol):
         """End the connection if the client owes something for too long; while it waits for an answer itself, it may."""
         if self._transport is None:
             return
-        if self._write_deadline <= now or (self._is_half_closed and self._is_reset()):
+        if self.writer.is_overdue(now) or (self._is_half_closed and is_reset(self._transport)):
             self._transport.abort()
         elif self._deadline <= now and (self._current is None or self._current.is_over):
             self._transport.close()
@@ -310,41 +275,24 @@ class Connection(asyncio.BufferedProtocol):
         elif not self._unparsed:
             self._deadline = self._loop.time() + KEEP_ALIVE_SECONDS
         else:
-            self._bound_head()
+            check_begin(self._unparsed, self._searched)
+            self._searched = max(0, len(self._unparsed) - len(HEAD_END) + 1)
             if not had or start:
                 self._deadline = self._loop.time() + HEADER_SECONDS
 
-    @property
-    def _name(self) -> tuple[str, Hashable]:
-        """By which the budget knows the client and the connection."""
-        return client_of(self.client[0] if self.client else ""), self.client or id(self)
-
     def _hold(self) -> None:
         """Count what this connection holds by itself now; too much ends it."""
-        size = len(self._unparsed) + self._unsent
-        lease = self._lease
-        if lease is None or size == lease.held:
-            return
-        if size < lease.held:
-            lease.release(lease.held - size)
+        if self._lease is None:
             return
         try:
-            lease.hold(size - lease.held)
+            self._lease.hold(len(self._unparsed) + self._unsent)
         except RequestError as error:
             logger.warning("a connection was ended: %s", error)
             self.abort()
 
-    def _bound_head(self) -> None:
-        if len(self._unparsed) > HEADER_BYTES:
-            raise ProtocolError(431, f"the headers are larger than {HEADER_BYTES} bytes")
-        check_begin(self._unparsed, self._searched)
-        self._searched = max(0, len(self._unparsed) - len(HEAD_END) + 1)
-
     def _begin(self, content: bytes, rest: bytes, start: int) -> int:
         """Serve the request with the head ``content``. Where what is behind it begins in ``rest``, of which its body
         begins at ``start``."""
-        if len(content) > HEADER_BYTES:
-            raise ProtocolError(431, f"the headers are larger than {HEADER_BYTES} bytes")
         request = self._shared.heads.find(content)
         if request is None:
             request = read_head(content)
@@ -374,12 +322,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def _answer_inline(self, request: Request, body: bytes) -> bool:
         try_inline = self._shared.try_inline
-        if try_inline is None or self._transport is None or self._writable is not None:
+        if try_inline is None or self._transport is None or not self.writer.is_idle:
             return False
         answer = try_inline(request, body, self.client[0] if self.client else "")
         if answer is None:
             return False
-        self.write(self.head(request, answer.status, answer.all_headers()), answer.parts)
+        self.writer.write(self.head(request, answer.status, answer.all_headers()), answer.parts)
         return True
 
     def _finished(self) -> None:
@@ -456,13 +404,3 @@ class Connection(asyncio.BufferedProtocol):
             self._deadline = self._loop.time() + HEADER_SECONDS
             self._transport.write_eof()
             self.regulate()
-
-    def _is_reset(self) -> bool:
-        """Whether the client's kernel has said that there is no such connection any more."""
-        peer = None if self._transport is None else self._transport.get_extra_info("socket")
-        if peer is None or not hasattr(socket, "TCP_INFO"):
-            return False
-        try:
-            return bool(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSED)
-        except OSError:
-            return True

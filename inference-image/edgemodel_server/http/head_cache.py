@@ -15,7 +15,7 @@ class HeadCache:
     """The requests of ``MOST_HEADS`` heads at most; beyond that it begins anew."""
 
     def __init__(self) -> None:
-        """Empty."""
+        """An empty cache."""
         self._requests: dict[bytes, Request] = {}
 
     def __len__(self) -> int:

@@ -11,6 +11,8 @@ import httptools
 from edgemodel_server.http.wire import Header, ProtocolError, Request
 
 HEAD_END = b"\r\n\r\n"
+HEADER_BYTES = 64 * 1024
+"""Of one request's line and headers."""
 FRAMING_BYTES = 16 * 1024
 """Of a body in chunks: what may come between two pieces of it, or after the last: sizes, extensions, trailers."""
 LENGTH_DIGITS = 18
@@ -33,8 +35,9 @@ def read_head(content: bytes) -> Request:
     """The request whose line and headers ``content`` is, from the first byte to the empty line.
 
     Raises:
-        ProtocolError: it is none, or not without doubt.
+        ProtocolError: it is none, or not without doubt, or larger than HEADER_BYTES.
     """
+    _check_size(content)
     line = _REQUEST_LINE.match(content)
     if line is None:
         raise _bad_line(content)
@@ -71,6 +74,7 @@ def read_head(content: bytes) -> Request:
 def check_begin(content: bytes, start: int) -> None:
     """Raise ProtocolError if ``content``, a head that is not complete, can become none, whatever follows. What comes
     before ``start`` was checked before."""
+    _check_size(content)
     lone = _LONE_BREAK.search(content, max(0, start - 1))
     if lone is not None:
         raise ProtocolError(400, "a line of the request does not end with a carriage return and a line feed")
@@ -81,11 +85,16 @@ def check_begin(content: bytes, start: int) -> None:
         raise _bad_line(content)
 
 
+def _check_size(head: bytes) -> None:
+    if len(head) > HEADER_BYTES:
+        raise ProtocolError(431, f"the headers are larger than {HEADER_BYTES} bytes")
+
+
 class ChunkedBody:
     """A body in chunks, read piece by piece. Trailers are read and forgotten."""
 
     def __init__(self) -> None:
-        """Nothing was read yet."""
+        """A body of which nothing was read yet."""
         self.is_complete = False
         self._pieces: list[bytes] = []
         self._last = b""
@@ -128,7 +137,7 @@ class ChunkedBody:
     # What the parser calls
 
     def on_body(self, body: bytes) -> None:
-        """A piece."""
+        """Keep a piece of the body."""
         self._pieces.append(body)
 
     def on_message_complete(self) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from starlette.types import ASGIApp
 
@@ -12,9 +12,6 @@ from edgemodel_server.http.head_cache import HeadCache
 from edgemodel_server.http.wire import Request
 from edgemodel_server.protocol.calls import Answer
 
-if TYPE_CHECKING:
-    from edgemodel_server.http.connection import Connection
-
 READ_BYTES = 64 * 1024
 """Read at a time; a small request with its body is less."""
 
@@ -22,15 +19,28 @@ TryInline = Callable[[Request, bytes, str], Answer | None]
 """Answers a whole request, with its body, from the client's address; None: only the application can."""
 
 
+class OpenConnection(Protocol):
+    """A connection, as the server sees it that took it."""
+
+    def expire(self, now: float) -> None:
+        """End it if its client owes something for too long; ``now`` by the loop's time."""
+
+    def finish(self) -> None:
+        """End it now, or after the answer that is under way."""
+
+    def abort(self) -> None:
+        """End it as it is."""
+
+
 @dataclass
 class Shared:
-    """``date`` is the header's value."""
+    """One for each server. ``date`` is the value of that header."""
 
     app: ASGIApp
     try_inline: TryInline | None = None
     budget: Budget | None = None
     """What connections are counted in, and what they hold by themselves; None: nothing is bounded."""
-    connections: "set[Connection]" = field(default_factory=set)
+    connections: set[OpenConnection] = field(default_factory=set)
     tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
     date: bytes = b""
     emptied: asyncio.Event = field(default_factory=asyncio.Event)

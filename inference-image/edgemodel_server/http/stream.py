@@ -3,26 +3,48 @@
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message
 
 from edgemodel_server.errors import ServerFaultError
+from edgemodel_server.http.answer_writer import AnswerWriter
 from edgemodel_server.http.wire import CONTINUE, WITHOUT_BODY, Header, Request
 from edgemodel_server.protocol.calls import READ_INTO, WHEN_GONE, error_answer
 
-if TYPE_CHECKING:
-    from edgemodel_server.http.connection import Connection
-
 logger = logging.getLogger(__name__)
+
+
+class StreamConnection(Protocol):
+    """The connection of a stream, as the stream sees it."""
+
+    scheme: str
+    client: tuple[str, int] | None
+    server: tuple[str, int] | None
+    writer: AnswerWriter
+
+    def head(self, request: Request, status: int, headers: list[Header]) -> bytes:
+        """The beginning of the answer to ``request``."""
+
+    def answered(self, stream: "Stream") -> None:
+        """The answer of ``stream`` is written."""
+
+    async def read_into(self, memory: memoryview) -> None:
+        """Fill ``memory`` with what follows of the body."""
+
+    def regulate(self) -> None:
+        """Read on, or not, after the stream has taken what there was."""
+
+    def abort(self) -> None:
+        """End the connection as it is."""
 
 
 class Stream:
     """A request on ``connection``, of whose body ``body`` is there, and all of it unless ``more``."""
 
-    def __init__(self, connection: "Connection", request: Request, body: bytes, *, more: bool) -> None:
-        """Not answered yet."""
+    def __init__(self, connection: StreamConnection, request: Request, body: bytes, *, more: bool) -> None:
+        """A request that is not answered yet."""
         self.request = request
         self.is_over = False
         """The answer is complete, or nobody is there who could read it."""
@@ -51,7 +73,7 @@ class Stream:
         return bool(self._body)
 
     def feed(self, body: bytes) -> None:
-        """More of the body came."""
+        """Take in a further piece of the body."""
         if self.is_over:
             return
         if self._body:
@@ -63,7 +85,7 @@ class Stream:
         self._wake()
 
     def complete(self) -> None:
-        """The body came to its end."""
+        """The body is complete."""
         self.more = False
         self._wake()
 
@@ -161,9 +183,9 @@ class Stream:
             raise RuntimeError("the answer's body is not as long as its header says")
         if self.request.method == b"HEAD" or self._start["status"] in WITHOUT_BODY:
             body = b""
-        self._connection.write(head, (body,))
-        if not self._connection.is_writable:
-            await self._connection.drain()
+        self._connection.writer.write(head, (body,))
+        if not self._connection.writer.is_idle:
+            await self._connection.writer.drain()
             if self._gone:
                 raise ClientDisconnect
         if not more:
@@ -184,7 +206,9 @@ class Stream:
             self._connection.abort()
             return
         answer = error_answer(ServerFaultError())
-        self._connection.write(self._connection.head(self.request, answer.status, answer.all_headers()), answer.parts)
+        self._connection.writer.write(
+            self._connection.head(self.request, answer.status, answer.all_headers()), answer.parts
+        )
         self._answered()
 
     def _answered(self) -> None:
@@ -195,7 +219,7 @@ class Stream:
 
     def _ask(self) -> None:
         if self._expects_continue and self.more and not self.is_over:
-            self._connection.write(CONTINUE, ())
+            self._connection.writer.write(CONTINUE, ())
         self._expects_continue = False
 
     async def _wait(self) -> None:

@@ -1,6 +1,8 @@
 """A request as it was read from a connection, and the bytes of an answer (RFC 9112)."""
 
+import asyncio
 import http
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,8 @@ STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".enc
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE: Header = (b"connection", b"close")
 WITHOUT_BODY = frozenset({204, 304})
+_TCP_CLOSED = 7
+"""TCP_CLOSE of Linux's ``tcp_states.h``."""
 
 
 class ProtocolError(Exception):
@@ -75,3 +79,14 @@ def refusal(error: ProtocolError) -> bytes:
 def address_of(name: Any) -> tuple[str, int] | None:
     """Host and port of a socket's name; None where it is no internet socket."""
     return (str(name[0]), int(name[1])) if isinstance(name, list | tuple) and len(name) >= 2 else None
+
+
+def is_reset(transport: asyncio.Transport) -> bool:
+    """Whether the client's kernel has said that there is no such connection any more."""
+    peer = transport.get_extra_info("socket")
+    if peer is None or not hasattr(socket, "TCP_INFO"):
+        return False
+    try:
+        return bool(peer.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _TCP_CLOSED)
+    except OSError:
+        return True

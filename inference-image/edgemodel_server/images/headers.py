@@ -39,7 +39,7 @@ class Header:
 
     @property
     def pixels(self) -> int:
-        """In the file."""
+        """Pixels of the image in the file."""
         return self.size[0] * self.size[1]
 
 

@@ -60,7 +60,7 @@ class Stop:
     """Ends one run of the model before it is through."""
 
     def __init__(self) -> None:
-        """Not stopped."""
+        """A run that is not stopped."""
         self.options = onnxruntime.RunOptions()
 
     def set(self) -> None:

@@ -18,7 +18,7 @@ class Histogram:
     __slots__ = ("_bounds", "_counts", "_sum")
 
     def __init__(self, bounds: Sequence[float]) -> None:
-        """``bounds`` in ascending order."""
+        """A histogram without observations; ``bounds`` in ascending order."""
         self._bounds = tuple(bounds)
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
@@ -36,7 +36,7 @@ class Histogram:
 
     @property
     def sum(self) -> float:
-        """Of all values."""
+        """The sum of all values."""
         return self._sum
 
 
@@ -46,7 +46,7 @@ class Histograms(Collector):
     def __init__(
         self, name: str, documentation: str, labels: Sequence[str], bounds: Sequence[float], registry: CollectorRegistry
     ) -> None:
-        """Empty, and registered."""
+        """A family without members, registered."""
         self._name, self._documentation = name, documentation
         self._labels = tuple(labels)
         self._bounds = bounds
@@ -54,14 +54,14 @@ class Histograms(Collector):
         registry.register(self)
 
     def of(self, *values: str | int) -> Histogram:
-        """The one of these label values."""
+        """The histogram of these label values."""
         found = self._histograms.get(values)
         if found is None:
             found = self._histograms[values] = Histogram(self._bounds)
         return found
 
     def collect(self) -> Iterable[HistogramMetricFamily]:
-        """What there is now."""
+        """The family as Prometheus' client exposes it."""
         family = HistogramMetricFamily(self._name, self._documentation, labels=self._labels)
         for values, histogram in tuple(self._histograms.items()):
             family.add_metric([str(value) for value in values], histogram.buckets, histogram.sum)

@@ -86,11 +86,11 @@ class Metrics:
         self._info.labels(card.name, MODEL_VERSION, digest, origin.source_digest, origin.task, origin.method).set(1)
 
     def begin(self) -> None:
-        """An inference request came."""
+        """An inference request has begun."""
         self.in_flight.inc()
 
     def end(self, endpoint: str, code: int, seconds: float) -> None:
-        """It was answered with the status ``code``."""
+        """An inference request that had begun was answered with the status ``code``."""
         self.in_flight.dec()
         self.answered(endpoint, code, seconds)
 
@@ -99,7 +99,7 @@ class Metrics:
         self._requests.of(endpoint, code).observe(seconds)
 
     def reject(self, reason: str) -> None:
-        """It was not computed."""
+        """A request was refused, or given up, for ``reason``."""
         self.rejected.labels(reason).inc()
 
     def part(self, place: Literal["local", "peer"], result: Literal["ok", "retried"]) -> None:

@@ -51,14 +51,14 @@ class RequestSpan:
     """The span of one request, a ``TracedRequest``."""
 
     def __init__(self, tracer: Tracer, span: Span) -> None:
-        """``span`` has begun."""
+        """The request of a ``span`` that has begun."""
         self._tracer = tracer
         self._span = span
         self._context = set_span_in_context(span, Context())
         self._is_answered = False
 
     def phases(self, timings: Sequence[tuple[str, float]]) -> None:
-        """Children, of which the last ended right now."""
+        """Add a child for each phase, of which the last ended right now."""
         if not self._span.is_recording():
             return
         end = time.time_ns()
@@ -68,7 +68,7 @@ class RequestSpan:
             end = begin
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """``traceparent`` and ``tracestate``."""
+        """The headers ``traceparent`` and ``tracestate``."""
         carrier: dict[str, str] = {}
         _PROPAGATOR.inject(carrier, self._context)
         return [(name.encode(), value.encode()) for name, value in carrier.items()]
@@ -102,7 +102,7 @@ class Tracing:
     """Makes spans, and sends them from a thread of its own."""
 
     def __init__(self) -> None:
-        """As the process's environment says."""
+        """Tracing as the process's environment asks for it."""
         ours = {"service.name": "edgemodel", "service.version": version("edgemodel")}
         resource = Resource.create({**ours, **OTELResourceDetector().detect().attributes})
         self._provider = TracerProvider(resource=resource, shutdown_on_exit=False)

@@ -1,26 +1,11 @@
-"""Traces, as the rest of the server sees them: off unless OpenTelemetry's own variables name a collector.
+"""The request that is traced, as the rest of the server sees it: its phases, and how another server continues it.
 
-Nothing here imports OpenTelemetry: ``spans`` does, and is imported where traces are on.
+Nothing here imports OpenTelemetry: ``spans`` does, which ``tracing_setup`` imports where traces are on.
 """
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Protocol
-
-from edgemodel_server.settings import SettingsError
-
-if TYPE_CHECKING:
-    from edgemodel_server.observability.spans import Tracing
-
-logger = logging.getLogger(__name__)
-
-PROTOCOL = "http/protobuf"
-
-DESCRIPTION = """  OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT (default unset)
-      with either, traces are sent to that collector by OTLP over HTTP; OTEL_SDK_DISABLED, OTEL_SERVICE_NAME,
-      OTEL_RESOURCE_ATTRIBUTES, OTEL_TRACES_SAMPLER and the others are used as OpenTelemetry specifies them"""
-"""For ``--help``."""
+from typing import Protocol
 
 
 class TracedRequest(Protocol):
@@ -30,41 +15,11 @@ class TracedRequest(Protocol):
         """Names and seconds of what was done for it, one after the other, the last of which ended right now."""
 
     def headers(self) -> list[tuple[bytes, bytes]]:
-        """By which another server continues its trace."""
+        """The headers by which another server continues its trace."""
 
 
 current: ContextVar[TracedRequest | None] = ContextVar("traced_request", default=None)
 """The request that this task, or the one that made it, answers."""
-
-
-def start_tracing(environment: Mapping[str, str]) -> "Tracing | None":
-    """Ready to trace; None where ``environment``, which is this process's, does not ask for it.
-
-    Raises:
-        SettingsError: one of OpenTelemetry's variables cannot be read.
-    """
-    if not is_wanted(environment):
-        return None
-    for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
-        if environment.get(name, "").strip() not in ("", PROTOCOL):
-            logger.warning("%s is %r; traces are sent by %s all the same", name, environment[name], PROTOCOL)
-    from edgemodel_server.observability.spans import Tracing
-
-    try:
-        return Tracing()
-    except ValueError as error:
-        raise SettingsError(f"one of the OTEL_… variables cannot be used: {error}") from error
-
-
-def is_wanted(environment: Mapping[str, str]) -> bool:
-    """Whether there is somewhere to send traces to, and nothing that forbids it."""
-
-    def value(name: str) -> str:
-        return environment.get(name, "").strip().lower()
-
-    if value("OTEL_SDK_DISABLED") == "true" or value("OTEL_TRACES_EXPORTER") == "none":
-        return False
-    return bool(value("OTEL_EXPORTER_OTLP_ENDPOINT") or value("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"))
 
 
 def record_phases(timings: Sequence[tuple[str, float]]) -> None:

@@ -5,6 +5,7 @@
 * ``example``  a valid inference request for the model
 * ``view``     card and report → the texts and figures of the page
 * ``openapi``  the API as an OpenAPI document
+* ``schemas``  the JSON in it
 * ``render``   templates → HTML with its Content-Security-Policy
 * ``routes``   the routes
 

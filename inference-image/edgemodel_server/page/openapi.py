@@ -4,17 +4,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, get_args
 
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
-from edgemodel_contract.task import Datatype
 from edgemodel_server.endpoints.predict import MOST_CLASSES
 from edgemodel_server.images.forms import FIELD, MAX_IMAGES
 from edgemodel_server.page.example import example_request, example_shape
+from edgemodel_server.page.schemas import Json, reference, schemas
 from edgemodel_server.protocol.open_inference import MODEL_VERSION
-
-Json = dict[str, Any]
 
 MAX_EXAMPLE = 256
 """Elements of the largest example request shown."""
@@ -97,7 +94,7 @@ def document(card: ModelCard) -> Json:
             "/openapi.json": {"get": _page("This description as an OpenAPI document", "application/json")},
             "/report.html": {"get": _page("The compression's report", "text/html", absent="The model has none.")},
         },
-        "components": {"schemas": _schemas()},
+        "components": {"schemas": schemas()},
     }
 
 
@@ -111,7 +108,7 @@ def operations(described: Json) -> Iterator[Operation]:
 
 
 def _infer(card: ModelCard) -> Json:
-    content: Json = {"schema": _reference("InferenceRequest")}
+    content: Json = {"schema": reference("InferenceRequest")}
     if sum(math.prod(example_shape(spec)) for spec in card.inputs) <= MAX_EXAMPLE:
         content["example"] = example_request(card)
     return {
@@ -136,7 +133,7 @@ def _infer(card: ModelCard) -> Json:
                     _HEADER_LENGTH["name"]: {key: _HEADER_LENGTH[key] for key in ("description", "schema")},
                 },
                 "content": {
-                    "application/json": {"schema": _reference("InferenceResponse")},
+                    "application/json": {"schema": reference("InferenceResponse")},
                     "application/octet-stream": {"schema": _BINARY},
                 },
             },
@@ -176,7 +173,7 @@ def _predict() -> Json:
                 "description": "The most probable class; for several images, one for each, in order.",
                 "content": {
                     "application/json": {
-                        "schema": {"anyOf": [_reference("PredictedImage"), _reference("PredictedImages")]}
+                        "schema": {"anyOf": [reference("PredictedImage"), reference("PredictedImages")]}
                     }
                 },
             },
@@ -297,126 +294,5 @@ def _errors(*codes: int) -> Json:
 
 
 def _json(description: str, *schemas: str) -> Json:
-    schema = _reference(schemas[0]) if len(schemas) == 1 else {"anyOf": [_reference(name) for name in schemas]}
+    schema = reference(schemas[0]) if len(schemas) == 1 else {"anyOf": [reference(name) for name in schemas]}
     return {"description": description, "content": {"application/json": {"schema": schema}}}
-
-
-def _reference(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _object(description: str, optional: tuple[str, ...] = (), **properties: Json) -> Json:
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "description": description, "required": required, "properties": properties}
-
-
-def _schemas() -> Json:
-    text: Json = {"type": "string"}
-    yes_or_no: Json = {"type": "boolean"}
-    share: Json = {"type": "number", "minimum": 0, "maximum": 1}
-    datatype: Json = {"type": "string", "enum": list(get_args(Datatype))}
-    size: Json = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
-    sizes: Json = {"type": "array", "items": size}
-    parameters: Json = {"type": "object", "description": "Those without a meaning here have no effect."}
-    prediction: Json = {
-        "label": text,
-        "probability": share,
-        "top": {"type": "array", "items": _reference("Class")},
-    }
-    tensors: Json = {
-        "type": "array",
-        "items": {
-            "type": "object",
-            "required": ["name", "data_type", "dims"],
-            "properties": {
-                "name": text,
-                "data_type": text,
-                "dims": {"type": "array", "items": {"type": "integer", "minimum": -1}},
-            },
-        },
-    }
-    return {
-        "Error": _object("Why there is no result.", error={"type": "string", "minLength": 1}),
-        "Live": _object("", live=yes_or_no),
-        "Ready": _object("", ("error",), ready=yes_or_no, error=text),
-        "ModelReady": _object("", name=text, ready=yes_or_no),
-        "ServerMetadata": _object("", name=text, version=text, extensions={"type": "array", "items": text}),
-        "TensorMetadata": _object(
-            "One input or output; -1 in `shape` is a dimension that may vary.",
-            name=text,
-            datatype=datatype,
-            shape={"type": "array", "items": {"type": "integer", "minimum": -1}},
-        ),
-        "ModelMetadata": _object(
-            "",
-            name=text,
-            versions={"type": "array", "items": text},
-            platform=text,
-            inputs={"type": "array", "items": _reference("TensorMetadata")},
-            outputs={"type": "array", "items": _reference("TensorMetadata")},
-        ),
-        "ModelConfiguration": _object(
-            "Dimensions are without the batch where `max_batch_size` is not 0.",
-            ("dynamic_batching", "parameters"),
-            name=text,
-            platform=text,
-            backend=text,
-            version_policy={"type": "object"},
-            max_batch_size={"type": "integer", "minimum": 0},
-            input=tensors,
-            output=tensors,
-            instance_group={"type": "array", "items": {"type": "object"}},
-            dynamic_batching={"type": "object"},
-            parameters={
-                "type": "object",
-                "description": "`batching_off_because` says why requests do not share runs, where they do not.",
-            },
-        ),
-        "RequestInput": _object(
-            "One input tensor; all of the model's inputs are needed.",
-            ("data", "parameters"),
-            name=text,
-            shape=sizes,
-            datatype=datatype,
-            data={
-                "type": "array",
-                "description": "The elements, flat or nested as `shape`; missing only where they are binary.",
-            },
-            parameters=parameters,
-        ),
-        "RequestOutput": _object(
-            "One output tensor wanted.",
-            ("parameters",),
-            name=text,
-            parameters=parameters,
-        ),
-        "InferenceRequest": _object(
-            "",
-            ("id", "parameters", "outputs"),
-            id={"type": "string", "description": "Comes back in the answer."},
-            parameters=parameters,
-            inputs={"type": "array", "items": _reference("RequestInput"), "minItems": 1},
-            outputs={"type": "array", "items": _reference("RequestOutput")},
-        ),
-        "ResponseOutput": _object(
-            "One output tensor, flat, in row-major order. JSON has no NaN and no infinity: they are `null`.",
-            ("data", "parameters"),
-            name=text,
-            shape=sizes,
-            datatype=datatype,
-            data={"type": "array"},
-            parameters={"type": "object", "description": "`binary_data_size`, where the elements are binary."},
-        ),
-        "InferenceResponse": _object(
-            "",
-            ("id",),
-            model_name=text,
-            model_version=text,
-            id=text,
-            outputs={"type": "array", "items": _reference("ResponseOutput")},
-        ),
-        "Class": _object("", label=text, probability=share),
-        "Prediction": _object("The most probable class; `top` has more with `top_k`.", ("top",), **prediction),
-        "PredictedImage": _object("", ("top",), **prediction, model=text),
-        "PredictedImages": _object("", predictions={"type": "array", "items": _reference("Prediction")}, model=text),
-    }

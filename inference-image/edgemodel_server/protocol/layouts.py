@@ -2,18 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Generic, Protocol, Self, TypeVar
 
 from edgemodel_contract.task import TensorSpec
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.protocol.raw import decode_raw
 
-if TYPE_CHECKING:
-    from edgemodel_server.protocol.open_inference import InferRequest
-
 MOST_LAYOUTS = 64
 MOST_BYTES = 2048
 """Of the JSON."""
+
+
+class Request(Protocol):
+    """An inference request that was read."""
+
+    @property
+    def inputs(self) -> dict[str, Array]:
+        """Every input, by name."""
+
+    def of(self, inputs: dict[str, Array]) -> Self:
+        """The same request of other inputs."""
+
+
+R = TypeVar("R", bound=Request)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,26 +38,26 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(Generic[R]):
     """What some JSON says of ``size`` raw bytes that follow it."""
 
-    request: "InferRequest"
+    request: R
     places: tuple[Place, ...]
     size: int
 
 
-class Layouts:
+class Layouts(Generic[R]):
     """What is known of ``MOST_LAYOUTS`` at most; beyond that it begins anew. Several threads may use it."""
 
     def __init__(self) -> None:
-        """Nothing is known."""
-        self._known: dict[bytes, Layout] = {}
+        """Layouts of no request yet."""
+        self._known: dict[bytes, Layout[R]] = {}
 
     def __len__(self) -> int:
         """How many are known."""
         return len(self._known)
 
-    def find(self, header: bytes, raw: memoryview) -> "InferRequest | None":
+    def find(self, header: bytes, raw: memoryview) -> R | None:
         """The request that ``header`` and ``raw`` are; None: the header has to be read.
 
         Raises:
@@ -61,7 +72,7 @@ class Layouts:
             inputs[place.spec.name] = decode_raw(place.spec, place.shape, content, f"inputs[{index}] as binary")
         return layout.request.of(inputs)
 
-    def learn(self, header: bytes, size: int, request: "InferRequest", specs: Mapping[str, TensorSpec]) -> None:
+    def learn(self, header: bytes, size: int, request: R, specs: Mapping[str, TensorSpec]) -> None:
         """``header``, before ``size`` raw bytes, was read as ``request``.
 
         Nothing is learnt where an input's elements are in the JSON, or do not have the same length each: inputs then

@@ -41,7 +41,7 @@ class Signature:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    layouts: Layouts = field(default_factory=Layouts, compare=False)
+    layouts: "Layouts[InferRequest]" = field(default_factory=Layouts, compare=False)
 
     @classmethod
     def of(cls, card: ModelCard) -> "Signature":

@@ -18,7 +18,7 @@ class Waiting(Protocol):
 
     @property
     def submitted(self) -> float:
-        """When it came."""
+        """When it was submitted, by ``time.perf_counter``."""
 
 
 W = TypeVar("W", bound=Waiting)

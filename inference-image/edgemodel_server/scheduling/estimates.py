@@ -10,7 +10,7 @@ INLINE_BYTES = 16 * 1024
 HOLD_UP_SECONDS = 0.002
 """The event loop should not stand still for longer."""
 PROOF = 32
-"""Short runs, more than others, that make the next one trusted to be short."""
+"""Short runs, more than others, after which the next one is expected to be short."""
 LONGEST_PROOF = 1 << 16
 
 
@@ -48,15 +48,15 @@ def wait(times: RunTimes, rows: int, largest: int, workers: int) -> float:
     return (batches * times.of(largest) + (times.of(rest) if rest else 0.0)) / workers
 
 
-class Trust:
+class InlinePolicy:
     """Whether the model may run on the event loop, where it holds up all others.
 
-    What a run will take is not known before, and with some models the client decides it: so trust is earned by short
-    runs, lost again by others, and one that held up the loop doubles the number needed.
+    What a run will take is not known before, and with some models the client decides it: so permission is earned by
+    short runs, lost again by others, and one that held up the loop doubles the number needed.
     """
 
     def __init__(self) -> None:
-        """None yet."""
+        """A policy that has seen no run and permits none."""
         self._earned = 0
         self._proof = PROOF
 

@@ -43,12 +43,12 @@ class Job:
     batch: "Batch | None" = field(default=None, repr=False)
 
     def succeed(self, result: Result) -> None:
-        """Answer, if anybody still waits."""
+        """Give the result, if anybody still waits."""
         if not self.future.done():
             self.future.set_result(result)
 
     def fail(self, error: RequestError) -> None:
-        """Refuse, if anybody still waits."""
+        """Give the error, if anybody still waits."""
         if not self.future.done():
             self.future.set_exception(error)
             self.future.exception()  # a part of a request that failed already has nobody who looks
@@ -63,7 +63,7 @@ class Batch:
     """Jobs of one kind that are computed together."""
 
     def __init__(self, jobs: Sequence[Job]) -> None:
-        """Take the jobs."""
+        """A batch of ``jobs``."""
         self.jobs: Sequence[Job] = jobs
         self.rows = sum(job.rows for job in jobs)
         self.fault: str | None = None

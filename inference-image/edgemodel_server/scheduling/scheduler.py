@@ -24,7 +24,7 @@ from edgemodel_server.model.warm_up import Profile
 from edgemodel_server.observability.metrics import Metrics
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.scheduling.batching import hold, take
-from edgemodel_server.scheduling.estimates import INLINE_BYTES, INLINE_SECONDS, RunTimes, Trust, wait
+from edgemodel_server.scheduling.estimates import INLINE_BYTES, INLINE_SECONDS, InlinePolicy, RunTimes, wait
 from edgemodel_server.scheduling.jobs import Batch, Job, Result, failures
 from edgemodel_server.scheduling.sharing import Batching, Sharing, fault_of
 
@@ -61,7 +61,7 @@ class Scheduler:
         self._engine: Engine | None = None
         self._sharing = Sharing(batching, Profile([], {}), self.workers)
         self._times = RunTimes({})
-        self._trust = Trust()
+        self._inline_policy = InlinePolicy()
         self._accepted = 0
         self._rows = 0
         """Of all jobs that wait or are computed."""
@@ -84,7 +84,7 @@ class Scheduler:
         self._sharing = Sharing(self._batching, profile, self.workers)
         self._times = RunTimes(profile.seconds)
         for seconds in profile.cpu_seconds:
-            self._trust.observe(profile.size, seconds)
+            self._inline_policy.observe(profile.size, seconds)
 
     @property
     def sharing(self) -> Sharing:
@@ -119,7 +119,7 @@ class Scheduler:
     def is_quick(self, size: int) -> bool:
         """Whether the model has proved to be so fast with inputs of ``size`` bytes that ``compute`` may be used: not
         where values may make it slow, for then clients decide."""
-        return self._sharing.proof.steady and self._trust.permits(size)
+        return self._sharing.proof.steady and self._inline_policy.permits(size)
 
     def compute(self, inputs: dict[str, Array], outputs: Sequence[str]) -> Result:
         """The model's answer, here and now: nothing else happens meanwhile.
@@ -131,7 +131,7 @@ class Scheduler:
         arrays = self._running.run(inputs, outputs)
         seconds = time.perf_counter() - began
         # However much larger the inputs are than what was sent of them: they held up all others.
-        self._trust.observe(min(_size(inputs), INLINE_BYTES), time.thread_time() - used)
+        self._inline_policy.observe(min(_size(inputs), INLINE_BYTES), time.thread_time() - used)
         self._metrics.computed(self._sharing.rows(inputs) or 1, seconds, [0.0])
         return Result(arrays, 0.0, seconds)
 
@@ -345,7 +345,7 @@ class Scheduler:
         self._metrics.computed(batch.rows, spent.seconds, waits)
         self._times.observe(batch.rows, spent.occupied)
         if len(batch.jobs) == 1 or spent.cpu <= INLINE_SECONDS:
-            self._trust.observe(_size(batch.jobs[0].inputs), spent.cpu)
+            self._inline_policy.observe(_size(batch.jobs[0].inputs), spent.cpu)
         for job, answer, waited in zip(batch.jobs, answers, waits, strict=True):
             if isinstance(answer, RequestError):
                 job.fail(answer)

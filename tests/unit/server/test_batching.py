@@ -14,8 +14,8 @@ from edgemodel_server.scheduling.estimates import (
     INLINE_BYTES,
     INLINE_SECONDS,
     PROOF,
+    InlinePolicy,
     RunTimes,
-    Trust,
     wait,
 )
 
@@ -101,20 +101,20 @@ def test_the_wait_is_for_all_that_is_ahead_over_all_workers() -> None:
     assert wait(times, 9, 4, 2) == pytest.approx(0.025)
 
 
-def test_trust_is_earned_by_short_runs_and_lost_by_long_ones() -> None:
+def test_running_inline_is_permitted_after_short_runs_and_forbidden_after_long_ones() -> None:
     def earned(runs: int) -> bool:
         for _ in range(runs):
-            trust.observe(100, INLINE_SECONDS)
-        return trust.permits(100)
+            policy.observe(100, INLINE_SECONDS)
+        return policy.permits(100)
 
-    trust = Trust()
+    policy = InlinePolicy()
     assert not earned(PROOF - 1)
     assert earned(1)
-    assert not trust.permits(INLINE_BYTES + 1)
-    trust.observe(INLINE_BYTES + 1, 1.0)
-    trust.observe(100, HOLD_UP_SECONDS)
-    assert not trust.permits(100)
+    assert not policy.permits(INLINE_BYTES + 1)
+    policy.observe(INLINE_BYTES + 1, 1.0)
+    policy.observe(100, HOLD_UP_SECONDS)
+    assert not policy.permits(100)
     assert earned(PROOF)
-    trust.observe(100, HOLD_UP_SECONDS * 2)
+    policy.observe(100, HOLD_UP_SECONDS * 2)
     assert not earned(2 * PROOF - 1)
     assert earned(1)

@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from edgemodel_server.http.app import App
-from edgemodel_server.http.connection import HEADER_BYTES
+from edgemodel_server.http.parsing import HEADER_BYTES
 from edgemodel_server.http.server import Server, listen
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.protocol.calls import Answer
@@ -232,8 +232,8 @@ async def test_what_is_read_of_a_head_is_counted(listening: Open, begin: bytes) 
 async def test_a_quick_answer_that_nobody_takes_is_counted_and_given_up(
     listening: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgemodel_server.http.connection.WRITE_SECONDS", 1.0)
-    monkeypatch.setattr("edgemodel_server.http.connection.SLOWEST_BYTES", 2**30)
+    monkeypatch.setattr("edgemodel_server.http.answer_writer.WRITE_SECONDS", 1.0)
+    monkeypatch.setattr("edgemodel_server.http.answer_writer.SLOWEST_BYTES", 2**30)
     monkeypatch.setattr("edgemodel_server.http.server.SWEEP_SECONDS", 0.02)
     size = 16 * 2**20
     monkeypatch.setattr("edgemodel_server.http.app.App.try_inline", lambda *_: Answer(200, [bytes(size)], []))

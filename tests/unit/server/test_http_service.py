@@ -368,8 +368,8 @@ def test_a_client_that_does_not_read_holds_the_application_up_and_no_memory(run:
 
 
 def test_a_client_that_does_not_take_its_answer_is_given_up(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgemodel_server.http.connection.WRITE_SECONDS", 0.05)
-    monkeypatch.setattr("edgemodel_server.http.connection.SLOWEST_BYTES", 2**30)
+    monkeypatch.setattr("edgemodel_server.http.answer_writer.WRITE_SECONDS", 0.05)
+    monkeypatch.setattr("edgemodel_server.http.answer_writer.SLOWEST_BYTES", 2**30)
     monkeypatch.setattr("edgemodel_server.http.server.SWEEP_SECONDS", 0.02)
     left = asyncio.Event()
 

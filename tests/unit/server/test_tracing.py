@@ -18,7 +18,7 @@ from edgemodel_server.grpc.methods import SERVICE
 from edgemodel_server.grpc.server import GrpcServer
 from edgemodel_server.http.app import App
 from edgemodel_server.observability.spans import LONGEST
-from edgemodel_server.observability.tracing import is_wanted, start_tracing
+from edgemodel_server.observability.tracing_setup import is_wanted, start_tracing
 from edgemodel_server.service import Service
 from tests.unit.server.builders import brighter_side, mlp
 from tests.unit.server.collector import BODY, PARENT, TRACE, TRACEPARENT, Collector, values

@@ -124,7 +124,7 @@ def divide(size: AnySize, divisor: AnySize) -> AnySize | None:
 
 
 def product(sizes: Iterable[AnySize]) -> AnySize:
-    """Of all; 1 of none."""
+    """The product of sizes; 1 of none."""
     result: AnySize = 1
     for size in sizes:
         result = result * size

@@ -42,7 +42,7 @@ class Rows:
 
     @property
     def size(self) -> AnySize:
-        """Of the dimension."""
+        """The size of the dimension."""
         return self.outer * N * self.inner
 
     def at(self, axis: int) -> "Rows":
