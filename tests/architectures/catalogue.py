@@ -31,10 +31,10 @@ def _images(side: int) -> Mapping[str, tuple[tuple[int, ...], int]]:
 _TOKENS = ((transformers.TOKENS,), transformers.VOCABULARY)
 _CATALOGUE: Mapping[str, Architecture] = {
     "resnet18": Architecture(resnet.resnet18, _images(32)),
-    "resnet50": Architecture(resnet.resnet50, _images(32)),
+    "resnet26": Architecture(resnet.resnet26, _images(32)),
     "vgg11": Architecture(vgg.vgg11, _images(64)),
     "vgg11_bn": Architecture(vgg.vgg11_bn, _images(64)),
-    "densenet121": Architecture(densenet.densenet121, _images(32)),
+    "densenet": Architecture(densenet.densenet, _images(32)),
     "inception": Architecture(inception.inception, _images(64)),
     "mobilenet_v2": Architecture(mobilenet.mobilenet_v2, _images(32)),
     "unet": Architecture(unet.unet, _images(32)),

@@ -1,4 +1,4 @@
-"""ResNet-18 and ResNet-50 (He et al., 2016): residual adds, with and without a projection."""
+"""ResNet-18 and its form with bottlenecks (He et al., 2016): residual adds, with and without a projection."""
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +84,6 @@ def resnet18() -> nn.Module:
     return ResNet(Basic, (2, 2, 2, 2), width=16, classes=10)
 
 
-def resnet50() -> nn.Module:
-    """Bottlenecks, 3-4-6-3."""
-    return ResNet(Bottleneck, (3, 4, 6, 3), width=8, classes=10)
+def resnet26() -> nn.Module:
+    """Bottlenecks, 2-2-2-2; ResNet-50 has 3-4-6-3 of the same."""
+    return ResNet(Bottleneck, (2, 2, 2, 2), width=8, classes=10)

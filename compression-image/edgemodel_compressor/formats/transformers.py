@@ -4,9 +4,7 @@ No code of the folder runs and no pickle is read: ``trust_remote_code`` is off a
 weights come from safetensors alone, and nothing is fetched (``formats`` switches the hub and its telemetry off). The
 config is checked before a model is built of it: one line of JSON may ask for more layers than there is memory.
 
-The model's first tensor of scores becomes the output ``logits``. Text models take ``input_ids`` and
-``attention_mask``, or what hints and dataset name of their inputs; image models take ``pixel_values``. The batch stays
-open, and so does the length of a sequence unless a hint or the dataset states it.
+What a model takes and answers is told by ``signature``.
 """
 
 import inspect
@@ -16,24 +14,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgemodel_compressor.errors import TaskError, first_line
 from edgemodel_compressor.formats.detect import CONFIG
-from edgemodel_compressor.formats.export import SAMPLES, checked, export_program, torch_at_work
+from edgemodel_compressor.formats.export import checked, explained, export_program, torch_at_work
+from edgemodel_compressor.formats.signature import Signature, signature_of
 from edgemodel_compressor.onnxmodel.runtime import Array, Feed
 from edgemodel_contract.task import TensorSpec
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedConfig, PreTrainedModel
 
 _WHAT = "The transformers model"
 _JSON_LIMIT = 64 * 2**20
 _LAYERS_LIMIT = 1000
 _SIZE_LIMIT = 2**31
-_EXAMPLE_LENGTH = 16
-_TEXT, _IMAGE = "input_ids", "pixel_values"
+_OPSET = 18
 
 
 def convert(
@@ -52,23 +47,51 @@ def convert(
     with torch_at_work(threads):
         model = _load(folder)
         stated = {spec.name: spec.shape[1:] for spec in (*shown, *hints)}
-        sizes = _sizes(model, stated)
-        wrapper = _wrap(model)
-        example = {name: torch.from_numpy(array) for name, array in _feed(model, sizes, 2, _EXAMPLE_LENGTH, 0).items()}
-        export_program(
-            _WHAT,
-            target,
-            wrapper,
-            kwargs={"inputs": example},
-            dynamic_shapes={"inputs": {name: _dynamic(shape) for name, shape in sizes.items()}},
-            input_names=list(sizes),
-            output_names=["logits"],
-        )
+        signature = signature_of(model, stated)
 
         def original(feed: Feed) -> list[Array]:
-            return [wrapper({name: torch.from_numpy(array) for name, array in feed.items()}).numpy()]
+            tensors = [torch.from_numpy(array) for array in feed.values()]
+            return [output.numpy() for output in signature.call(*tensors)]
 
-        return checked(target, original, _feeds(model, sizes), threads)
+        # The older exporter takes a tenth of the time. It writes down what one run did, so it may take a length for
+        # a constant: the check with other batches and lengths tells, and then the current one does it.
+        try:
+            _trace(signature, target)
+            return checked(target, original, signature.feeds(), threads)
+        except TaskError:
+            _capture(signature, target)
+            return checked(target, original, signature.feeds(), threads)
+
+
+def _trace(signature: Signature, target: Path) -> None:
+    import torch
+
+    with explained(_WHAT):
+        torch.onnx.export(
+            signature.call,
+            tuple(signature.example().values()),
+            str(target),
+            input_names=list(signature.sizes),
+            output_names=list(signature.outputs),
+            dynamic_axes=signature.open_axes(),
+            opset_version=_OPSET,
+            dynamo=False,
+        )
+
+
+def _capture(signature: Signature, target: Path) -> None:
+    from torch.export import Dim
+
+    axes = signature.open_axes()
+    export_program(
+        _WHAT,
+        target,
+        signature.call,
+        args=tuple(signature.example().values()),
+        dynamic_shapes={"tensors": tuple(dict.fromkeys(axes[name], Dim.DYNAMIC) for name in signature.sizes)},
+        input_names=list(signature.sizes),
+        output_names=list(signature.outputs),
+    )
 
 
 def _load(folder: Path) -> "PreTrainedModel":
@@ -222,88 +245,3 @@ def _check_size(kind: "type[PreTrainedModel]", config: "PreTrainedConfig", weigh
             f"The {CONFIG} of the model asks for {wanted} weights, but its files hold {weights}; they do not belong "
             "together.",
         )
-
-
-def _sizes(model: "PreTrainedModel", stated: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Inputs with their shapes but for the batch; -1 is open."""
-    if model.main_input_name == _IMAGE:
-        return {_IMAGE: _image_size(model.config, stated.get(_IMAGE, stated.get("x", ())))}
-    if model.main_input_name != _TEXT or getattr(model.config, "is_encoder_decoder", False):
-        raise TaskError(
-            "UnsupportedModel",
-            f"{_WHAT} ({type(model).__name__}) takes {model.main_input_name}; models of one text or one image are "
-            "read, export others to ONNX yourself.",
-        )
-    taken = [name for name in inspect.signature(model.forward).parameters if name in (_TEXT, "attention_mask")]
-    taken += [name for name in ("token_type_ids",) if name in stated]
-    if stated:
-        taken = [name for name in taken if name in stated or name == _TEXT]
-    lengths = {shape[0] for name, shape in stated.items() if name in taken and len(shape) == 1 and shape[0] > 0}
-    length = lengths.pop() if len(lengths) == 1 else -1
-    return dict.fromkeys(taken, (length,))
-
-
-def _image_size(config: "PreTrainedConfig", stated: tuple[int, ...]) -> tuple[int, ...]:
-    size = getattr(config, "image_size", None)
-    if len(stated) == 3 and min(stated) > 0:
-        return stated
-    if isinstance(size, int):
-        size = (size, size)
-    if not size:
-        raise TaskError(
-            "InvalidTask",
-            f"{_WHAT} takes images of any size; state it in inputs, for instance {_IMAGE} with shape [1, 3, 224, 224].",
-        )
-    return (int(getattr(config, "num_channels", 3)), *map(int, size))
-
-
-def _wrap(model: "PreTrainedModel") -> "torch.nn.Module":
-    import torch
-
-    decodes = "use_cache" in inspect.signature(model.forward).parameters
-
-    class Scores(torch.nn.Module):
-        """The model as a function of a dict of tensors to one tensor."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-            options = {"use_cache": False} if decodes else {}
-            scores: torch.Tensor = self.model(**inputs, **options, return_dict=False)[0]
-            return scores
-
-    return Scores().eval()
-
-
-def _dynamic(shape: tuple[int, ...]) -> dict[int, Any]:
-    from torch.export import Dim
-
-    open_axes: dict[int, Any] = {0: Dim.DYNAMIC}
-    return open_axes | {axis: Dim.DYNAMIC for axis, size in enumerate(shape, start=1) if size == -1}
-
-
-def _feeds(model: "PreTrainedModel", sizes: Mapping[str, tuple[int, ...]]) -> Iterator[Feed]:
-    for seed in range(SAMPLES):
-        yield _feed(model, sizes, 1 + seed % 2, _EXAMPLE_LENGTH - 3 * seed, seed + 1)
-
-
-def _feed(
-    model: "PreTrainedModel", sizes: Mapping[str, tuple[int, ...]], batch: int, length: int, seed: int
-) -> dict[str, Array]:
-    """Random pixels, or random tokens of which the last one is padding; ``length`` where it is open."""
-    rng = np.random.default_rng(seed)
-    length = min(length, getattr(model.config, "max_position_embeddings", length))
-    feed: dict[str, Array] = {}
-    for name, shape in sizes.items():
-        full = (batch, *(length if size == -1 else size for size in shape))
-        if name == _IMAGE:
-            feed[name] = rng.normal(size=full).astype(np.float32)
-        elif name == _TEXT:
-            feed[name] = rng.integers(0, model.config.get_text_config().vocab_size, full)
-        else:
-            feed[name] = np.full(full, int(name == "attention_mask"), np.int64)
-            if name == "attention_mask" and full[1] > 1:
-                feed[name][:, -1] = 0
-    return feed

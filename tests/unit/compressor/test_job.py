@@ -22,6 +22,7 @@ from edgemodel_contract.task import (
     Quantization,
     Recipe,
     RegistryAccess,
+    Search,
     Source,
 )
 from tests.unit.compressor import builders, images
@@ -193,7 +194,7 @@ def test_the_program_writes_the_result_to_the_termination_log_and_stdout(
 
 
 def test_progress_never_goes_back_and_ends_at_one(desk: Desk) -> None:
-    desk.succeed(desk.task("conv", "conv"))
+    desk.succeed(desk.task("conv", "conv", recipe=Recipe(search=Search(trials=4))))
     fractions = [step.fraction for step in desk.steps]
     assert fractions == sorted(fractions)
     assert fractions[0] == 0
@@ -201,7 +202,7 @@ def test_progress_never_goes_back_and_ends_at_one(desk: Desk) -> None:
 
 
 def test_objectives_that_cannot_be_met_name_the_closest_candidate_and_push_nothing(desk: Desk) -> None:
-    task = desk.task("conv", "conv", recipe=Recipe(objectives=Objectives(max_size=5000)))
+    task = desk.task("conv", "conv", recipe=Recipe(objectives=Objectives(max_size=5000), search=Search(trials=2)))
     failure = desk.fail(task)
     assert failure.reason == "ObjectivesNotMet"
     assert failure.closest is not None
@@ -310,6 +311,6 @@ def test_a_layer_that_finds_no_room_on_the_disk_is_no_internal_error(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("edgemodel_compressor.publish.push.build_layer", full)
-    failure = desk.fail(desk.task())
+    failure = desk.fail(desk.task(recipe=Recipe(mode="None")))
     assert failure.reason == "SourceTooLarge"
     assert "not enough disk space" in failure.message

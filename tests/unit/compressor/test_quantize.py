@@ -173,15 +173,15 @@ def test_another_process_writes_the_same_bytes(conv: Path, tmp_path: Path) -> No
         "import sys; from pathlib import Path; from tests.unit.compressor import test_quantize as t\n"
         "source, folder = Path(sys.argv[1]), Path(sys.argv[2]); t.static(source, folder); t.dynamic(source, folder)"
     )
-    results = []
-    for seed in ("1", "2"):
-        folder = tmp_path / seed
-        folder.mkdir()
-        environment = {**os.environ, "PYTHONHASHSEED": seed}
-        command = [sys.executable, "-c", script, str(conv), str(folder)]
-        subprocess.run(command, env=environment, check=True, cwd=Path(__file__).parents[3])
-        results.append([(folder / name).read_bytes() for name in ("static.onnx", "dynamic.onnx")])
-    assert results[0] == results[1]
+    static(conv, tmp_path)
+    dynamic(conv, tmp_path)
+    folder = tmp_path / "other"
+    folder.mkdir()
+    environment = {**os.environ, "PYTHONHASHSEED": "1"}
+    command = [sys.executable, "-c", script, str(conv), str(folder)]
+    subprocess.run(command, env=environment, check=True, cwd=Path(__file__).parents[3])
+    for name in ("static.onnx", "dynamic.onnx"):
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes()
 
 
 def test_an_old_opset_is_raised(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import socket
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from edgemodel_compressor.errors import TaskError
+from edgemodel_compressor.formats.signature import Signature
 from edgemodel_compressor.formats.source import load_source
 from edgemodel_compressor.onnxmodel.model import Model
 from edgemodel_compressor.onnxmodel.runtime import Session
@@ -34,10 +36,68 @@ def gpt2() -> Any:
     return transformers.GPT2LMHeadModel(config)
 
 
-def vit() -> Any:
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+def vit(layers: int = 2) -> Any:
+    sizes = {"hidden_size": 16, "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 32}
     config = transformers.ViTConfig(**sizes, image_size=16, patch_size=4, num_channels=1, num_labels=4)
     return transformers.ViTForImageClassification(config)
+
+
+SIZES = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+LAYERS = {f"{part}_{name}": 2 for part in ("encoder", "decoder") for name in ("layers", "attention_heads")}
+
+
+def distilbert() -> Any:
+    config = transformers.DistilBertConfig(
+        vocab_size=60, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=40, num_labels=3
+    )
+    return transformers.DistilBertForSequenceClassification(config)
+
+
+def roberta() -> Any:
+    config = transformers.RobertaConfig(**TEXT, **SIZES, max_position_embeddings=42, num_labels=3)
+    return transformers.RobertaForSequenceClassification(config)
+
+
+def albert() -> Any:
+    config = transformers.AlbertConfig(**TEXT, **SIZES, embedding_size=16, max_position_embeddings=40, num_labels=3)
+    return transformers.AlbertForSequenceClassification(config)
+
+
+def llama() -> Any:
+    config = transformers.LlamaConfig(**TEXT, **SIZES, num_key_value_heads=1, max_position_embeddings=40)
+    return transformers.LlamaForCausalLM(config)
+
+
+def qwen3() -> Any:
+    config = transformers.Qwen3Config(**TEXT, **SIZES, num_key_value_heads=1, head_dim=8, max_position_embeddings=40)
+    return transformers.Qwen3ForCausalLM(config)
+
+
+def t5_sizes() -> Any:
+    return transformers.T5Config(
+        **TEXT, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, decoder_start_token_id=0
+    )
+
+
+def t5() -> Any:
+    return transformers.T5ForConditionalGeneration(t5_sizes())
+
+
+def t5_encoder() -> Any:
+    return transformers.T5EncoderModel(t5_sizes())
+
+
+def whisper() -> Any:
+    config = transformers.WhisperConfig(
+        **TEXT, **LAYERS, d_model=16, encoder_ffn_dim=32, decoder_ffn_dim=32, num_mel_bins=8,
+        max_source_positions=20, max_target_positions=40, decoder_start_token_id=1,
+    )  # fmt: skip
+    return transformers.WhisperForConditionalGeneration(config)
+
+
+def clip() -> Any:
+    text, vision = TEXT | SIZES | {"max_position_embeddings": 40}, SIZES | {"image_size": 16, "patch_size": 4}
+    return transformers.CLIPModel(transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=12))
 
 
 def save(build: Callable[[], Any], folder: Path, shard: str = "1GB") -> Path:
@@ -78,7 +138,17 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("build", "output"), [(bert, (-1, 3)), (gpt2, (-1, -1, 60))], ids=["classification", "causal language model"]
+    ("build", "output"),
+    [
+        (bert, (-1, 3)),
+        (distilbert, (-1, 3)),
+        (roberta, (-1, 3)),
+        (albert, (-1, 3)),
+        (gpt2, (-1, -1, 60)),
+        (llama, (-1, -1, 60)),
+        (qwen3, (-1, -1, 60)),
+        (t5_encoder, (-1, -1, 16)),
+    ],
 )
 def test_text_models_take_any_batch_and_length(tmp_path: Path, build: Callable[[], Any], output: tuple[int]) -> None:
     model = load(save(build, tmp_path / "m"), tmp_path / "work")
@@ -90,9 +160,67 @@ def test_text_models_take_any_batch_and_length(tmp_path: Path, build: Callable[[
     assert model.source_format == "transformers"
     tokens = np.arange(27).reshape(3, 9)
     kind = type(build())
-    original = kind.from_pretrained(tmp_path / "m").eval()(input_ids=torch.from_numpy(tokens)).logits
+    mask = torch.ones_like(torch.from_numpy(tokens))
+    original = kind.from_pretrained(tmp_path / "m").eval()(input_ids=torch.from_numpy(tokens), attention_mask=mask)[0]
     got = Session(model.path, 1).run({"input_ids": tokens, "attention_mask": np.ones_like(tokens)})[0]
     assert np.allclose(got, original.detach().numpy(), atol=1e-5)
+
+
+def test_what_has_a_decoder_takes_its_words_too(tmp_path: Path) -> None:
+    model = load(save(t5, tmp_path / "m"), tmp_path / "work")
+    assert [spec.name for spec in model.inputs] == ["input_ids", "attention_mask", "decoder_input_ids"]
+    assert [spec.shape for spec in model.inputs] == [(-1, -1)] * 3
+    tokens, words = np.arange(10).reshape(2, 5), np.arange(6).reshape(2, 3)
+    feed = {"input_ids": tokens, "attention_mask": np.ones_like(tokens), "decoder_input_ids": words}
+    loaded = transformers.T5ForConditionalGeneration.from_pretrained(tmp_path / "m").eval()
+    original = loaded(**{name: torch.from_numpy(array) for name, array in feed.items()}).logits
+    assert np.allclose(Session(model.path, 1).run(feed)[0], original.detach().numpy(), atol=1e-5)
+
+
+def test_speech_has_the_length_that_its_config_says(tmp_path: Path) -> None:
+    model = load(save(whisper, tmp_path / "m"), tmp_path / "work")
+    assert [(spec.name, spec.shape) for spec in model.inputs] == [
+        ("input_features", (-1, 8, 40)),
+        ("decoder_input_ids", (-1, -1)),
+    ]
+    assert [(spec.name, spec.shape) for spec in model.outputs] == [("logits", (-1, -1, 60))]
+
+
+def test_two_towers_embed_rows_that_do_not_meet(tmp_path: Path) -> None:
+    model = load(save(clip, tmp_path / "m"), tmp_path / "work")
+    assert [spec.name for spec in model.inputs] == ["input_ids", "attention_mask", "pixel_values"]
+    assert [(spec.name, spec.shape) for spec in model.outputs] == [
+        ("text_embeds", (-1, 12)),
+        ("image_embeds", (-1, 12)),
+    ]
+    rng = np.random.default_rng(0)
+    feed = {
+        "input_ids": rng.integers(3, 60, (3, 7)),
+        "attention_mask": np.ones((3, 7), np.int64),
+        "pixel_values": rng.normal(size=(3, 3, 16, 16)).astype(np.float32),
+    }
+    session = Session(model.path, 1)
+    for together, alone in zip(
+        session.run(feed), session.run({name: array[:1] for name, array in feed.items()}), strict=True
+    ):
+        assert np.allclose(together[:1], alone, atol=1e-5)
+
+
+def test_a_graph_that_the_older_exporter_gets_wrong_is_captured_by_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here it takes the batch for a constant."""
+    honest = Signature.open_axes
+    asked: list[bool] = []
+
+    def closed(signature: Signature) -> dict[str, dict[int, str]]:
+        asked.append(True)
+        return honest(signature) if len(asked) > 1 else {}
+
+    monkeypatch.setattr(Signature, "open_axes", closed)
+    model = load(save(partial(vit, 1), tmp_path / "m"), tmp_path / "work")
+    assert len(asked) == 2
+    assert [spec.shape for spec in model.inputs] == [(-1, 1, 16, 16)]
 
 
 def test_an_image_model_in_an_archive(tmp_path: Path) -> None:

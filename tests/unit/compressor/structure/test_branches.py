@@ -19,7 +19,7 @@ from tests.unit.compressor.structure.running import CASES, outputs, run
 BRANCHES = {
     # Blocks whose shortcut is a projection are none.
     "resnet18": 5,
-    "resnet50": 12,
+    "resnet26": 4,
     "mobilenet_v2": 10,
     # Attention and feed-forward of two layers.
     "bert": 4,

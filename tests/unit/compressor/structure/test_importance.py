@@ -43,7 +43,7 @@ def test_taylor_is_the_sum_of_weights_times_gradients_for_what_a_unit_takes() ->
     assert scores == pytest.approx(sums / np.sqrt(sums.mean() * taken))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11", "mobilenet_v2", "densenet121", "unet"])
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "mobilenet_v2", "densenet", "unet"])
 def test_a_unit_takes_what_the_model_is_smaller_and_faster_by_without_it(name: str) -> None:
     model = export(name, "torchscript", 17)
     analysis = analyse(model)

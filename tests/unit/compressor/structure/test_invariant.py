@@ -16,10 +16,10 @@ from tests.unit.compressor.structure.running import CASES, EXPORTERS, chance, ru
 
 LEFT_AT_HALF = {
     "resnet18": 0.3,
-    "resnet50": 0.3,
+    "resnet26": 0.3,
     "vgg11": 0.3,
     "vgg11_bn": 0.3,
-    "densenet121": 0.32,
+    "densenet": 0.32,
     "inception": 0.35,
     "mobilenet_v2": 0.35,
     "unet": 0.3,
