@@ -15,7 +15,7 @@ from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.formats.signature import Signature
 from edgemodel_compressor.formats.source import load_source
 from edgemodel_compressor.onnxmodel.model import Model
-from edgemodel_compressor.onnxmodel.runtime import Session
+from edgemodel_compressor.onnxmodel.runtime import Feed, Session
 from edgemodel_contract.task import TensorSpec
 from tests.unit.compressor.test_archive import tar_files
 
@@ -194,7 +194,7 @@ def test_two_towers_embed_rows_that_do_not_meet(tmp_path: Path) -> None:
         ("image_embeds", (-1, 12)),
     ]
     rng = np.random.default_rng(0)
-    feed = {
+    feed: Feed = {
         "input_ids": rng.integers(3, 60, (3, 7)),
         "attention_mask": np.ones((3, 7), np.int64),
         "pixel_values": rng.normal(size=(3, 3, 16, 16)).astype(np.float32),

@@ -14,6 +14,7 @@ from edgemodel_compressor.graph.quantization.prepare import explained, prepare
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.static import static
 from edgemodel_compressor.graph.quantization.tidy import tidy
+from edgemodel_compressor.graph.quantization.tied import share_floats
 from edgemodel_compressor.graph.quantization.weight_only import weight_only
 from edgemodel_compressor.onnxmodel.modelfile import read_model, write_model
 from edgemodel_compressor.onnxmodel.runtime import Feed
@@ -58,6 +59,8 @@ def quantize(
         node.op_type in INTEGER_OPERATORS for node in model.graph.node
     ):
         raise NotApplicableError("it has no operator that integers would help")
+    if recipe.method == "FP16":
+        share_floats(model)
     if recipe.method == "FP16" and not store_half(model):
         raise NotApplicableError("it has no FP32 weights that half precision could hold")
     if recipe.method != "FP16" and recipe.float_storage == "fp16":

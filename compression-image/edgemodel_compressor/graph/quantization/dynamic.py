@@ -11,15 +11,20 @@ from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.graph.quantization.operators import DOMAIN
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_compressor.graph.quantization.tidy import drop_unused
+from edgemodel_compressor.graph.quantization.tied import lookups, share_integers, twins
 from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model
 
 _OPERATORS = ("Attention", "EmbedLayerNormalization", "Gather", "Gemm", "LSTM", "MatMul")
 
 
-def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: Path) -> onnx.ModelProto:
+def dynamic(
+    prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: Path, tied: bool = True
+) -> onnx.ModelProto:
     """The model at ``prepared`` with integer weights. ``folder`` takes temporary files.
 
-    Weights have one scale each, or one per column where the recipe says so.
+    Weights have one scale each, or one per column where the recipe says so. ``tied`` ones are stored once, where they
+    can be.
 
     Raises:
         NotApplicableError: the tool fails on this model.
@@ -30,6 +35,8 @@ def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: 
         foreign = {node.name for node in model.graph.node if node.op_type == "Attention" and node.domain != DOMAIN}
         present = {node.op_type for node in model.graph.node if node.name not in foreign}
         large = is_large(model)
+        pairs = twins(model) if tied else {}
+        kept = foreign | lookups(model, pairs) | set(recipe.excluded)
         del model
         source = prepared
         # ONNX Runtime's ConvInteger takes unsigned weights only, while signed ones make the faster MatMulInteger.
@@ -45,7 +52,7 @@ def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: 
                 # ConvInteger knows one zero point and one scale.
                 per_channel=recipe.columns and weights == ortq.QuantType.QInt8,
                 reduce_range=cpu.reduce_range,
-                nodes_to_exclude=sorted(foreign | set(recipe.excluded)),
+                nodes_to_exclude=sorted(kept),
                 use_external_data_format=large,
                 # Behind a fused operator no shape or type is inferred, and everything here is FP32.
                 extra_options={"MatMulConstBOnly": True, "DefaultTensorType": TensorProto.FLOAT},
@@ -56,4 +63,8 @@ def dynamic(prepared: Path, recipe: QuantizationRecipe, cpu: TargetCpu, folder: 
         result = read_model(source)
         if source != prepared:
             remove(source)
+        if not share_integers(result, pairs):
+            return dynamic(prepared, recipe, cpu, folder, tied=False)
+        if pairs:
+            drop_unused(result)
     return result

@@ -20,15 +20,21 @@ from edgemodel_compressor.graph.quantization.prepare import explained, quiet
 from edgemodel_compressor.graph.quantization.ranges import Range
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.quantization.tidy import drop_unused
+from edgemodel_compressor.graph.quantization.tied import lookups, share_integers, twins
 from edgemodel_compressor.onnxmodel.modelfile import read_model
 
 
 def static(
-    prepared: Path, recipe: QuantizationRecipe, calibration: Calibration, cpu: TargetCpu, only: Sequence[str] = ()
+    prepared: Path,
+    recipe: QuantizationRecipe,
+    calibration: Calibration,
+    cpu: TargetCpu,
+    only: Sequence[str] = (),
+    tied: bool = True,
 ) -> onnx.ModelProto:
     """The model at ``prepared`` with every operator that integers help quantized, but the excluded ones.
 
-    ``only`` names the nodes to quantize instead of all.
+    ``only`` names the nodes to quantize instead of all. ``tied`` weights are stored once, where they can be.
 
     Raises:
         NotApplicableError: the tool fails on this model.
@@ -36,6 +42,8 @@ def static(
     with explained(), quiet():
         model = read_model(prepared)
         excluded = left_in_float(model, recipe, calibration)
+        pairs = twins(model) if tied and not only else {}
+        excluded |= lookups(model, pairs)
         quantizer = QDQQuantizer(
             model,
             recipe.per_channel,
@@ -56,6 +64,8 @@ def static(
             weights = {tensor.name: tensor for tensor in read_model(prepared).graph.initializer}
             correct_biases(quantized, weights, calibration.means)
         _answer_in_float(quantized)
+        if not share_integers(quantized, pairs):
+            return static(prepared, recipe, calibration, cpu, tied=False)
         drop_unused(quantized)
     return quantized
 

@@ -1,0 +1,62 @@
+"""Tied weights: what looks words up and what scores them stay one through every method that stores integers."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from edgemodel_compressor.graph.quantization.apply import quantize
+from edgemodel_compressor.graph.quantization.calibration import calibrate
+from edgemodel_compressor.graph.quantization.cpu import target_cpu
+from edgemodel_compressor.graph.quantization.prepare import prepare
+from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio
+from edgemodel_compressor.onnxmodel.runtime import Session
+from tests.unit.compressor import builders
+from tests.unit.compressor.strangers import STRANGERS
+
+WORDS = 200
+RECIPES = (
+    QuantizationRecipe("Static"),
+    QuantizationRecipe("Static", per_channel=False),
+    QuantizationRecipe("Dynamic"),
+    QuantizationRecipe("Dynamic", columns=True),
+    QuantizationRecipe("FP16"),
+)
+
+
+def make(proto: onnx.ModelProto, recipe: QuantizationRecipe, folder: Path) -> tuple[Path, Path]:
+    source, target = builders.save(proto, folder / "model.onnx"), folder / "made.onnx"
+    prepared = prepare(source, folder)
+    ids = STRANGERS["tied"]().arrays["ids"]
+    feeds = ({"ids": row[None]} for row in ids)
+    calibration = calibrate(prepared, feeds, folder) if recipe.method == "Static" else None
+    quantize(prepared, target, recipe, calibration, target_cpu("any"), folder)
+    return source, target
+
+
+def tables(path: Path) -> list[onnx.TensorProto]:
+    return [tensor for tensor in onnx.load(path).graph.initializer if WORDS in tensor.dims and len(tensor.dims) == 2]
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
+def test_the_table_is_stored_once(tmp_path: Path, recipe: QuantizationRecipe) -> None:
+    source, target = make(STRANGERS["tied"]().proto, recipe, tmp_path)
+    onnx.checker.check_model(onnx.load(target))
+    (table,) = tables(target)
+    assert len(table.raw_data) == WORDS * 32 * (2 if recipe.method == "FP16" else 1)
+    assert target.stat().st_size < (0.55 if recipe.method == "FP16" else 0.36) * source.stat().st_size
+    sessions = [Session(path, 1) for path in (source, target)]
+    before, after = ([session.run({"ids": np.arange(WORDS).reshape(8, 25)})[0]] for session in sessions)
+    assert noise_ratio(before, after) < 5e-3
+
+
+def test_two_tables_that_differ_stay_two(tmp_path: Path) -> None:
+    proto = STRANGERS["tied"]().proto
+    (turn,) = (node for node in proto.graph.node if node.op_type == "Transpose")
+    other = next(tensor for tensor in proto.graph.initializer if tensor.name == "table")
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(2 * onnx.numpy_helper.to_array(other), "other"))
+    turn.input[0] = "other"
+    _, target = make(proto, QuantizationRecipe("Static"), tmp_path)
+    assert len(tables(target)) == 2
