@@ -11,7 +11,7 @@ from tools.localcluster.native import cgroups, network, node_config
 from tools.localcluster.native.control_plane import ControlPlane
 from tools.localcluster.native.pki import write_kubeconfig
 from tools.localcluster.system.processes import Daemon, Identity, in_namespaces, terminate
-from tools.localcluster.system.shell import run, wait_for
+from tools.localcluster.system.shell import SYSTEM_PATH, run, wait_for
 
 _SOCKET = "/run/containerd/containerd.sock"
 
@@ -49,7 +49,9 @@ class NativeNode:
         groups = cgroups.create(self.spec.name)
         self._write_files()
         holder = self._enter(groups)
-        inside = in_namespaces(holder, network.netns(self.spec))
+        # A containerd beside Kubernetes' own programs is meant: Debian's may be older than what their kubelet speaks to.
+        path = f"PATH={node_config.ASSETS}:{SYSTEM_PATH}"
+        inside = [*in_namespaces(holder, network.netns(self.spec)), "env", path]
         self._containerd.ensure(
             [*inside, "containerd", f"--config={node_config.FILES}/containerd.toml"], cgroups=groups
         )
