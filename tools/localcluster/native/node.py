@@ -49,7 +49,7 @@ class NativeNode:
         groups = cgroups.create(self.spec.name)
         self._write_files()
         holder = self._enter(groups)
-        # A containerd beside Kubernetes' own programs is meant: Debian's may be older than what their kubelet speaks to.
+        # A containerd beside Kubernetes' own programs is meant: Debian's may be older than their kubelet takes.
         path = f"PATH={node_config.ASSETS}:{SYSTEM_PATH}"
         inside = [*in_namespaces(holder, network.netns(self.spec)), "env", path]
         self._containerd.ensure(
