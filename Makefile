@@ -74,6 +74,7 @@ check: $(STAMP) check-generated ## formatting, lint, types, layers; generated fi
 check-generated: $(STAMP) ## CRD, reference pages and protocol are what the code says
 	@$(BIN)/python -m edgemodel_operator.api.crd crds/edgemodels.yaml --check
 	@$(BIN)/python -m edgemodel_operator.api.reference docs/reference --check
+	@$(BIN)/python -m tools.metrics_reference docs/reference --check
 	@rm -rf build/protos && mkdir -p build/protos
 	@$(PROTOC) --python_out=build/protos --pyi_out=build/protos $(PROTO)
 	@for file in $(notdir $(basename $(PROTO)))_pb2.py $(notdir $(basename $(PROTO)))_pb2.pyi; do \
@@ -83,8 +84,10 @@ check-generated: $(STAMP) ## CRD, reference pages and protocol are what the code
 crds: $(STAMP) ## write crds/ from operator/edgemodel_operator/api/
 	@$(BIN)/python -m edgemodel_operator.api.crd crds/edgemodels.yaml
 
-docs: $(STAMP) ## write the reference pages in docs/ from the code
+docs: $(STAMP) ## write the reference pages in docs/ from the code, and the site with checked links to build/site
 	@$(BIN)/python -m edgemodel_operator.api.reference docs/reference
+	@$(BIN)/python -m tools.metrics_reference docs/reference
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
 
 protos: $(STAMP) ## write the Python code of the gRPC protocol
 	@$(PROTOC) --python_out=inference-image --pyi_out=inference-image $(PROTO)

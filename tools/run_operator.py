@@ -25,7 +25,7 @@ def environment(installed: Mapping[str, str], own: Mapping[str, str]) -> dict[st
 
 
 def still_runs(deployment: Mapping[str, Any] | None) -> bool:
-    """Whether the cluster has an operator of its own, whose writes ours would repeat."""
+    """Whether the cluster has an operator of its own, which holds the Lease that ours would wait for."""
     return deployment is not None and deployment["spec"].get("replicas", 1) > 0
 
 
@@ -33,7 +33,7 @@ def main() -> NoReturn:
     """Entry point, which becomes the operator. Ends with 2 where another runs in the cluster, or kubectl fails."""
     if still_runs(_read("deployment")):
         print(
-            "An operator runs in the cluster, and two would do everything twice. Stop it first:\n"
+            "An operator runs in the cluster, and this one would wait for its turn. Stop that one first:\n"
             f"  kubectl scale deployment/{NAME} --namespace {NAMESPACE} --replicas=0",
             file=sys.stderr,
         )

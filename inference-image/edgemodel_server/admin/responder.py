@@ -27,6 +27,7 @@ MOST_CONNECTIONS = 64
 """For one more the oldest is closed: probes and scrapers need a handful."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGE_METRIC = "edgemodel_metrics_age_seconds"
+AGE_HELP = "How long ago the server gave these metrics."
 
 
 class Server:
@@ -87,10 +88,7 @@ class Server:
             age = time.monotonic() - self._measured
             return (
                 self._metrics
-                + (
-                    f"# HELP {AGE_METRIC} How long ago the server gave these metrics.\n"
-                    f"# TYPE {AGE_METRIC} gauge\n{AGE_METRIC} {age:.3f}\n"
-                ).encode()
+                + (f"# HELP {AGE_METRIC} {AGE_HELP}\n# TYPE {AGE_METRIC} gauge\n{AGE_METRIC} {age:.3f}\n").encode()
             )
 
 

@@ -16,39 +16,39 @@ class Metrics:
     """One registry of its own, so that tests can have several."""
 
     def __init__(self, queue_depth: Callable[[], int]) -> None:
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
         self._queue_depth = queue_depth
         self._last_finished = time.monotonic()
         self._reconciles = Counter(
-            "edgemodel_operator_reconciles_total", "Reconciles by result", ["result"], registry=self._registry
+            "edgemodel_operator_reconciles_total", "Reconciles by result", ["result"], registry=self.registry
         )
         self._duration = Histogram(
             "edgemodel_operator_reconcile_duration_seconds",
             "Time of one reconcile",
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-            registry=self._registry,
+            registry=self.registry,
         )
         self._calls = Counter(
             "edgemodel_operator_api_requests_total",
             "Requests to the Kubernetes API by verb and HTTP status (0: no answer)",
             ["verb", "code"],
-            registry=self._registry,
+            registry=self.registry,
         )
         self._call_duration = Histogram(
             "edgemodel_operator_api_request_duration_seconds",
             "Time of one request to the Kubernetes API",
             ["verb"],
             buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
-            registry=self._registry,
+            registry=self.registry,
         )
-        depth = Gauge("edgemodel_operator_queue_depth", "EdgeModels that wait for a worker", registry=self._registry)
+        depth = Gauge("edgemodel_operator_queue_depth", "EdgeModels that wait for a worker", registry=self.registry)
         depth.set_function(queue_depth)
         self._leader = Gauge(
-            "edgemodel_operator_leader", "1 while this process holds the Lease and works", registry=self._registry
+            "edgemodel_operator_leader", "1 while this process holds the Lease and works", registry=self.registry
         )
-        self._models = Gauge("edgemodel_operator_models", "EdgeModels that are known", registry=self._registry)
+        self._models = Gauge("edgemodel_operator_models", "EdgeModels that are known", registry=self.registry)
 
     def api_call(self, verb: str, code: int, seconds: float) -> None:
         """Count a call to the API server."""
@@ -73,7 +73,7 @@ class Metrics:
         return time.monotonic() - self._last_finished > STUCK_SECONDS
 
     async def _page(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return web.Response(body=generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     async def _health(self, _: web.Request) -> web.Response:
         if self.stuck():
