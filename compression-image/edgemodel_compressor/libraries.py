@@ -7,10 +7,10 @@ from edgemodel_contract.task import Format
 
 _ENGINE = ("numpy", "onnx", "onnxruntime", "torch")
 _EXPORTERS: Mapping[Format, tuple[str, ...]] = {
-    "onnx": (),
-    "exported-program": ("onnxscript",),
-    "torchscript": (),
-    "transformers": ("onnxscript", "transformers"),
+    "ONNX": (),
+    "ExportedProgram": ("onnxscript",),
+    "TorchScript": (),
+    "Transformers": ("onnxscript", "transformers"),
 }
 """What had a hand in the model before it was ONNX."""
 

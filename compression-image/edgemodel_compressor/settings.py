@@ -30,7 +30,8 @@ class Settings:
     retry_delay: float = 0.5
     registry_credentials_dir: Path = Path(places.REGISTRY_CREDENTIALS_DIR)
     registry_ca_dir: Path = Path(places.REGISTRY_CA_DIR)
-    source_credentials_dir: Path = Path(places.SOURCE_CREDENTIALS_DIR)
+    model_credentials_dir: Path = Path(places.MODEL_CREDENTIALS_DIR)
+    dataset_credentials_dir: Path = Path(places.DATASET_CREDENTIALS_DIR)
     claims_dir: Path = Path(places.CLAIMS_DIR)
     work_dir: Path = Path(places.WORK_DIR)
     """Scratch space of a Job where ``TMPDIR`` is not set."""

@@ -4,7 +4,9 @@ Nothing in it varies between two runs of the same task on the same input, so tha
 Latencies, which do vary, are in the Result.
 """
 
-from edgemodel_contract.task import Preprocessing, Recipe, Struct, TensorSpec
+from edgemodel_contract.base import Struct
+from edgemodel_contract.quality import Metric
+from edgemodel_contract.task import Preprocessing, Recipe, TensorSpec
 
 MODEL_DIR = "/edgemodel/model"
 """Folder in the image that holds the layer: the card and the model."""
@@ -33,7 +35,7 @@ class Comparison(Struct, frozen=True, kw_only=True):
     model_size: int
     source_accuracy: float | None = None
     model_accuracy: float | None = None
-    metric: str | None = None
+    metric: Metric | None = None
     samples: int = 0
 
 

@@ -1,7 +1,7 @@
 """Progress of a compression Job: JSON lines on its standard output, read by the operator from the pod's log."""
 
+from edgemodel_contract.base import Struct
 from edgemodel_contract.encoding import decode
-from edgemodel_contract.task import Struct
 
 
 class Progress(Struct, frozen=True, kw_only=True):

@@ -2,40 +2,40 @@
 
 from typing import Literal
 
-Fidelity = Literal["agreement", "scores", "values", "boxes", "sequence", "cosine"]
-"""How close answers are to the original's, 1 for a copy. ``agreement``: share of classes that are the same. ``scores``:
-probabilities by their error, their order, and what crosses a half. ``values``: R² of the worst channel. ``boxes``: F1
-of the original's own detections, weighed by their scores. ``sequence``: share of symbols that are the same, decoded
-where it is CTC. ``cosine``: mean cosine of vectors, or share of samples with the same nearest neighbour."""
+Fidelity = Literal["Agreement", "Scores", "Values", "Boxes", "Sequence", "Cosine"]
+"""How close answers are to the original's, 1 for a copy. ``Agreement``: share of classes that are the same. ``Scores``:
+probabilities by their error, their order, and what crosses a half. ``Values``: R² of the worst channel. ``Boxes``: F1
+of the original's own detections, weighed by their scores. ``Sequence``: share of symbols that are the same, decoded
+where it is CTC. ``Cosine``: mean cosine of vectors, or share of samples with the same nearest neighbour."""
 
-Metric = Literal["top1", "top5", "perplexity", "mse", "agreement", "scores", "values", "boxes", "sequence", "cosine"]
-"""A ``Fidelity``, or against labels: ``top1``: share of right labels. ``top5``: share of samples whose label is among
-the five best scores. ``perplexity``: e to the mean negative log-likelihood of the next token. ``mse``: mean squared
+Metric = Literal["Top1", "Top5", "Perplexity", "MSE", "Agreement", "Scores", "Values", "Boxes", "Sequence", "Cosine"]
+"""A ``Fidelity``, or against labels: ``Top1``: share of right labels. ``Top5``: share of samples whose label is among
+the five best scores. ``Perplexity``: e to the mean negative log-likelihood of the next token. ``MSE``: mean squared
 error against the targets."""
 
-ERRORS: frozenset[str] = frozenset({"perplexity", "mse"})
+ERRORS: frozenset[str] = frozenset({"Perplexity", "MSE"})
 """Metrics of which less is better."""
 
-LABELLED: frozenset[str] = frozenset({"top1", "top5", "perplexity", "mse"})
+LABELLED: frozenset[str] = frozenset({"Top1", "Top5", "Perplexity", "MSE"})
 """Metrics that need labels."""
 
-ANSWERS: frozenset[str] = frozenset({"top1", "top5", "agreement"})
+ANSWERS: frozenset[str] = frozenset({"Top1", "Top5", "Agreement"})
 """Metrics that count samples: one answer is the least that can change."""
 
-SHARES: frozenset[str] = frozenset({"top1", "top5", "agreement", "boxes", "sequence"})
+SHARES: frozenset[str] = frozenset({"Top1", "Top5", "Agreement", "Boxes", "Sequence"})
 """Metrics that are shares, and written as percentages."""
 
 MEANING: dict[str, str] = {
-    "top1": "share of correct labels",
-    "top5": "share of labels among the five best scores",
-    "agreement": "share of classes equal to the original's",
-    "scores": "closeness of probabilities to the original's",
-    "values": "R² against the original's outputs",
-    "boxes": "detections found where the original found them",
-    "sequence": "share of symbols equal to the original's",
-    "cosine": "cosine and nearest neighbours against the original's vectors",
-    "perplexity": "perplexity of the next token, less is better",
-    "mse": "mean squared error, less is better",
+    "Top1": "share of correct labels",
+    "Top5": "share of labels among the five best scores",
+    "Agreement": "share of classes equal to the original's",
+    "Scores": "closeness of probabilities to the original's",
+    "Values": "R² against the original's outputs",
+    "Boxes": "detections found where the original found them",
+    "Sequence": "share of symbols equal to the original's",
+    "Cosine": "cosine and nearest neighbours against the original's vectors",
+    "Perplexity": "perplexity of the next token, less is better",
+    "MSE": "mean squared error, less is better",
 }
 
 
@@ -56,4 +56,4 @@ def format_quality(metric: str | None, value: float) -> str:
     """``98.13%``, ``0.9987`` for what is no share, ``12.3`` for an error."""
     if metric in ERRORS:
         return f"{value:.4g}"
-    return f"{value:.4f}" if metric in ("cosine", "scores", "values") else f"{100 * value:.2f}%"
+    return f"{value:.4f}" if metric in ("Cosine", "Scores", "Values") else f"{100 * value:.2f}%"

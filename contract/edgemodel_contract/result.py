@@ -4,9 +4,9 @@ from typing import Literal
 
 import msgspec
 
+from edgemodel_contract.base import Struct
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.quality import Metric
-from edgemodel_contract.task import Struct
 
 TERMINATION_MESSAGE_LIMIT = 4096
 
@@ -79,7 +79,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     peak_memory: int | None = None
     """Resident bytes of a process that has loaded the model and run it, above those of one that has not."""
     accuracy: float | None = None
-    metric: str | None = None
+    metric: Metric | None = None
     """What ``accuracy`` is, a ``quality.Metric``."""
     accuracy_low: float | None = None
     accuracy_high: float | None = None
@@ -91,7 +91,7 @@ class Measurement(Struct, frozen=True, kw_only=True):
     confirmed: bool = False
     """Quality was measured by a process of its own, on samples that no step of the search has read."""
     top5: float | None = None
-    """Beside a ``top1`` among more than five classes: the share of labels among the five best scores."""
+    """Beside a ``Top1`` among more than five classes: the share of labels among the five best scores."""
     top5_low: float | None = None
     top5_high: float | None = None
     """Bounds of its 95 % confidence interval."""

@@ -1,6 +1,6 @@
 """What the operator and the inference server agree on: ports, paths, metric names, and the Job's timings."""
 
-from edgemodel_contract.task import Struct
+from edgemodel_contract.base import Struct
 
 HTTP_PORT = 8080
 """REST; over TLS where it is configured. Health and metrics are here too."""

@@ -1,11 +1,14 @@
 """What the operator asks of a compression Job. The Job finds it as ``task.json`` in a mounted ConfigMap."""
 
-from typing import Literal
+from typing import Annotated, ClassVar, Literal
 
-import msgspec
+from msgspec import Meta, field
 
+from edgemodel_contract.base import Rule, Struct
 from edgemodel_contract.encoding import digest
+from edgemodel_contract.fields import TensorName, keyed
 from edgemodel_contract.quality import Fidelity, Metric
+from edgemodel_contract.written import Bytes, Number, PartialShare, Percent, PositiveNumber, Seconds, Share
 
 TASK_FILE = "task.json"
 
@@ -28,10 +31,6 @@ Datatype = Literal[
 """The datatype names of the Open Inference Protocol, version 2."""
 
 
-class Struct(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """Frozen, keyword-only, camelCase in JSON, defaults left out: an added field keeps old digests."""
-
-
 class TensorSpec(Struct, frozen=True, kw_only=True):
     """One input or output of a model. ``-1`` in ``shape`` is a dimension that may vary."""
 
@@ -40,8 +39,8 @@ class TensorSpec(Struct, frozen=True, kw_only=True):
     shape: tuple[int, ...]
 
 
-Format = Literal["onnx", "exported-program", "torchscript", "transformers"]
-"""``exported-program`` is what torch.export.save writes, ``transformers`` a folder that save_pretrained writes."""
+Format = Literal["ONNX", "ExportedProgram", "TorchScript", "Transformers"]
+"""``ExportedProgram`` is what torch.export.save writes, ``Transformers`` a folder that save_pretrained writes."""
 
 
 class Source(Struct, frozen=True, kw_only=True):
@@ -60,102 +59,168 @@ class Source(Struct, frozen=True, kw_only=True):
 
 
 PruningMethod = Literal["Magnitude", "Structured"]
+PruningScope = Literal["Global", "Layer"]
 QuantizationMethod = Literal["Dynamic", "Static", "WeightOnly", "Float16"]
 CalibrationMethod = Literal["MinMax", "Entropy", "Percentile"]
 RecoveryMethod = Literal["Labels", "Distillation"]
-Target = Literal["host", "avx2", "avx512-vnni", "arm64"]
-"""The CPU that will serve: ``host`` is like the one that compresses, the others are named levels."""
+TargetCPU = Literal["Host", "AVX2", "AVX512VNNI", "ARM64"]
+"""The CPU that will serve: ``Host`` is like the one that compresses, the others are named levels."""
 
 
 class Pruning(Struct, frozen=True, kw_only=True):
-    """``Magnitude``, W_pruned = W × M (Han et al., 2015): ``sparsity`` of the weights become zero. ``Structured``
-    (Li et al., 2017): this share of the channels, heads and neurons, weighted by their weights, is taken out; half of
-    them leaves about a quarter of the weights of a matrix, which loses rows and columns.
+    """Removes weights (Magnitude: W × M, they become zero) or whole neurons and channels (Structured), and before that
+    whole residual branches."""
 
-    Before either, ``depth`` of the residual branches, those that change least, are taken out whole (Men et al., 2024).
-    """
+    # W_pruned = W × M: Han et al., 2015. Structured: Li et al., 2017, weighted by the weights; half of the channels
+    # leaves about a quarter of the weights of a matrix, which loses rows and columns. Depth: Men et al., 2024.
 
-    sparsity: float = 0.0
-    depth: float = 0.0
-    scope: Literal["Global", "Layer"] = "Global"
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.sparsity.matches('[1-9]') || self.depth.matches('[1-9]')",
+            lambda s: s.sparsity > 0 or s.depth > 0,
+            "pruning needs sparsity or depth",
+        ),
+    )
+
+    sparsity: PartialShare = 0.0
+    """Share of the weights to remove, below 100%."""
+    depth: Share = 0.0
+    """Share of the residual branches to take out, those that change least on the dataset."""
+    scope: PruningScope = "Global"
+    """Global ranks all weights together; Layer prunes each layer to the same share."""
     method: PruningMethod = "Magnitude"
+    """Magnitude sets the smallest weights to zero; Structured takes whole channels out."""
 
 
 class Quantization(Struct, frozen=True, kw_only=True):
-    """``Dynamic`` needs no data, ``Static`` is calibrated on the dataset (QDQ, per channel); ``WeightOnly`` keeps
-    activations as floats, ``Float16`` only stores the weights in half the bytes.
-    """
+    """Turns weights, and with Static activations too, into integers."""
 
     method: QuantizationMethod
+    """Dynamic finds ranges of activations at run time, Static calibrates them on data, WeightOnly keeps activations
+    as floats, Float16 only stores weights in half the bytes."""
     bits: Literal[4, 8] = 8
+    """Bits of one weight; 4 is for WeightOnly."""
     calibration: CalibrationMethod = "MinMax"
+    """How Static finds the range of an activation."""
 
 
 class Recovery(Struct, frozen=True, kw_only=True):
-    """Short training after pruning, on a part of the dataset that nothing is measured on.
-
-    Without a ``method`` it learns from the original's answers, which say more than a label (Hinton et al., 2015).
-    """
+    """Short training after pruning, on a part of the dataset that nothing is measured on."""
 
     method: RecoveryMethod | None = None
-    epochs: int = 10
-    learning_rate: float | None = None
+    """What is learnt from: the answers of the original, unless Labels says those of the dataset."""
+    epochs: Annotated[int, Meta(ge=1, le=1000)] = 10
+    """Passes over the training part of the dataset, at most: training stops early when it no longer helps."""
+    learning_rate: Annotated[PositiveNumber, Meta(le=1)] | None = None
+    """Peak of the learning rate's schedule, up to 1. Absent: chosen by the engine."""
 
 
 class Search(Struct, frozen=True, kw_only=True):
-    """What ``Auto`` may spend: models it builds, and seconds after which it begins no further one."""
+    """What Auto may spend."""
 
-    trials: int = 16
-    time: float = 1200.0
+    trials: Annotated[int, Meta(ge=1, le=200)] = 16
+    """Models it builds and measures, at most."""
+    timeout: Seconds = 1200.0
+    """Time after which it begins no further one."""
 
 
 class Objectives(Struct, frozen=True, kw_only=True):
-    """What the result must meet, in base units: bytes, seconds (p95), and accuracy lost as a fraction."""
+    """What the compressed model must meet. Nothing that misses one is rolled out."""
 
-    max_size: int | None = None
-    max_latency: float | None = None
-    max_accuracy_drop: float | None = None
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.maxSize) || self.maxSize.matches('[1-9]')",
+            lambda s: s.max_size is None or s.max_size > 0,
+            "maxSize must be more than zero",
+        ),
+        Rule(
+            "!has(self.maxLatency) || self.maxLatency.matches('[1-9]')",
+            lambda s: s.max_latency is None or s.max_latency > 0,
+            "maxLatency must be more than zero",
+        ),
+    )
+
+    max_size: Bytes | None = None
+    """Largest size of the model file."""
+    max_latency: Seconds | None = None
+    """Largest 95th percentile of one inference at batch size 1, with as many threads as served."""
+    max_accuracy_drop: Percent | None = None
+    """Percentage points that may be lost against the original, on the evaluation part of the dataset."""
 
 
 class OutputRule(Struct, frozen=True, kw_only=True):
-    """How one output is judged. Absent: ``metric`` as the graph tells, ``max_drop`` as the objectives say."""
+    """How one output of the model is judged."""
 
-    output: str
+    output: TensorName
+    """Name of the output in the model file."""
     metric: Fidelity | None = None
-    max_drop: float | None = None
+    """What it is compared by with the original's. Absent: told from the graph."""
+    max_drop: Percent | None = None
+    """Percentage points that it may lose. Absent: objectives.maxAccuracyDrop."""
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
-    """How to compress. ``pruning``, ``quantization`` and ``recovery`` bind in ``Manual``; ``Auto`` chooses by
-    ``objectives``. Without a ``target``, the integers are such that every CPU computes them right; without a
-    ``metric``, labels and outputs tell what quality is; ``judge`` names it for single outputs.
-    """
+    """How to make the model small."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.mode != 'Manual' || has(self.pruning) || has(self.quantization)",
+            lambda s: s.mode != "Manual" or s.pruning is not None or s.quantization is not None,
+            "mode Manual needs pruning or quantization",
+        ),
+        Rule(
+            "self.mode == 'Manual' || !(has(self.pruning) || has(self.quantization) || has(self.recovery))",
+            lambda s: s.mode == "Manual" or {s.pruning, s.quantization, s.recovery} == {None},
+            "pruning, quantization and recovery are only read in mode Manual: set mode to Manual or remove them",
+        ),
+        Rule(
+            "!has(self.recovery) || has(self.pruning)",
+            lambda s: s.recovery is None or s.pruning is not None,
+            "recovery trains what pruning has hurt: add pruning, or remove recovery",
+        ),
+        Rule(
+            "!has(self.quantization) || self.quantization.bits == 8 || self.quantization.method == 'WeightOnly'",
+            lambda s: s.quantization is None or s.quantization.bits == 8 or s.quantization.method == "WeightOnly",
+            "4 bits are for quantization.method WeightOnly",
+        ),
+    )
 
     mode: Mode = "Auto"
+    """Auto tries what applies and picks by the objectives; Manual does what is named; None packages as is."""
     pruning: Pruning | None = None
     quantization: Quantization | None = None
     recovery: Recovery | None = None
     search: Search = Search()
-    target: Target | None = None
+    target_cpu: TargetCPU | None = field(name="targetCPU", default=None)
+    """The CPU that will serve: Host, like the one that compresses, or a named level. Absent: integers that every CPU
+    computes right, at a bit of their range."""
     metric: Metric | None = None
-    judge: tuple[OutputRule, ...] = ()
+    """What the output with labels is judged by, or without labels the first. Absent: Top1, Perplexity or MSE, as the
+    labels are; without labels, how close answers are to the original's."""
+    judge: Annotated[tuple[OutputRule, ...], keyed("output", 64, min_length=1)] = ()
+    """How single outputs are judged. Every output is, and the worst one decides; what each is, is told from the graph
+    unless it is said here."""
     objectives: Objectives = Objectives()
 
 
 class Preprocessing(Struct, frozen=True, kw_only=True):
-    """How ``/predict`` turns an image into the input tensor: (pixel × scale − mean) / std, per channel."""
+    """How POST /predict turns an image into the input tensor: (pixel × scale − mean) / std, per channel."""
 
-    scale: float = 1 / 255
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
+    scale: PositiveNumber = 1 / 255
+    """Factor for pixels from 0 to 255."""
+    mean: Annotated[tuple[Number, ...], Meta(max_length=4)] = ()
+    """Subtracted, one number per channel; absent: nothing."""
+    std: Annotated[tuple[PositiveNumber, ...], Meta(max_length=4)] = ()
+    """Divided by, one number per channel; absent: nothing."""
     layout: Literal["NCHW", "NHWC"] = "NCHW"
+    """Order of the tensor's dimensions: batch, channels, height, width."""
 
 
 class Serving(Struct, frozen=True, kw_only=True):
     """What the model card must say, and the number of threads it will be served with (measured with as many)."""
 
     threads: int = 1
-    labels: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
     preprocessing: Preprocessing = Preprocessing()
 
 
@@ -168,7 +233,7 @@ class Task(Struct, frozen=True, kw_only=True):
     dataset: Source | None = None
     inputs: tuple[TensorSpec, ...] = ()
     """Only what the file does not say: concrete shapes for dynamic dimensions."""
-    fixed: dict[str, tuple[float, ...]] = {}
+    fixed: dict[str, tuple[float, ...]] = field(default_factory=dict)
     """Inputs that become constants of the model, each at one value for all of its elements, or at one for each."""
     recipe: Recipe = Recipe()
     serving: Serving = Serving()
@@ -198,7 +263,7 @@ class RegistryAccess(Struct, frozen=True, kw_only=True):
     are known to nodes under another address (mirrors, port forwards). ``insecure`` lists hosts that speak plain HTTP.
     """
 
-    endpoints: dict[str, str] = {}
+    endpoints: dict[str, str] = field(default_factory=dict)
     insecure: tuple[str, ...] = ()
 
 
@@ -207,8 +272,10 @@ REGISTRY_CREDENTIALS_DIR = "/etc/edgemodel/registry"
 """Mount of a ``kubernetes.io/dockerconfigjson`` Secret: file ``.dockerconfigjson``."""
 REGISTRY_CA_DIR = "/etc/edgemodel/ca"
 """Mount of a ConfigMap with the private CA: file ``ca.crt``."""
-SOURCE_CREDENTIALS_DIR = "/etc/edgemodel/source"
+MODEL_CREDENTIALS_DIR = "/etc/edgemodel/model-credentials"
 """Mount of ``model.secretRef``: keys ``username`` and ``password``, or ``token``, or ``.dockerconfigjson``."""
+DATASET_CREDENTIALS_DIR = "/etc/edgemodel/dataset-credentials"
+"""Mount of ``compression.dataset.secretRef``, with the same keys."""
 CLAIMS_DIR = "/mnt/claims"
 """Claims of ``pvc://claim/path`` are mounted read-only at ``/mnt/claims/<claim>``."""
 TASK_DIR = "/etc/edgemodel/task"

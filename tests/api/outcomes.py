@@ -3,12 +3,12 @@
 from edgemodel_contract.result import Candidate, Failure, FailureReason, Measurement, Success, encode_result
 
 ORIGINAL = Measurement(
-    size=46_800_000, latency_p50=0.0301, latency_p95=0.0342, threads=1, accuracy=0.981, metric="top1", samples=360
+    size=46_800_000, latency_p50=0.0301, latency_p95=0.0342, threads=1, accuracy=0.981, metric="Top1", samples=360
 )
 CHOSEN = Candidate(
     method="static-int8",
     measured=Measurement(
-        size=11_800_000, latency_p50=0.0102, latency_p95=0.0114, threads=1, accuracy=0.978, metric="top1", samples=360
+        size=11_800_000, latency_p50=0.0102, latency_p95=0.0114, threads=1, accuracy=0.978, metric="Top1", samples=360
     ),
 )
 

@@ -16,8 +16,8 @@ pytestmark = [pytest.mark.api, pytest.mark.usefixtures("operator")]
 
 LONG_AGO = "2026-01-01T00:00:00Z"
 SECURE = {
-    "tls": {"name": "digits-tls"},
-    "auth": {"name": "digits-keys", "rateLimit": 50},
+    "tls": {"secretRef": {"name": "digits-tls"}},
+    "auth": {"secretRef": {"name": "digits-keys"}, "requestsPerMinute": 3000},
     "batching": {"maxBatchSize": 16, "maxDelay": "1500us"},
     "parallelism": "Site",
     "allowFrom": ["10.20.0.0/16"],
@@ -101,7 +101,7 @@ def test_a_policy_opened_by_hand_is_closed_again(world: World, api: Api) -> None
 def test_tls_comes_and_goes_with_the_servers_that_speak_it(world: World) -> None:
     digits = world.create()
     image = digits.bring_to_ready("site-a", "site-b")
-    for serving, port in (({"tls": {"name": "digits-tls"}}, "https"), ({"tls": None}, "http")):
+    for serving, port in (({"tls": {"secretRef": {"name": "digits-tls"}}}, "https"), ({"tls": None}, "http")):
         digits.edit({"serving": serving})
         digits.wait_for_site("site-a", "Progressing")
         assert port not in ports(services(digits)["digits-site-b"]), "a site that waits is reached as before"
@@ -130,7 +130,7 @@ def test_peers_go_when_nobody_asks_for_them_any_more(world: World) -> None:
 def test_a_server_whose_secret_is_missing_says_which(world: World) -> None:
     digits = world.create()
     old = digits.bring_to_ready("site-a", "site-b")
-    digits.edit({"serving": {"auth": {"name": "digits-keys"}}})
+    digits.edit({"serving": {"auth": {"secretRef": {"name": "digits-keys"}}}})
     pod = digits.wait_for_server_pod("site-a")
     digits.tell(pod, "FailedMount", 'MountVolume.SetUp failed for volume "auth" : secret "digits-keys" not found')
     digits.patch_pod(pod, pod_statuses.being_created(SERVER, LONG_AGO))

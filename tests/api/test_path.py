@@ -18,7 +18,7 @@ metadata: {{name: digits}}
 spec:
   model: {{uri: "{URI}"}}
   serving:
-    labels: [zero, one]
+    classNames: [zero, one]
     resources: {{limits: {{cpu: 1500m, memory: 512Mi}}}}
 """
 
@@ -29,7 +29,7 @@ def test_an_applied_model_is_compressed_and_rolled_out_wave_by_wave(world: World
 
     task, job = digits.task()
     assert task.model.uri == URI
-    assert task.serving.labels == ("zero", "one")
+    assert task.serving.class_names == ("zero", "one")
     assert task.serving.threads == 2
     assert (task.base_image, task.engine) == (INFERENCE_IMAGE, COMPRESSION_IMAGE)
     assert task.repository == f"{REPOSITORY}/{world.namespace}/digits"
@@ -62,15 +62,17 @@ def test_the_status_of_a_ready_model_tells_what_was_measured(world: World) -> No
     digits = world.create()
     digits.bring_to_ready("site-a", "site-b")
     status = digits.status
-    assert status["compression"]["summary"] == {
+    assert status["summary"] == {
         "size": "46.8→11.8 MB",
         "latency": "34.2ms→11.4ms",
-        "accuracy": "98.1→97.8%",
+        "accuracy": "98.10→97.80%",
+        "sites": "2/2",
     }
     assert status["compression"]["chosen"]["method"] == "static-int8"
     assert status["compression"]["cpu"] == "Test CPU"
     assert status["model"]["sourceDigest"] == f"sha256:{'a' * 64}"
-    assert (status["sitesReady"], status["replicas"], status["readyReplicas"]) == ("2/2", 2, 2)
+    assert (status["readySites"], status["totalSites"]) == (2, 2)
+    assert (status["replicas"], status["readyReplicas"]) == (2, 2)
     assert "static-int8" in digits.condition("Compressed")["message"]
 
 

@@ -80,7 +80,7 @@ def test_an_image_that_one_site_cannot_pull_leaves_the_other_one_serving(world: 
     assert "Site site-b" in ready["message"]
     assert "no route to host" in ready["message"]
     assert digits.site("site-a")["state"] == "Ready"
-    assert digits.status["sitesReady"] == "1/2"
+    assert digits.status["summary"]["sites"] == "1/2"
     assert [event["type"] for event in digits.events() if event["reason"] == "ImagePullFailed"] == ["Warning"]
     digits.make_ready("site-b")
     digits.wait_for("Ready", "True")

@@ -63,7 +63,7 @@ def compress(stranger: Stranger, method: str, limit: str, folder: Path) -> Resul
     dataset, out = folder / "samples.npz", folder / method
     np.savez(dataset, **stranger.make(np.random.default_rng(1), stranger.count))  # type: ignore[arg-type]
     command = [sys.executable, "-m", "edgemodel_compressor", str(stranger.model()), "--dataset", str(dataset)]
-    command += ["-o", str(out), "--time", limit, *METHODS[method], *stranger.options]
+    command += ["-o", str(out), "--timeout", limit, *METHODS[method], *stranger.options]
     done = _run(command, folder / f"{method}.log")
     if done.code:
         return Result(stranger.name, method, done)

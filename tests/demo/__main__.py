@@ -10,11 +10,8 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 
-from msgspec import UNSET
-
 from edgemodel_compressor.evaluate.confidence import wilson
 from edgemodel_compressor.registry.errors import RegistryError
-from edgemodel_contract.quantity import parse_percent
 from edgemodel_operator.api import EdgeModel, SiteStatus
 from tools import localcluster as cluster
 from tools.localcluster import ClusterConfig, ClusterError, images, kind, providers
@@ -172,15 +169,15 @@ def check_accuracy(models: Sequence[EdgeModel], answers: Sequence[served.Served]
     for model in models:
         assert model.spec is not None
         allowed = model.spec.compression.objectives.max_accuracy_drop
-        if allowed is UNSET:
+        if allowed is None:
             continue
-        least = before - parse_percent(allowed)
+        least = before - allowed
         for each in answers:
             highest = wilson(each.right, each.images)[1]
             if each.model == model.metadata.name and highest < least:
                 raise ClusterError(
                     f"{each.model} at {each.site} answers {each.accuracy:.2%} of {each.images} images right by"
-                    f" {each.path}; the objective is {least:.2%} ({before:.2%} before, at most {allowed} less)."
+                    f" {each.path}; the objective is {least:.2%} ({before:.2%} before, at most {allowed:.2%} less)."
                 )
 
 

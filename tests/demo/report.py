@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import UNSET
-
 from edgemodel_contract.quantity import format_duration, format_megabytes
 from edgemodel_operator.api import CompressionStatus, EdgeModel, MeasurementStatus
 
@@ -31,7 +29,7 @@ def compression(models: Sequence[EdgeModel]) -> str:
             (
                 model.metadata.name,
                 _method(model),
-                f"{format_megabytes(before.size)} → {format_megabytes(after.size)}",
+                f"{format_megabytes(before.size_bytes)} → {format_megabytes(after.size_bytes)}",
                 f"{_layer(before)} → {_layer(after)}",
                 f"{_latency(before)} → {_latency(after)}",
                 f"{_accuracy(before)} → {_accuracy(after)} ({after.samples})",
@@ -64,25 +62,25 @@ def replicas(scaled: Scaled) -> str:
 
 def _done(model: EdgeModel) -> tuple[MeasurementStatus, MeasurementStatus]:
     found = model.status.compression
-    if not isinstance(found, CompressionStatus) or found.original is UNSET or found.chosen is UNSET:
+    if not isinstance(found, CompressionStatus) or found.original is None or found.chosen is None:
         raise ValueError(f"EdgeModel {model.metadata.name} has no figures in status.compression")
     return found.original, found.chosen.measured
 
 
 def _method(model: EdgeModel) -> str:
     found = model.status.compression
-    return found.chosen.method if found is not UNSET and found.chosen is not UNSET else "–"
+    return found.chosen.method if found is not None and found.chosen is not None else "–"
 
 
 def _layer(measured: MeasurementStatus) -> str:
-    return format_megabytes(measured.layer_size) if measured.layer_size is not UNSET else "–"
+    return format_megabytes(measured.layer_size_bytes) if measured.layer_size_bytes is not None else "–"
 
 
 def _latency(measured: MeasurementStatus) -> str:
-    if measured.latency_p50 is UNSET or measured.latency_p95 is UNSET:
+    if measured.latency_p50 is None or measured.latency_p95 is None:
         return "–"
     return f"{measured.latency_p50}/{measured.latency_p95}"
 
 
 def _accuracy(measured: MeasurementStatus) -> str:
-    return measured.accuracy if measured.accuracy is not UNSET else "–"
+    return measured.accuracy if measured.accuracy is not None else "–"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from msgspec import UNSET
-
 from edgemodel_operator.api import Condition, EdgeModel, parse
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.names import serving_selector
@@ -79,7 +77,7 @@ def require_one_digest(cluster: Cluster, model: EdgeModel) -> None:
     Raises:
         ClusterError: one of them has another; the message says which.
     """
-    assert model.status.model is not UNSET
+    assert model.status.model is not None
     image = model.status.model.image
     name = model.metadata.name
     seen = {f"status.sites of {site.name}": site.image for site in model.status.sites}
@@ -144,7 +142,7 @@ def _why(model: EdgeModel) -> str:
 
 def _compressing(model: EdgeModel) -> str:
     compression = model.status.compression
-    if compression is UNSET or compression.progress is UNSET:
+    if compression is None or compression.progress is None:
         return "done" if _is(model, "Compressed") else "waiting"
     return f"{compression.progress.percent}% {compression.progress.step}"
 
@@ -156,4 +154,4 @@ def _placing(model: EdgeModel) -> str:
 
 def _result(model: EdgeModel) -> str:
     compression = model.status.compression
-    return "" if compression is UNSET or compression.chosen is UNSET else compression.chosen.method
+    return "" if compression is None or compression.chosen is None else compression.chosen.method

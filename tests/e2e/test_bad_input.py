@@ -60,9 +60,6 @@ CASES = (
     Case("objectives", "ObjectivesNotMet", ("closest",), _objectives(maxSize="100")),
     Case("memory", "JobOutOfMemory", ("limits.memory",), _job(resources=TINY_MEMORY)),
     Case("deadline", "JobDeadlineExceeded", ("activeDeadlineSeconds",), _job(activeDeadlineSeconds=1)),
-    Case(
-        "later", "NotSupported", ("spec.rollout",), lambda _, spec: spec.update(rollout={"gates": {"latency": "9ms"}})
-    ),
 )
 
 

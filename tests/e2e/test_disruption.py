@@ -91,7 +91,7 @@ def test_cut_off_site_keeps_serving_and_is_updated_when_it_is_back(world: World)
         assert "site-b" in ready.message
         changed = world.edge_model(NAME)
         changed["spec"]["compression"] |= {"objectives": {"maxSize": "5Mi"}}
-        changed["spec"]["serving"] |= {"labels": ["zero", *(str(digit) for digit in range(1, 10))]}
+        changed["spec"]["serving"] |= {"classNames": ["zero", *(str(digit) for digit in range(1, 10))]}
         world.apply(changed)
         condition = world.wait_reason(NAME, "SitesDisconnected")
         assert "site-b" in condition.message

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from msgspec import UNSET
 
 from edgemodel_operator.api import Condition, EdgeModel, parse
 from edgemodel_operator.manifests.deployment import deployment_name
@@ -43,7 +42,7 @@ class World:
                 "dataset": {"uri": self.uri("e2e/digits-data:good")},
                 "job": {"resources": SMALL_JOB},
             },
-            "serving": {"resources": SMALL, "labels": [str(digit) for digit in range(10)]},
+            "serving": {"resources": SMALL, "classNames": [str(digit) for digit in range(10)]},
         }
         return {
             "apiVersion": "edge5g.io/v1alpha1",
@@ -112,7 +111,7 @@ class World:
     def served_image(self, model: str) -> str:
         """The image in the status."""
         status = self.fetch(model).status
-        assert status.model is not UNSET
+        assert status.model is not None
         return status.model.image
 
     def running_images(self, model: str) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """The options of ``edgemodel-compress``."""
 
 import argparse
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar, get_args
+from typing import Any, NoReturn, TypeVar, get_args
 
 from edgemodel_contract.quality import Fidelity, Metric
 from edgemodel_contract.quantity import parse_duration, parse_percent, parse_size
@@ -12,26 +13,20 @@ from edgemodel_contract.task import (
     CalibrationMethod,
     Datatype,
     Format,
+    Mode,
     OutputRule,
+    PruningMethod,
+    PruningScope,
     QuantizationMethod,
+    RecoveryMethod,
     Search,
-    Target,
+    TargetCPU,
     TensorSpec,
 )
 
 T = TypeVar("T")
 
-QUANTIZERS: dict[str, QuantizationMethod] = {
-    "dynamic": "Dynamic",
-    "static": "Static",
-    "weight-only": "WeightOnly",
-    "float16": "Float16",
-}
-CALIBRATIONS: dict[str, CalibrationMethod] = {
-    "minmax": "MinMax",
-    "entropy": "Entropy",
-    "percentile": "Percentile",
-}
+_WORDS = re.compile(r"[A-Z]+(?![a-z])[0-9]*|[A-Z][a-z]+[0-9]*")
 
 _DESCRIPTION = """\
 Make a trained model smaller, and show what it cost: size, latency and accuracy of the original and of every
@@ -76,11 +71,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         metavar="YAML",
         help="take model, dataset, recipe and objectives from this EdgeModel",
     )
-    parser.add_argument("--format", choices=get_args(Format), help="what the model must be (default: its bytes tell)")
+    parser.add_argument("--format", **_one_of(Format), help="what the model must be (default: its bytes tell)")
     parser.add_argument("--dataset", metavar="FILE", help="npz, npy, Parquet or images: a path or a URI")
     parser.add_argument("--sha256", metavar="HEX", help="expected digest of the model file")
     parser.add_argument("--name", help="model name in the card (default: the file's)")
-    parser.add_argument("--labels", metavar="A,B,…", help="class names, by comma, or a file with one per line")
+    parser.add_argument("--class-names", metavar="A,B,…", help="class names, by comma, or a file with one per line")
     parser.add_argument(
         "--input",
         action="append",
@@ -101,23 +96,23 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     how = parser.add_argument_group("how to compress")
     how.add_argument(
         "--mode",
-        choices=("Auto", "Manual", "None"),
-        help="Auto tries several and chooses, Manual does what the next options say, None only measures "
-        "(default: Manual where one of them is given, else Auto)",
+        **_one_of(Mode),
+        help="auto tries several and chooses, manual does what the next options say, none only measures "
+        "(default: manual where one of them is given, else auto)",
     )
-    how.add_argument("--prune", type=float, metavar="SHARE", help="remove this share of the weights, as in 0.5")
+    how.add_argument("--prune", type=_share, metavar="SHARE", help="remove this share of the weights, as in 50%%")
     how.add_argument(
         "--prune-method",
-        choices=("magnitude", "structured"),
-        default="magnitude",
+        **_one_of(PruningMethod),
+        default="Magnitude",
         help="set the smallest weights to zero, or take whole channels, heads and neurons out",
     )
     how.add_argument(
-        "--prune-scope", choices=("global", "layer"), default="global", help="over all weights, or in each layer"
+        "--prune-scope", **_one_of(PruningScope), default="Global", help="over all weights, or in each layer"
     )
     how.add_argument(
         "--prune-depth",
-        type=float,
+        type=_share,
         metavar="SHARE",
         help="first take this share of the residual branches out, those that change least",
     )
@@ -129,25 +124,25 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     how.add_argument(
         "--recover-by",
-        choices=("labels", "distillation"),
+        **_one_of(RecoveryMethod),
         help="learn from the labels or from the original's answers (default: distillation)",
     )
     how.add_argument("--learning-rate", type=float, metavar="RATE", help="highest of the recovery")
     how.add_argument(
         "--quantize",
-        choices=tuple(QUANTIZERS),
+        **_one_of(QuantizationMethod),
         help="integers for weights and activations (static needs a dataset), for weights alone, or half precision",
     )
     how.add_argument("--bits", type=int, choices=(4, 8), default=8, help="of one weight; 4 with weight-only")
     how.add_argument(
         "--calibration",
-        choices=tuple(CALIBRATIONS),
-        default="minmax",
-        help="how static quantization finds ranges (default: minmax)",
+        **_one_of(CalibrationMethod),
+        default="MinMax",
+        help="how static quantization finds ranges (default: min-max)",
     )
     how.add_argument(
-        "--target",
-        choices=get_args(Target),
+        "--target-cpu",
+        **_one_of(TargetCPU),
         help="CPU that will serve: host, like this one, or a level (default: integers that every CPU computes right)",
     )
     how.add_argument("--threads", type=_count, default=1, help="threads it will be served with (default: 1)")
@@ -155,9 +150,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--trials", type=_count, default=Search().trials, help="models that Auto builds, at most (default: %(default)s)"
     )
     how.add_argument(
-        "--time",
+        "--timeout",
         type=_quantity(parse_duration),
-        default=Search().time,
+        default=Search().timeout,
         metavar="TIME",
         help="after which Auto begins no further model, as in 10m (default: 20m)",
     )
@@ -168,7 +163,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     limits.add_argument("--max-accuracy-drop", type=_quantity(parse_percent), metavar="PERCENT", help="as in 1%%")
     limits.add_argument(
         "--metric",
-        choices=get_args(Metric),
+        **_one_of(Metric),
         help="what accuracy is (default: what the labels allow, or how close answers are to the original's)",
     )
     limits.add_argument(
@@ -178,7 +173,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         default=[],
         metavar="OUTPUT[:METRIC][:PERCENT]",
         help="how one output is judged, and what it may lose, as in boxes:boxes:2%% (metrics: "
-        f"{', '.join(get_args(Fidelity))}; default: as the graph tells); once for each",
+        f"{', '.join(map(_kebab, get_args(Fidelity)))}; default: as the graph tells); once for each",
     )
 
     push = parser.add_argument_group("push as an image")
@@ -216,6 +211,39 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--recover-by and --learning-rate say how to --recover; give it a number of epochs, as in 10")
 
 
+def _one_of(names: Any) -> dict[str, Any]:
+    """For an option that takes one of the ``names`` that an EdgeModel has, a Literal: written in small letters with
+    dashes, as on command lines, or as in an EdgeModel.
+    """
+    members = {_plain(name): name for name in get_args(names)}
+
+    def convert(text: str) -> str:
+        if _plain(text) not in members:
+            raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(map(_kebab, members.values()))}")
+        return str(members[_plain(text)])
+
+    return {"type": convert, "metavar": f"{{{','.join(map(_kebab, members.values()))}}}"}
+
+
+def _plain(name: str) -> str:
+    return name.replace("-", "").lower()
+
+
+def _kebab(name: str) -> str:
+    """``WeightOnly`` as ``weight-only``, ``AVX512VNNI`` as ``avx512-vnni``."""
+    return "-".join(_WORDS.findall(name)).lower()
+
+
+def _share(text: str) -> float:
+    try:
+        share = parse_percent(text) if text.endswith("%") else float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share: write it like 50%")
+    return share
+
+
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
@@ -245,17 +273,18 @@ def _fixed(text: str) -> tuple[str, tuple[float, ...]]:
 
 def _rule(text: str) -> OutputRule:
     output, metric, drop = text, None, None
-    metrics: dict[str, Fidelity] = {str(item): item for item in get_args(Fidelity)}
+    metrics: dict[str, Fidelity] = {_plain(item): item for item in get_args(Fidelity)}
     # From the end, since names of outputs may have colons.
     head, _, tail = output.rpartition(":")
     if head and tail.endswith("%"):
         output, drop = head, _quantity(parse_percent)(tail)
         head, _, tail = output.rpartition(":")
-    if head and tail in metrics:
-        output, metric = head, metrics[tail]
+    if head and _plain(tail) in metrics:
+        output, metric = head, metrics[_plain(tail)]
     if not output or (metric is None and drop is None):
         raise argparse.ArgumentTypeError(
-            f"{text!r} says nothing of an output: write it like boxes:boxes:2%, with a metric of {', '.join(metrics)}"
+            f"{text!r} says nothing of an output: write it like boxes:boxes:2%, with a metric of "
+            f"{', '.join(map(_kebab, get_args(Fidelity)))}"
         )
     return OutputRule(output=output, metric=metric, max_drop=drop)
 

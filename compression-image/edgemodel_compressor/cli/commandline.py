@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 from tqdm import tqdm
 
-from edgemodel_compressor.cli.arguments import CALIBRATIONS, QUANTIZERS
 from edgemodel_compressor.cli.manifest import read_manifest
 from edgemodel_compressor.cli.outfolder import check_out, write_out
 from edgemodel_compressor.cli.table import render
@@ -38,7 +37,6 @@ from edgemodel_contract.task import (
     Quantization,
     Recipe,
     Recovery,
-    RecoveryMethod,
     RegistryAccess,
     Search,
     Serving,
@@ -77,7 +75,7 @@ def make_task(options: argparse.Namespace) -> Task:
     """The task that the options describe.
 
     Raises:
-        TaskError: InvalidTask where the labels cannot be read.
+        TaskError: InvalidTask where the class names cannot be read.
     """
     if options.manifest:
         return read_manifest(options.manifest, _ENGINE)
@@ -89,7 +87,7 @@ def make_task(options: argparse.Namespace) -> Task:
         inputs=tuple(options.input),
         fixed=dict(options.fix),
         recipe=recipe,
-        serving=Serving(threads=options.threads, labels=_labels(options.labels)),
+        serving=Serving(threads=options.threads, class_names=_class_names(options.class_names)),
         base_image=options.base_image or "",
         platform=options.platform,
         repository=options.push or "",
@@ -103,18 +101,13 @@ def _recipe(options: argparse.Namespace) -> Recipe:
         pruning = Pruning(
             sparsity=options.prune or 0.0,
             depth=options.prune_depth or 0.0,
-            scope="Layer" if options.prune_scope == "layer" else "Global",
-            method="Structured" if options.prune_method == "structured" else "Magnitude",
+            scope=options.prune_scope,
+            method=options.prune_method,
         )
     if options.quantize is not None:
-        quantization = Quantization(
-            method=QUANTIZERS[options.quantize], bits=options.bits, calibration=CALIBRATIONS[options.calibration]
-        )
+        quantization = Quantization(method=options.quantize, bits=options.bits, calibration=options.calibration)
     if options.recover is not None:
-        methods: dict[str, RecoveryMethod] = {"labels": "Labels", "distillation": "Distillation"}
-        recovery = Recovery(
-            method=methods.get(options.recover_by), epochs=options.recover, learning_rate=options.learning_rate
-        )
+        recovery = Recovery(method=options.recover_by, epochs=options.recover, learning_rate=options.learning_rate)
     return Recipe(
         mode=options.mode or ("Manual" if pruning or quantization else "Auto"),
         pruning=pruning,
@@ -125,14 +118,14 @@ def _recipe(options: argparse.Namespace) -> Recipe:
             max_latency=options.max_latency,
             max_accuracy_drop=options.max_accuracy_drop,
         ),
-        search=Search(trials=options.trials, time=options.time),
-        target=options.target,
+        search=Search(trials=options.trials, timeout=options.timeout),
+        target_cpu=options.target_cpu,
         metric=options.metric,
         judge=tuple(options.judge),
     )
 
 
-def _labels(text: str | None) -> tuple[str, ...]:
+def _class_names(text: str | None) -> tuple[str, ...]:
     if not text:
         return ()
     path = Path(text)
@@ -140,7 +133,7 @@ def _labels(text: str | None) -> tuple[str, ...]:
         try:
             return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
         except (OSError, UnicodeDecodeError) as error:
-            raise TaskError("InvalidTask", f"The labels in {path} cannot be read: {first_line(error)}.") from error
+            raise TaskError("InvalidTask", f"The class names in {path} cannot be read: {first_line(error)}.") from error
     return tuple(label.strip() for label in text.split(","))
 
 

@@ -26,7 +26,7 @@ from edgemodel_contract.task import OutputRule
 
 REFERENCE_BYTES = 256 * 2**20
 """Memory for the original's outputs, which candidates are compared with."""
-CLASSES: frozenset[Metric] = frozenset({"top1", "top5"})
+CLASSES: frozenset[Metric] = frozenset({"Top1", "Top5"})
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Samples:
 class Score:
     """How good a model is: of its labelled output, or of the one that lost most; and of each.
 
-    ``low`` and ``high`` bound the 95 % confidence interval; ``top5`` is the same of a ``top1`` among more than five
+    ``low`` and ``high`` bound the 95 % confidence interval; ``top5`` is the same of a ``Top1`` among more than five
     classes.
     """
 
@@ -129,7 +129,7 @@ class Evaluator:
             main.low,
             main.high,
             tuple(found),
-            self._summed("top5", np.array(run.among)) if run.among else None,
+            self._summed("Top5", np.array(run.among)) if run.among else None,
         )
         if self._first is None:
             self._first = score
@@ -165,9 +165,9 @@ class Evaluator:
             arrays = [_numbers(output) for output in outputs]
             if labels is not None:
                 main = arrays[self.main]
-                run.against.append(against_label(self.metric or "top1", main, labels[index]))
-                if self.metric == "top1" and main.dtype.kind == "f" and main.shape[-1] > TOP:
-                    run.among.append(against_label("top5", main, labels[index]))
+                run.against.append(against_label(self.metric or "Top1", main, labels[index]))
+                if self.metric == "Top1" and main.dtype.kind == "f" and main.shape[-1] > TOP:
+                    run.among.append(against_label("Top5", main, labels[index]))
             if index < most and spent <= REFERENCE_BYTES:
                 for kept, array in zip(run.answers, arrays, strict=True):
                     kept.append(array)
@@ -187,13 +187,13 @@ class Evaluator:
             named.get(name) or kind_of(proto, name, answers)
             for name, answers in zip(run.names, run.answers, strict=True)
         ]
-        found = [index for index, kind in enumerate(kinds) if kind == "boxes"]
+        found = [index for index, kind in enumerate(kinds) if kind == "Boxes"]
         if not found and detects(proto):
             found = [i for i, name in enumerate(run.names) if not named.get(name) and _may_be_boxes(run.answers[i])][:1]
         for index in found:
             # Without scores there is nothing to weigh them by.
             readable = gather(run.answers[index], self._beside(index, run)) is not None
-            kinds[index] = "boxes" if readable else "values"
+            kinds[index] = "Boxes" if readable else "Values"
             for other in range(len(kinds)) if readable else ():
                 if other != index and kinds[other] not in LABELLED and _belongs(run.answers[index], run.answers[other]):
                     kinds[other] = None
@@ -216,7 +216,7 @@ class Evaluator:
         if run is original:
             return OutputQuality(output=run.names[index], metric=metric, value=1.0, low=1.0, high=1.0)
         before, after = original.answers[index], run.answers[index]
-        found = self._detected(index, run, original) if metric == "boxes" else compare(metric, before, after)
+        found = self._detected(index, run, original) if metric == "Boxes" else compare(metric, before, after)
         value = round(found.value, 6)
         low, high = _interval(found)
         return OutputQuality(
@@ -263,7 +263,7 @@ class Evaluator:
         else:
             low, high = mean_interval(scores)
         figures = np.array([scores.mean(), low, high])
-        if metric == "perplexity":
+        if metric == "Perplexity":
             figures = np.exp(figures)
         value, low, high = (round(float(figure), 6) for figure in figures)
         return Score(metric, value, len(scores), low, high)

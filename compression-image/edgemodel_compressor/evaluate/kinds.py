@@ -29,23 +29,23 @@ def kind_of(proto: ModelProto, name: str, answers: Answers) -> Fidelity:
     shape = first.shape[1:] if first.shape[:1] == (1,) else first.shape
     single = all(array.size == 1 for array in answers)
     if first.dtype.kind != "f":
-        return "agreement" if single else "sequence"
+        return "Agreement" if single else "Sequence"
     end = _End.of(proto.graph, name)
     if single:
-        return "scores" if end.op_type in _BETWEEN_0_AND_1 else "values"
+        return "Scores" if end.op_type in _BETWEEN_0_AND_1 else "Values"
     if end.op_type in _BETWEEN_0_AND_1:
-        return "scores"
+        return "Scores"
     if end.op_type == "Softmax" or is_distribution(answers):
         if len(shape) == 1:
-            return "agreement"
+            return "Agreement"
         # A matrix of attention: as many rows as columns, or one for each head.
         attention = len(shape) != 2 or shape[0] == shape[1]
-        return "scores" if attention or not _is_last(end, len(first.shape)) else "sequence"
+        return "Scores" if attention or not _is_last(end, len(first.shape)) else "Sequence"
     if end.op_type in _NORMS or end.normalizes or (end.op_type in _POOLS and _features(answers) >= LEAST_VECTOR):
-        return "cosine"
+        return "Cosine"
     if end.op_type == "LogSoftmax" and len(shape) == 2:
-        return "sequence"
-    return "agreement" if len(shape) == 1 and _names_classes(answers) else "values"
+        return "Sequence"
+    return "Agreement" if len(shape) == 1 and _names_classes(answers) else "Values"
 
 
 def detects(proto: ModelProto) -> bool:

@@ -9,10 +9,10 @@ from edgemodel_contract.task import TensorSpec
 
 TOP = 5
 _NEEDS: dict[Metric, str] = {
-    "top1": "one integer class per sample as labels",
-    "top5": f"one integer class per sample as labels, and a model of more than {TOP} classes",
-    "perplexity": "one token per position as labels",
-    "mse": "float targets as labels",
+    "Top1": "one integer class per sample as labels",
+    "Top5": f"one integer class per sample as labels, and a model of more than {TOP} classes",
+    "Perplexity": "one token per position as labels",
+    "MSE": "float targets as labels",
 }
 
 
@@ -26,7 +26,7 @@ def metric_for(output: TensorSpec, labels: Array | None, named: Metric | None = 
     usual = _usual_metric(labels)
     if named is None or named == usual or named not in LABELLED:
         return named or usual
-    if named == "top5" and usual == "top1" and (output.shape[-1] > TOP or output.shape[-1] == -1):
+    if named == "Top5" and usual == "Top1" and (output.shape[-1] > TOP or output.shape[-1] == -1):
         return named
     raise TaskError(
         "InvalidTask",
@@ -37,14 +37,14 @@ def metric_for(output: TensorSpec, labels: Array | None, named: Metric | None = 
 
 def against_label(metric: Metric, output: Array, label: Array) -> float:
     """The ``metric`` of one sample: 1 or 0 for classes, a negative log-likelihood for tokens, a squared error."""
-    if metric == "top1":
+    if metric == "Top1":
         best = output.argmax(axis=-1) if output.dtype.kind == "f" else output
         return float(best.ravel()[0] == label)
-    if metric == "top5":
+    if metric == "Top5":
         # Of equal scores the first counts as best, as in argmax; what is no number comes last.
         best = np.argsort(-output.astype(np.float64).reshape(-1), kind="stable")[:TOP]
         return float(label in best)
-    if metric == "mse":
+    if metric == "MSE":
         return float(np.mean((output.astype(np.float64).ravel() - label.astype(np.float64).ravel()) ** 2))
     return _negative_log_likelihood(output, label)
 
@@ -53,8 +53,8 @@ def _usual_metric(labels: Array | None) -> Metric | None:
     if labels is None:
         return None
     if labels.dtype.kind == "f":
-        return "mse"
-    return "perplexity" if labels.ndim == 2 else "top1"
+        return "MSE"
+    return "Perplexity" if labels.ndim == 2 else "Top1"
 
 
 def _negative_log_likelihood(logits: Array, tokens: Array) -> float:

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgemodel_compressor.evaluate.latency import latency_round
 from edgemodel_compressor.onnxmodel.runtime import Feed
-from edgemodel_contract.task import Struct
+from edgemodel_contract.base import Struct
 
 ROUNDS = 3
 """Of each model by turns, so that a noisy moment falls on both."""

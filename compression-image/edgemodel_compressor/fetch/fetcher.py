@@ -92,12 +92,12 @@ class Fetcher:
         elif scheme == "pvc":
             _copy(claim_path(source.uri, self.settings.claims_dir), target, limits, advance)
         elif scheme in ("http", "https"):
-            login = self._login(source)
+            login = self._login(source, kind)
             with self._http_client() as client:
                 headers = login.headers if login else {}
                 fetch_http(client, source.uri, headers, target, limits, self.settings.retry, advance)
         elif scheme == "oci":
-            with self.registry(self._login(source)) as registry:
+            with self.registry(self._login(source, kind)) as registry:
                 fetch_oci(
                     registry,
                     source.uri,
@@ -113,8 +113,12 @@ class Fetcher:
             known = ", ".join(f"{name}://" for name in SCHEMES)
             raise TaskError("InvalidTask", f"{limits.what} cannot be fetched that way; use one of {known}.")
 
-    def _login(self, source: Source) -> SourceLogin | None:
-        return read_source_login(self.settings.source_credentials_dir) if source.secret else None
+    def _login(self, source: Source, kind: Kind) -> SourceLogin | None:
+        folders = {
+            "model": self.settings.model_credentials_dir,
+            "dataset": self.settings.dataset_credentials_dir,
+        }
+        return read_source_login(folders[kind]) if source.secret else None
 
     @contextmanager
     def _http_client(self) -> Iterator[httpx.Client]:

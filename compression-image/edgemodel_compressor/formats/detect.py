@@ -54,7 +54,7 @@ def detect(path: Path, stated: Format | None) -> Found:
 
 def _of_file(path: Path) -> Found:
     # What is no zip of torch's is taken for ONNX, whose own reader says what else it may be.
-    return Found(_torch_format(path) or "onnx", path)
+    return Found(_torch_format(path) or "ONNX", path)
 
 
 def _torch_format(path: Path) -> Format | None:
@@ -65,9 +65,9 @@ def _torch_format(path: Path) -> Format | None:
     root = names[0].split("/", 1)[0]
     inside = {name.removeprefix(f"{root}/") for name in names}
     if "archive_format" in inside or "serialized_exported_program.json" in names:
-        return "exported-program"
+        return "ExportedProgram"
     if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
-        return "torchscript"
+        return "TorchScript"
     if "data.pkl" in inside:
         raise TaskError(
             "InvalidModel",
@@ -81,7 +81,7 @@ def _in_folder(folder: Path, stated: Format | None) -> Found:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     found = [_of_file(path) for path in files if path.suffix in _CANDIDATES and _is_model(path)]
     if (folder / CONFIG).is_file() and any(path.suffix == ".safetensors" for path in folder.iterdir()):
-        found.append(Found("transformers", folder))
+        found.append(Found("Transformers", folder))
     if stated is not None:
         found = [item for item in found if item.format == stated] or found
     if len(found) == 1:
@@ -123,8 +123,8 @@ def _is_model(path: Path) -> bool:
 
 def _name(kind: Format) -> str:
     return {
-        "onnx": "an ONNX file, if of a model at all",
-        "exported-program": "a torch.export program (exported-program)",
-        "torchscript": "TorchScript (torchscript)",
-        "transformers": "a transformers folder (transformers)",
+        "ONNX": "an ONNX file, if of a model at all",
+        "ExportedProgram": "a torch.export program (ExportedProgram)",
+        "TorchScript": "TorchScript",
+        "Transformers": "a transformers folder (Transformers)",
     }[kind]

@@ -35,12 +35,12 @@ def load_source(
     if needs_unpacking(path):
         path = unpack(path, folder / "unpacked", "The model", limit, "InvalidModel")
     found = detect(path, stated)
-    if found.format == "onnx":
+    if found.format == "ONNX":
         return load_model(found.path, sha256, hints, threads, folder)
     try:
-        if found.format == "exported-program":
+        if found.format == "ExportedProgram":
             target, difference = exported_program.convert(found.path, threads, folder, limit)
-        elif found.format == "torchscript":
+        elif found.format == "TorchScript":
             target, difference = torchscript.convert(found.path, hints, shown(), threads, folder, limit)
         else:
             target, difference = transformers.convert(found.path, hints, shown(), threads, folder)

@@ -38,7 +38,7 @@ class Model:
     outputs: tuple[TensorSpec, ...]
     states: tuple[str, ...] = ()
     """Inputs that hold what a recurrent model remembers."""
-    source_format: Format = "onnx"
+    source_format: Format = "ONNX"
     """What it was before it became ONNX."""
     difference: float | None = None
     """The largest relative difference between the original's outputs and those of its ONNX export."""

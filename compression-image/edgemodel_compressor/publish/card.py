@@ -27,7 +27,7 @@ def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes
         inputs=outcome.model.inputs,
         outputs=outcome.model.outputs,
         files=dict(digests),
-        labels=task.serving.labels,
+        labels=task.serving.class_names,
         preprocessing=task.serving.preprocessing,
         provenance=Provenance(
             source_uri=public_uri(task.model.uri),

@@ -11,8 +11,9 @@ from edgemodel_compressor.libraries import library_versions
 from edgemodel_compressor.onnxmodel.modelfile import read_model
 from edgemodel_compressor.search.engine import Outcome
 from edgemodel_compressor.search.pareto import pareto
+from edgemodel_contract.base import Struct
 from edgemodel_contract.result import Candidate, Measurement
-from edgemodel_contract.task import Objectives, Recipe, Struct, Task
+from edgemodel_contract.task import Objectives, Recipe, Task
 
 CLOCKED = ("latency_p50", "latency_p95", "throughput", "peak_memory")
 """Fields of a Measurement that differ from run to run."""

@@ -99,7 +99,7 @@ def _tiles(before: Measurement, after: Measurement) -> str:
         name = f"{after.metric} on {after.samples} samples"
         rows.append((name, format_quality(after.metric, before.accuracy), format_quality(after.metric, after.accuracy)))
     if before.top5 is not None and after.top5 is not None:
-        rows.append(("top5", format_quality("top5", before.top5), format_quality("top5", after.top5)))
+        rows.append(("top5", format_quality("Top5", before.top5), format_quality("Top5", after.top5)))
     tiles = "".join(
         f'<div class="tile"><span>{escape(name)}</span><b>{escape(new)}</b><span>was {escape(old)}</span></div>'
         for name, old, new in rows
@@ -174,8 +174,8 @@ def _candidates(report: Report) -> str:
         ]
         if ranked:
             cells += [
-                _or_dash(measured.top5, lambda value: format_quality("top5", value)),
-                _interval("top5", measured.top5_low, measured.top5_high),
+                _or_dash(measured.top5, lambda value: format_quality("Top5", value)),
+                _interval("Top5", measured.top5_low, measured.top5_high),
             ]
         chosen = entry.method == report.chosen
         verdict = "chosen" if chosen else entry.rejected or ("nothing beats it in all" if entry.best else "")
@@ -271,7 +271,7 @@ def _origins(report: Report) -> str:
     if measured.metric:
         facts.append((measured.metric, MEANING[measured.metric]))
     if measured.top5 is not None:
-        facts.append(("top5", MEANING["top5"]))
+        facts.append(("top5", MEANING["Top5"]))
     if report.parts:
         parts = report.parts
         facts.append(

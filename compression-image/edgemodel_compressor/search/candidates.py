@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 
+import msgspec
+
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_contract.spec import recipe_problem
 from edgemodel_contract.task import Pruning, Quantization, Recipe, Recovery
 
 ORIGINAL = "original"
@@ -69,71 +72,11 @@ def check_recipe(recipe: Recipe, has_dataset: bool) -> None:
     Raises:
         TaskError: InvalidTask, naming the field.
     """
-    for applies, message in (*_contradictions(recipe), *(() if has_dataset else _lacks(recipe))):
-        if applies:
-            raise TaskError("InvalidTask", message)
-
-
-def _contradictions(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
-    pruning, quantization, limits = recipe.pruning, recipe.quantization, recipe.objectives
-    return (
-        (
-            pruning is not None and not (0 < pruning.sparsity < 1 or (pruning.sparsity == 0 and pruning.depth)),
-            f"compression.pruning.sparsity is {pruning.sparsity if pruning else 0:g}; give the share of weights to "
-            "remove, between 0 and 1.",
-        ),
-        (
-            pruning is not None and not 0 <= pruning.depth <= 1,
-            f"compression.pruning.depth is {pruning.depth if pruning else 0:g}; give the share of residual branches to "
-            "remove, up to 1.",
-        ),
-        (
-            recipe.mode == "Manual" and not (pruning or quantization),
-            "compression.mode is Manual, but neither pruning nor quantization is given; name one, or use Auto or None.",
-        ),
-        (
-            recipe.mode != "Manual" and bool(pruning or quantization or recipe.recovery),
-            "compression.pruning, quantization and recovery are only read in mode Manual; set the mode to Manual, or "
-            "remove them.",
-        ),
-        (
-            recipe.recovery is not None and pruning is None,
-            "compression.recovery trains what pruning has hurt; add pruning, or remove recovery.",
-        ),
-        (
-            quantization is not None and quantization.bits == 4 and quantization.method != "WeightOnly",
-            "compression.quantization.bits is 4, which only method WeightOnly has; use 8.",
-        ),
-        *(
-            (value is not None and value <= 0, f"compression.objectives.{name} is {value}; give more than zero.")
-            for name, value in (("maxSize", limits.max_size), ("maxLatency", limits.max_latency))
-        ),
-    )
-
-
-def _lacks(recipe: Recipe) -> tuple[tuple[bool, str], ...]:
-    advice = "add a dataset (compression.dataset, --dataset)"
-    return (
-        (
-            recipe.quantization is not None and recipe.quantization.method == "Static",
-            f"Static quantization is calibrated on samples; {advice}, or quantize dynamically.",
-        ),
-        (
-            recipe.pruning is not None and recipe.pruning.depth > 0,
-            f"Residual branches are chosen by what samples show; {advice}, or remove compression.pruning.depth.",
-        ),
-        (recipe.recovery is not None, f"Recovery trains on samples; {advice}, or remove compression.recovery."),
-        (
-            recipe.metric is not None,
-            f"compression.metric is {recipe.metric}, which cannot be measured without samples; {advice}, or remove it.",
-        ),
-        (
-            bool(recipe.judge),
-            f"compression.judge says how outputs are judged, which takes samples; {advice}, or remove it.",
-        ),
-        (
-            recipe.objectives.max_accuracy_drop is not None,
-            f"compression.objectives.maxAccuracyDrop cannot be measured without samples; {advice}, or remove the "
-            "objective.",
-        ),
-    )
+    try:
+        msgspec.convert(msgspec.to_builtins(recipe), Recipe)
+    except msgspec.ValidationError as error:
+        what, _, where = str(error).replace("`", "").partition(" - at $.")
+        raise TaskError("InvalidTask", f"compression.{where}: {what}.") from error
+    problem = recipe_problem(recipe, has_dataset=has_dataset)
+    if problem is not None:
+        raise TaskError("InvalidTask", f"{problem}.")

@@ -99,18 +99,18 @@ def compress(job: Job, span: Span) -> Outcome:
         check_numbers((*job.model.inputs, *job.model.outputs))
     model = replace(job.model, inputs=_concrete(job.model, job.dataset))
     job = replace(job, model=model)
-    end = job.clock() + job.recipe.search.time if job.recipe.mode == "Auto" else None
+    end = job.clock() + job.recipe.search.timeout if job.recipe.mode == "Auto" else None
     beginning, searching, timing = span.split(1, 10, 3)
     bench = Evaluation.set_up(job)
     bench.measure_original(beginning)
     if end is not None:
-        reserve = min(TIMING_SHARE * job.recipe.search.time, MOST_TIMING)
+        reserve = min(TIMING_SHARE * job.recipe.search.timeout, MOST_TIMING)
         searching = replace(searching, deadline=end - reserve, clock=job.clock)
     try:
         _try_methods(job, bench, searching)
     except OutOfTimeError:
         bench.shop.notes.append(
-            f"The search ended after {len(bench.trials)} trials, because compression.search.time was used up."
+            f"The search ended after {len(bench.trials)} trials, because compression.search.timeout was used up."
         )
     _time(job, bench, timing, end)
     original, *compressed = (Candidate(method=name, measured=figures) for name, figures in bench.measured.items())
@@ -144,7 +144,7 @@ def _concrete(model: Model, dataset: Dataset | None) -> tuple[TensorSpec, ...]:
 def throughput_seconds(recipe: Recipe, settings: Settings) -> float:
     """How long to measure throughput: less than usual where the search has little time."""
     usual = 2 * settings.measure_time
-    return min(usual, THROUGHPUT_SHARE * recipe.search.time) if recipe.mode == "Auto" else usual
+    return min(usual, THROUGHPUT_SHARE * recipe.search.timeout) if recipe.mode == "Auto" else usual
 
 
 def measure_throughput(outcome: Outcome, seconds: float, span: Span) -> Outcome:
@@ -183,7 +183,7 @@ def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
         multiplies=told(lambda: share_multiplied(shown) > 0.5, False, lambda _: None),
         depthwise=told(lambda: share_depthwise(shown) > DEPTHWISE, False, lambda _: None),
         branches=len(bench.shop.branches) if prunable and bench.shop.thin else 0,
-        work=min(TRAINING_WORK, TRAINING_WORK * budget.time / UNHURRIED),
+        work=min(TRAINING_WORK, TRAINING_WORK * budget.timeout / UNHURRIED),
     )
     # What is not going to be trained is not looked at by torch, which takes seconds to load.
     affordable = recovery(facts, FIRST_SHARE) is not None

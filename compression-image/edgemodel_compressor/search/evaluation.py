@@ -75,7 +75,7 @@ class Evaluation:
     def set_up(cls, job: Job) -> "Evaluation":
         """Split the dataset, and choose what to judge by."""
         parts, calibration, training, judge = None, None, None, None
-        cpu = target_cpu(job.recipe.target or "any")
+        cpu = target_cpu(job.recipe.target_cpu or "Any")
         feed = arbitrary_feed(job.model.inputs)
         if job.dataset is not None:
             require_variety(job.dataset)
@@ -96,7 +96,7 @@ class Evaluation:
             judge = Evaluator(samples, metric, main, job.recipe.judge, widened=not cpu.reduce_range)
             feed = next(samples.feeds())
         shop = CandidateBuilder(job.model, job.folder, cpu, calibration, training)
-        if job.recipe.mode != "None" and not target_cpu("host").computes_as(cpu):
+        if job.recipe.mode != "None" and not target_cpu("Host").computes_as(cpu):
             shop.notes.append(
                 f"The model is made for {cpu.name}, whose integer arithmetic this CPU does not have: quality was "
                 "measured with slower kernels that compute the same, and latencies are those of this CPU."
@@ -126,12 +126,13 @@ class Evaluation:
         """Take fewer samples, where a model that takes so many ``seconds`` would spend the search's time on them."""
         if self.job.recipe.mode != "Auto":
             return
-        most = max(int(SAMPLES_SHARE * self.job.recipe.search.time / max(seconds, 1e-9)), LEAST_SAMPLES)
+        most = max(int(SAMPLES_SHARE * self.job.recipe.search.timeout / max(seconds, 1e-9)), LEAST_SAMPLES)
         if self.judge is not None and len(self.judge.samples) > most:
             total = len(self.judge.samples)
             self.judge.samples = self.judge.samples.spread(most)
             self.shop.notes.append(
-                f"Candidates are judged on {most} of {total} samples, because compression.search.time allows no more."
+                f"Candidates are judged on {most} of {total} samples, "
+                "because compression.search.timeout allows no more."
             )
         if self.shop.calibration is not None and len(self.shop.calibration) > most:
             self.shop.calibration = self.shop.calibration.spread(most)
@@ -192,11 +193,11 @@ class Evaluation:
             return None
         unread = self.parts.confirmation if len(self.parts.confirmation) else self.parts.evaluation
         # As it will serve; other kernels only where those of this CPU would compute something else.
-        cpu = target_cpu(self.job.recipe.target or "any")
+        cpu = target_cpu(self.job.recipe.target_cpu or "Any")
         judge = replace(
             self.judge,
             samples=Samples(self.job.dataset, unread).spread(len(self.judge.samples)),
-            widened=not target_cpu("host").computes_as(cpu),
+            widened=not target_cpu("Host").computes_as(cpu),
         )
         message = f"confirming {method} on {len(judge.samples)} samples"
         files = self.files[ORIGINAL], self.files[method]

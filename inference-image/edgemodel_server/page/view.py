@@ -6,10 +6,11 @@ from typing import Any
 
 import msgspec
 
+from edgemodel_contract.base import Struct
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.quality import ERRORS, MEANING, SHARES, format_quality, lost
 from edgemodel_contract.quantity import format_duration, format_number
-from edgemodel_contract.task import Recipe, Struct, TensorSpec
+from edgemodel_contract.task import Recipe, TensorSpec
 from edgemodel_server.page.example import example_input
 from edgemodel_server.page.plot import Best, Plot, Point, scatter
 from edgemodel_server.page.report import ORIGINAL, Entry, Report
@@ -195,7 +196,7 @@ def _changes(card: ModelCard, report: Report) -> tuple[Change, ...]:
         # Of errors a loss is more of them, of everything else less.
         moved, unit = (change, "%") if metric in ERRORS else (-change, " points")
         verdict = "no loss" if abs(change) < 0.005 else f"{moved:+.2f}{unit}".replace("-", "\N{MINUS SIGN}")
-        title = (metric or "").capitalize() if metric in ERRORS else "Accuracy"
+        title = metric or "" if metric in ERRORS else "Accuracy"
         changes.append(Change(title, quality(metric, before_value), quality(metric, after_value), verdict))
     return tuple(changes)
 

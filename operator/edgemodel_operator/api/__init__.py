@@ -4,14 +4,13 @@ The one source of the resource's schema: ``crd.py`` writes the CustomResourceDef
 bounds, defaults, docstrings and CEL rules.
 """
 
-from edgemodel_operator.api.fields import Resources
+from edgemodel_contract.fields import Resources
 from edgemodel_operator.api.names import API_VERSION, EDGE_NODE_LABEL, GROUP, KIND, PLURAL, SITE_LABEL, VERSION
 from edgemodel_operator.api.resource import EdgeModel, parse
 from edgemodel_operator.api.spec import EnvVar, Placement, Scaling, Serving, Spec
 from edgemodel_operator.api.status import (
     CandidateStatus,
     CompressionStatus,
-    CompressionSummary,
     Condition,
     ConditionStatus,
     MeasurementStatus,
@@ -21,6 +20,7 @@ from edgemodel_operator.api.status import (
     SiteState,
     SiteStatus,
     Status,
+    Summary,
     TimingsStatus,
     TimingStatus,
 )
@@ -35,7 +35,6 @@ __all__ = [
     "VERSION",
     "CandidateStatus",
     "CompressionStatus",
-    "CompressionSummary",
     "Condition",
     "ConditionStatus",
     "EdgeModel",
@@ -52,6 +51,7 @@ __all__ = [
     "SiteStatus",
     "Spec",
     "Status",
+    "Summary",
     "TimingStatus",
     "TimingsStatus",
     "parse",

@@ -16,9 +16,11 @@ from typing import Any
 
 import msgspec
 import yaml
-from msgspec import NODEFAULT, UNSET
+from msgspec import NODEFAULT
 from msgspec import inspect as types
 
+from edgemodel_contract.base import Struct
+from edgemodel_contract.written import form_of, write
 from edgemodel_operator import api
 
 Schema = dict[str, Any]
@@ -28,10 +30,10 @@ HEADER = "# Written by `make crds` from operator/edgemodel_operator/api/; do not
 PRINTER_COLUMNS: tuple[tuple[str, str, str, int], ...] = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', 0),
-    ("Size", "string", ".status.compression.summary.size", 0),
-    ("Latency", "string", ".status.compression.summary.latency", 0),
-    ("Accuracy", "string", ".status.compression.summary.accuracy", 0),
-    ("Sites", "string", ".status.sitesReady", 0),
+    ("Size", "string", ".status.summary.size", 0),
+    ("Latency", "string", ".status.summary.latency", 0),
+    ("Accuracy", "string", ".status.summary.accuracy", 0),
+    ("Sites", "string", ".status.summary.sites", 0),
     ("Replicas", "integer", ".status.replicas", 0),
     ("Image", "string", ".status.model.image", 1),
     ("Age", "date", ".metadata.creationTimestamp", 0),
@@ -63,14 +65,7 @@ def custom_resource_definition() -> dict[str, Any]:
                     "name": api.VERSION,
                     "served": True,
                     "storage": True,
-                    "subresources": {
-                        "status": {},
-                        "scale": {
-                            "specReplicasPath": ".spec.scaling.minReplicas",
-                            "statusReplicasPath": ".status.replicas",
-                            "labelSelectorPath": ".status.selector",
-                        },
-                    },
+                    "subresources": {"status": {}},
                     "additionalPrinterColumns": [
                         {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
                         for name, kind, path, priority in PRINTER_COLUMNS
@@ -99,10 +94,8 @@ def custom_resource_definition() -> dict[str, Any]:
 
 
 def _status_schema() -> Schema:
-    """Status lists are merged by key in server-side apply; nothing in status has a default."""
+    """Nothing in status has a default."""
     status: Schema = _without_defaults(_struct(types.type_info(api.Status)))  # type: ignore[arg-type]
-    for name, key in (("conditions", "type"), ("sites", "name")):
-        status["properties"][name] |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]}
     return status
 
 
@@ -113,6 +106,8 @@ def _without_defaults(schema: Any) -> Any:  # a schema, or a value inside one
 
 
 def _schema(kind: types.Type) -> Schema:
+    if (form := form_of(kind)) is not None:
+        return {"type": "string", "maxLength": form.max_length, "pattern": form.pattern}
     match kind:
         case types.Metadata():
             return _schema(kind.type) | (kind.extra_json_schema or {})
@@ -120,7 +115,7 @@ def _schema(kind: types.Type) -> Schema:
             return _struct(kind)
         case types.UnionType():
             return _union(kind)
-        case types.ListType():
+        case types.ListType() | types.VarTupleType():
             bounds = _bounds(minItems=kind.min_length, maxItems=kind.max_length)
             return {"type": "array", "items": _schema(kind.item_type), "x-kubernetes-list-type": "atomic"} | bounds
         case types.DictType():
@@ -132,16 +127,17 @@ def _schema(kind: types.Type) -> Schema:
                 minLength=kind.min_length, maxLength=kind.max_length, pattern=kind.pattern
             )
         case types.IntType():
-            return {"type": "integer"} | _bounds(minimum=kind.ge, maximum=kind.le)
-        case types.FloatType():
-            exclusive = {"exclusiveMinimum": True} if kind.gt is not None else {}
-            lowest = kind.ge if kind.gt is None else kind.gt
-            return {"type": "number"} | _bounds(minimum=lowest, maximum=kind.le) | exclusive
+            small = kind.le is not None and kind.le < 2**31
+            return {"type": "integer", "format": "int32" if small else "int64"} | _bounds(
+                minimum=kind.ge, maximum=kind.le
+            )
         case types.BoolType():
             return {"type": "boolean"}
         case types.LiteralType():
             values = list(kind.values)
-            return {"type": "string" if isinstance(values[0], str) else "integer", "enum": values}
+            if isinstance(values[0], str):
+                return {"type": "string", "enum": values}
+            return {"type": "integer", "format": "int32", "enum": values}
     raise TypeError(f"no structural schema for {kind}")
 
 
@@ -156,14 +152,14 @@ def _union(kind: types.UnionType) -> Schema:
     names = {type(member.type if isinstance(member, types.Metadata) else member) for member in members}
     if names != {types.IntType, types.StrType}:
         raise TypeError(f"only int-or-string unions are structural, not {kind}")
-    text = next(schema for schema in map(_schema, members) if schema["type"] == "string")
-    # The pattern and the length apply to the string form only; a number is bounded by the operator's own check.
+    parts = [_schema(member) for member in members]
+    number, text = sorted(parts, key=lambda schema: str(schema["type"]))
+    # Each bound applies to the form that it can be said of, and is passed over for the other.
+    bounds = [(number, "minimum"), (number, "maximum"), (text, "pattern"), (text, "maxLength")]
     return {
         "anyOf": [{"type": "integer"}, {"type": "string"}],
         "x-kubernetes-int-or-string": True,
-        "pattern": text["pattern"],
-        "maxLength": text["maxLength"],
-    }
+    } | {name: schema[name] for schema, name in bounds}
 
 
 def _struct(kind: types.StructType) -> Schema:
@@ -178,8 +174,9 @@ def _struct(kind: types.StructType) -> Schema:
             required.append(member.encode_name)
         else:
             default = member.default if member.default_factory is NODEFAULT else member.default_factory()
-            if default is not UNSET and default is not None and default is not NODEFAULT:
-                schema["default"] = _complete(schema, msgspec.to_builtins(default))
+            # An empty list or map says as much as none.
+            if default is not None and (default or not isinstance(default, tuple | dict)):
+                schema["default"] = _complete(schema, write(msgspec.to_builtins(default), member.type))
         properties[member.encode_name] = schema
     result: Schema = {"type": "object"}
     if text := _clean(kind.cls.__doc__ or ""):
@@ -206,7 +203,15 @@ def _complete(schema: Schema, value: Any) -> Any:
 
 
 def _field_docs(cls: type) -> dict[str, str]:
-    """Docstrings that stand below the fields of a class."""
+    """Docstrings that stand below the fields of a class, or of the classes that it extends."""
+    found: dict[str, str] = {}
+    for part in reversed(cls.__mro__):
+        if issubclass(part, Struct) and part is not Struct:
+            found |= _own_field_docs(part)
+    return found
+
+
+def _own_field_docs(cls: type) -> dict[str, str]:
     body = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
     assert isinstance(body, ast.ClassDef)  # noqa: S101
     found: dict[str, str] = {}

@@ -13,7 +13,6 @@ from typing import Final
 READY: Final = "Ready"
 SUSPENDED: Final = "Suspended"
 INVALID_SPEC: Final = "InvalidSpec"
-NOT_SUPPORTED: Final = "NotSupported"
 NAME_CONFLICT: Final = "NameConflict"
 REJECTED: Final = "Rejected"
 
@@ -133,9 +132,6 @@ NOT_READY: Mapping[str, Explanation] = {
     ),
     "InvalidTask": _FIELD,
     INVALID_SPEC: _FIELD,
-    NOT_SUPPORTED: Explanation(
-        Stalls.YES, "The field is in the API, but this version does not do it yet; the message says what to do instead."
-    ),
     JOB_OUT_OF_MEMORY: Explanation(Stalls.YES, "Raise `spec.compression.job.resources.limits.memory`."),
     JOB_DEADLINE_EXCEEDED: Explanation(
         Stalls.YES, "Raise `spec.compression.job.activeDeadlineSeconds`, or give the Job more CPU."

@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from edgemodel_operator.api.base import Struct
+from edgemodel_contract.base import Struct
+from edgemodel_contract.written import read
 from edgemodel_operator.api.spec import Spec
 from edgemodel_operator.api.status import Status
 
@@ -43,8 +44,8 @@ def parse(raw: dict[str, Any]) -> EdgeModel:
     spec: Spec | None = None
     error: str | None = None
     try:
-        spec = msgspec.convert(raw.get("spec", {}), Spec)
-    except msgspec.ValidationError as problem:
+        spec = msgspec.convert(read(raw.get("spec", {}), Spec, "$"), Spec)
+    except ValueError as problem:
         error = str(problem).replace("$.", "spec.").replace("`", "'")
     try:
         status = msgspec.convert(raw.get("status") or {}, Status)

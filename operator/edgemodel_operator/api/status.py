@@ -2,12 +2,20 @@
 
 from typing import Annotated, Literal
 
-from msgspec import UNSET, Meta, UnsetType, field
+from msgspec import Meta, field
 
+from edgemodel_contract.base import Struct
+from edgemodel_contract.fields import keyed
+from edgemodel_contract.quality import Metric
 from edgemodel_contract.quantity import DURATION_PATTERN
-from edgemodel_operator.api.base import Struct
+from edgemodel_operator.api.spec import MAX_SITES
 
 Duration = Annotated[str, Meta(max_length=32, pattern=DURATION_PATTERN)]
+"""As in the spec: ``10ms``, ``1.5s``."""
+Count = Annotated[int, Meta(ge=0)]
+Percentage = Annotated[str, Meta(max_length=16, pattern=r"^-?[0-9]+(\.[0-9]+)?%$")]
+Figure = Annotated[str, Meta(max_length=24, pattern=r"^-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?%?$")]
+"""A number in a string: with a percent sign for shares, plain for what is none."""
 ConditionStatus = Literal["True", "False", "Unknown"]
 
 
@@ -22,19 +30,19 @@ class Condition(Struct, frozen=True, kw_only=True, omit_defaults=False):
     """Why, in one word for programs; docs/reference/reasons.md lists them."""
     message: str
     """Why, in a sentence for people."""
-    observed_generation: int
+    observed_generation: Count
     """The generation of the spec that it is about."""
-    last_transition_time: str
+    last_transition_time: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
     """When the status last changed."""
 
 
 class TimingStatus(Struct, frozen=True, kw_only=True):
-    """Of one inference, batch of one."""
+    """Time of one inference, batch of one."""
 
     latency_p50: Duration = field(name="latencyP50")
-    """Median."""
+    """Median of the time."""
     latency_p95: Duration = field(name="latencyP95")
-    """95th percentile."""
+    """95th percentile of the time."""
 
 
 class TimingsStatus(Struct, frozen=True, kw_only=True):
@@ -42,12 +50,12 @@ class TimingsStatus(Struct, frozen=True, kw_only=True):
     here, and so restarts no server."""
 
     original: TimingStatus
-    """Of the model as it came."""
+    """Times of the model as it came."""
     chosen: TimingStatus
-    """Of the compressed model."""
-    threads: int
+    """Times of the compressed model."""
+    threads: Count
     """Threads that it was measured with."""
-    cpu: str | UnsetType = UNSET
+    cpu: str | None = None
     """Name of the CPU that it was measured on."""
 
 
@@ -62,54 +70,60 @@ class ModelStatus(Struct, frozen=True, kw_only=True):
     """SHA-256 of the model file as it was fetched."""
     model_digest: str
     """SHA-256 of the model file as it is served."""
-    previous_image: str | UnsetType = UNSET
+    previous_image: str | None = None
     """The version before, to go back to."""
-    timings: TimingsStatus | UnsetType = UNSET
+    timings: TimingsStatus | None = None
 
 
 class OutputStatus(Struct, frozen=True, kw_only=True):
     """How well one output is answered."""
 
     output: str
-    """Its name in the model file."""
-    metric: str
+    """Name of the output in the model file."""
+    metric: Metric
     """What `accuracy` is."""
-    accuracy: str
+    accuracy: Figure
     """Quality, as `metric` says."""
-    change: str | UnsetType = UNSET
-    """What changed against the original, in words."""
+    drop: Percentage | None = None
+    """What was lost against the original, in percentage points, or of an error in percent of it."""
+    message: str | None = None
+    """What changed against the original, for people."""
 
 
 class MeasurementStatus(Struct, frozen=True, kw_only=True):
     """What was measured on one model by the compression Job."""
 
-    size: int
-    """Bytes of the model file."""
-    layer_size: int | UnsetType = UNSET
-    """Bytes of the image layer that carries it."""
-    latency_p50: str | UnsetType = field(name="latencyP50", default=UNSET)
+    size_bytes: Count
+    """Size of the model file."""
+    layer_size_bytes: Count | None = None
+    """Size of the image layer that carries it."""
+    latency_p50: Duration | None = field(name="latencyP50", default=None)
     """Median time of one inference, batch of one."""
-    latency_p95: str | UnsetType = field(name="latencyP95", default=UNSET)
+    latency_p95: Duration | None = field(name="latencyP95", default=None)
     """95th percentile of the time of one inference, batch of one."""
-    threads: int = 1
+    threads: Count = 1
     """Threads that the times were measured with."""
-    accuracy: str | UnsetType = UNSET
-    """Quality on samples that the model was not fitted to, as `metric` says."""
-    interval: str | UnsetType = UNSET
-    """95 % confidence interval of the accuracy."""
-    metric: str | UnsetType = UNSET
+    metric: Metric | None = None
     """What `accuracy` is."""
-    top5: str | UnsetType = UNSET
-    """Beside top1: the share of labels among the five best scores."""
-    top5_interval: str | UnsetType = UNSET
-    """95 % confidence interval of `top5`."""
-    samples: int | UnsetType = UNSET
+    accuracy: Figure | None = None
+    """Quality on samples that the model was not fitted to, as `metric` says."""
+    accuracy_low: Figure | None = None
+    """Lower bound of the accuracy's 95 % confidence interval."""
+    accuracy_high: Figure | None = None
+    """Upper bound of the accuracy's 95 % confidence interval."""
+    top5: Percentage | None = None
+    """Beside Top1: the share of labels among the five best scores."""
+    top5_low: Percentage | None = None
+    """Lower bound of the 95 % confidence interval of `top5`."""
+    top5_high: Percentage | None = None
+    """Upper bound of the 95 % confidence interval of `top5`."""
+    samples: Count | None = None
     """How many samples the accuracy rests on."""
-    confirmed: bool | UnsetType = UNSET
+    confirmed: bool | None = None
     """The accuracy was measured by a process of its own, on samples that no step of the search has read."""
-    outputs: list[OutputStatus] | UnsetType = UNSET
+    outputs: Annotated[list[OutputStatus], keyed("output", 256)] | None = None
     """Each output on its own, those that lost most first."""
-    sparsity: str | UnsetType = UNSET
+    sparsity: Percentage | None = None
     """Share of the weights that are zero."""
 
 
@@ -119,7 +133,7 @@ class CandidateStatus(Struct, frozen=True, kw_only=True):
     method: str
     """How it was made, for instance prune-0.5+static-int8."""
     measured: MeasurementStatus
-    rejected: str | UnsetType = UNSET
+    rejected: str | None = None
     """Why it was not chosen."""
 
 
@@ -129,22 +143,24 @@ class ProgressStatus(Struct, frozen=True, kw_only=True):
     step: str
     """What the Job is doing."""
     message: str
-    """The same in a sentence."""
-    percent: int
+    """What the Job is doing, in a sentence for people."""
+    percent: Annotated[int, Meta(ge=0, le=100)]
     """Share of the whole work that is done."""
-    remaining: str | UnsetType = UNSET
+    remaining: Duration | None = None
     """Estimated when it was last written."""
 
 
-class CompressionSummary(Struct, frozen=True, kw_only=True):
-    """Before → after, for people and printer columns."""
+class Summary(Struct, frozen=True, kw_only=True):
+    """The main figures as people and printer columns show them; programs read the fields that they are made from."""
 
-    size: str
-    """Megabytes of the model file."""
-    latency: str | UnsetType = UNSET
-    """95th percentile of the time of one inference."""
-    accuracy: str | UnsetType = UNSET
-    """Quality, as the metric of the measurement says."""
+    size: str | None = None
+    """Size of the model file before → after."""
+    latency: str | None = None
+    """95th percentile of the time of one inference, before → after."""
+    accuracy: str | None = None
+    """Quality before → after, as the metric of the measurement says."""
+    sites: str
+    """Ready sites of all, as in 2/2."""
 
 
 class CompressionStatus(Struct, frozen=True, kw_only=True):
@@ -152,62 +168,62 @@ class CompressionStatus(Struct, frozen=True, kw_only=True):
 
     task: str
     """Digest of the task: the same source and recipe are the same task."""
-    job: str | UnsetType = UNSET
+    job: str | None = None
     """Name of the Job that works on it."""
-    progress: ProgressStatus | UnsetType = UNSET
-    summary: CompressionSummary | UnsetType = UNSET
-    original: MeasurementStatus | UnsetType = UNSET
-    chosen: CandidateStatus | UnsetType = UNSET
-    others: list[CandidateStatus] | UnsetType = UNSET
+    progress: ProgressStatus | None = None
+    original: MeasurementStatus | None = None
+    chosen: CandidateStatus | None = None
+    others: Annotated[list[CandidateStatus], Meta(max_length=16)] | None = None
     """Candidates that were measured and not chosen."""
-    cpu: str | UnsetType = UNSET
+    cpu: str | None = None
     """Name of the CPU that the latencies were measured on."""
 
 
 SiteState = Literal["Pending", "Progressing", "Ready", "Degraded", "Disconnected"]
 
 
-class SiteStatus(Struct, frozen=True, kw_only=True, omit_defaults=False):
+class SiteStatus(Struct, frozen=True, kw_only=True):
     """One site. ``latency`` and ``requestsPerSecond`` are measured, absent while there is no traffic."""
 
     name: str
     """Value of the site label of its nodes."""
     state: SiteState
     """How it does."""
-    replicas: int
+    replicas: Count
     """Servers that exist here."""
-    ready_replicas: int
+    ready_replicas: Count
     """Servers that answer."""
-    reason: str | UnsetType = UNSET
+    reason: str | None = None
     """Why it is not Ready, in one word."""
-    message: str | UnsetType = UNSET
+    message: str | None = None
     """Why it is not Ready, in a sentence."""
-    image: str | UnsetType = UNSET
+    image: str | None = None
     """The version that its Deployment asks for."""
-    revision: str | UnsetType = UNSET
+    revision: str | None = None
     """Digest of the pod template that every replica here runs; absent while that is not so."""
-    latency: str | UnsetType = UNSET
+    latency: Duration | None = None
     """The percentile that `spec.scaling.target` names, over the last window."""
-    requests_per_second: str | UnsetType = UNSET
+    requests_per_second: Figure | None = None
     """Over the last window, all servers together."""
 
 
 class Status(Struct, frozen=True, kw_only=True):
     """What is."""
 
-    observed_generation: int | UnsetType = UNSET
+    observed_generation: Count | None = None
     """The generation of the spec that this status is about."""
-    conditions: list[Condition] = field(default_factory=list)
+    summary: Summary | None = None
+    conditions: Annotated[list[Condition], keyed("type", 16)] = field(default_factory=list)
     """Ready, Reconciling and Stalled as kstatus reads them, and four that say more."""
-    model: ModelStatus | UnsetType = UNSET
-    compression: CompressionStatus | UnsetType = UNSET
-    sites: Annotated[list[SiteStatus], Meta(max_length=500)] = field(default_factory=list)
+    model: ModelStatus | None = None
+    compression: CompressionStatus | None = None
+    sites: Annotated[list[SiteStatus], keyed("name", MAX_SITES)] = field(default_factory=list)
     """Every site with a matching node."""
-    sites_ready: str | UnsetType = UNSET
-    """Ready sites of all, as in 2/2."""
-    replicas: int | UnsetType = UNSET
+    ready_sites: Count | None = None
+    """Sites that are Ready."""
+    total_sites: Count | None = None
+    """Sites with a matching node, and those that still serve without one."""
+    replicas: Count | None = None
     """Servers of all sites."""
-    ready_replicas: int | UnsetType = UNSET
+    ready_replicas: Count | None = None
     """Servers of all sites that answer."""
-    selector: str | UnsetType = UNSET
-    """Label selector of the servers."""

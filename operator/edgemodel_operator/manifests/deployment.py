@@ -3,8 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import UNSET, UnsetType
-
 from edgemodel_contract.encoding import digest
 from edgemodel_contract.serving import LIVE_PATH, READY_PATH
 from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, EnvVar, Resources, Spec, TimingsStatus
@@ -36,7 +34,7 @@ class SiteServing:
     image: str
     resources: Resources
     env: tuple[EnvVar, ...] = ()
-    timings: TimingsStatus | UnsetType = UNSET
+    timings: TimingsStatus | None = None
     """Of the image."""
 
 
@@ -171,14 +169,13 @@ def _probe(path: str, *, period: int, failures: int) -> dict[str, Any]:
     }
 
 
-def site_serving(spec: Spec, site: str, image: str, timings: TimingsStatus | UnsetType = UNSET) -> SiteServing:
+def site_serving(spec: Spec, site: str, image: str, timings: TimingsStatus | None = None) -> SiteServing:
     """``spec.serving`` with the overrides of ``site``, for an image and its ``timings``."""
     resources = spec.serving.resources
-    env = {item.name: item for item in (spec.serving.env if spec.serving.env is not UNSET else [])}
-    for override in spec.placement.overrides if spec.placement.overrides is not UNSET else []:
-        if override.site == site and override.serving is not UNSET:
-            if override.serving.resources is not UNSET:
+    env = {item.name: item for item in spec.serving.env}
+    for override in spec.placement.overrides:
+        if override.site == site and override.serving is not None:
+            if override.serving.resources is not None:
                 resources = override.serving.resources
-            if override.serving.env is not UNSET:
-                env |= {item.name: item for item in override.serving.env}
+            env |= {item.name: item for item in override.serving.env}
     return SiteServing(site=site, image=image, resources=resources, env=tuple(env.values()), timings=timings)

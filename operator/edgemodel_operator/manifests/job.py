@@ -3,14 +3,13 @@
 from typing import Any
 from urllib.parse import urlsplit
 
-from msgspec import UNSET
-
 from edgemodel_contract.encoding import digest
 from edgemodel_contract.task import (
     CLAIMS_DIR,
+    DATASET_CREDENTIALS_DIR,
+    MODEL_CREDENTIALS_DIR,
     REGISTRY_CA_DIR,
     REGISTRY_CREDENTIALS_DIR,
-    SOURCE_CREDENTIALS_DIR,
     TASK_DIR,
     TASK_FILE,
     WORK_DIR,
@@ -80,7 +79,7 @@ def attempt_of(job: Object) -> int:
 
 def _node_choice(spec: Spec, off_edge: bool) -> dict[str, Any]:
     selector = spec.compression.job.node_selector
-    if selector is not UNSET and selector:
+    if selector:
         return {"nodeSelector": dict(selector)}
     if not off_edge:
         return {}
@@ -106,8 +105,11 @@ def _volumes(
         volumes.append({"name": name, **source})
         mounts.append({"name": name, "mountPath": path, "readOnly": True})
 
-    if spec.model.secret_ref is not UNSET:
-        mount("source", {"secret": {"secretName": spec.model.secret_ref.name}}, SOURCE_CREDENTIALS_DIR)
+    dataset = spec.compression.dataset
+    if spec.model.secret_ref is not None:
+        mount("model-credentials", {"secret": {"secretName": spec.model.secret_ref.name}}, MODEL_CREDENTIALS_DIR)
+    if dataset is not None and dataset.secret_ref is not None:
+        mount("dataset-credentials", {"secret": {"secretName": dataset.secret_ref.name}}, DATASET_CREDENTIALS_DIR)
     if settings.registry_secret:
         mount("registry", {"secret": {"secretName": settings.registry_secret}}, REGISTRY_CREDENTIALS_DIR)
     if settings.registry_ca_config_map:

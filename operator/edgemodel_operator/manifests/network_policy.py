@@ -4,8 +4,6 @@ NetworkPolicies.
 
 from typing import Any
 
-from msgspec import UNSET
-
 from edgemodel_contract.serving import ADMIN_PORT, GRPC_PORT, HTTP_PORT
 from edgemodel_operator.api import EdgeModel, Spec
 from edgemodel_operator.manifests.names import METRICS_LABEL, child_name, compression_selector, model_labels
@@ -23,7 +21,7 @@ def build_serving_policy(model: EdgeModel, spec: Spec, *, peers: bool) -> Object
     selector = inference_selector(model.metadata.name)
     served = [_tcp(HTTP_PORT), _tcp(GRPC_PORT)]
     users: dict[str, Any] = {"ports": served}
-    if spec.serving.allow_from is not UNSET:
+    if spec.serving.allow_from:
         users["from"] = [{"ipBlock": {"cidr": block}} for block in spec.serving.allow_from]
     scrapers = {
         "ports": [_tcp(ADMIN_PORT)],

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from msgspec import UNSET, UnsetType
-
 from edgemodel_contract.encoding import encode
+from edgemodel_contract.fields import Resources
 from edgemodel_contract.quantity import parse_duration
 from edgemodel_contract.serving import (
     ADMIN_PORT,
@@ -16,8 +15,8 @@ from edgemodel_contract.serving import (
     Timing,
     Timings,
 )
-from edgemodel_operator.api import EnvVar, Resources, Serving, TimingsStatus, TimingStatus
-from edgemodel_operator.manifests.resources import threads
+from edgemodel_contract.spec import threads
+from edgemodel_operator.api import EnvVar, Serving, TimingsStatus, TimingStatus
 
 DRAIN_SECONDS = 5
 
@@ -32,27 +31,27 @@ def environment(
     serving: Serving,
     resources: Resources,
     peers: str | None,
-    timings: TimingsStatus | UnsetType,
+    timings: TimingsStatus | None,
     own: tuple[EnvVar, ...],
 ) -> list[dict[str, str]]:
     """``peers`` is the DNS name of the site's replicas, None where they do not help each other; ``timings`` are those
     of the image. What the user's ``own`` variables set is theirs.
     """
     values = {"EDGEMODEL_THREADS": str(threads(resources)), "EDGEMODEL_DRAIN_SECONDS": str(DRAIN_SECONDS)}
-    if serving.batching is not UNSET:
+    if serving.batching is not None:
         values["EDGEMODEL_MAX_BATCH_SIZE"] = str(serving.batching.max_batch_size)
-        values["EDGEMODEL_MAX_BATCH_DELAY_SECONDS"] = str(parse_duration(serving.batching.max_delay))
-    if serving.tls is not UNSET:
+        values["EDGEMODEL_MAX_BATCH_DELAY_SECONDS"] = str(serving.batching.max_delay)
+    if serving.tls is not None:
         values["EDGEMODEL_TLS_DIR"] = TLS_DIR
-    if serving.auth is not UNSET:
+    if serving.auth is not None:
         values["EDGEMODEL_AUTH_DIR"] = AUTH_DIR
-        if serving.auth.rate_limit is not UNSET:
-            values["EDGEMODEL_RATE_LIMIT"] = f"{serving.auth.rate_limit:g}"
-    if serving.cors_origins is not UNSET:
+        if serving.auth.requests_per_minute is not None:
+            values["EDGEMODEL_RATE_LIMIT"] = f"{serving.auth.requests_per_minute / 60:g}"
+    if serving.cors_origins:
         values["EDGEMODEL_CORS_ORIGINS"] = ",".join(serving.cors_origins)
     if peers is not None:
         values["EDGEMODEL_PEERS"] = peers
-    if timings is not UNSET:
+    if timings is not None:
         values[TIMINGS_VARIABLE] = encode(_in_seconds(timings)).decode()
     values |= {item.name: item.value for item in own}
     return [{"name": name, "value": value} for name, value in values.items()]
@@ -66,17 +65,17 @@ def _in_seconds(timings: TimingsStatus) -> Timings:
         original=timing(timings.original),
         chosen=timing(timings.chosen),
         threads=timings.threads,
-        cpu="" if timings.cpu is UNSET else timings.cpu,
+        cpu=timings.cpu or "",
     )
 
 
 def volumes(serving: Serving) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Volumes and their mounts: whole folders, so that the kubelet renews the files when a Secret changes."""
     secrets = []
-    if serving.tls is not UNSET:
-        secrets.append(("tls", serving.tls.name, TLS_DIR))
-    if serving.auth is not UNSET:
-        secrets.append(("auth", serving.auth.name, AUTH_DIR))
+    if serving.tls is not None:
+        secrets.append(("tls", serving.tls.secret_ref.name, TLS_DIR))
+    if serving.auth is not None:
+        secrets.append(("auth", serving.auth.secret_ref.name, AUTH_DIR))
     return (
         [{"name": name, "secret": {"secretName": secret}} for name, secret, _ in secrets],
         [{"name": name, "mountPath": path, "readOnly": True} for name, _, path in secrets],

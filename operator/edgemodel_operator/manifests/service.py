@@ -1,7 +1,5 @@
 """The Services of one site: what devices behind its base stations call, and what its replicas find each other by."""
 
-from msgspec import UNSET
-
 from edgemodel_contract.serving import GRPC_PORT, HTTP_PORT
 from edgemodel_operator.api import EdgeModel, Spec
 from edgemodel_operator.manifests.deployment import deployment_name
@@ -34,7 +32,7 @@ def is_secure(service: Object) -> bool:
 
 def wants_tls(spec: Spec) -> bool:
     """Whether the servers of this spec speak TLS."""
-    return spec.serving.tls is not UNSET
+    return spec.serving.tls is not None
 
 
 def _service(model: EdgeModel, site: str, name: str, kind: dict[str, str], web: tuple[str, int, int]) -> Object:

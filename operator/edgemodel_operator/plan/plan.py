@@ -8,16 +8,14 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import msgspec
-from msgspec import UNSET
 
-from edgemodel_contract.quantity import parse_duration
 from edgemodel_contract.task import Task
 from edgemodel_operator.api import EdgeModel, ModelStatus, SiteState, Spec, Status, reasons
 from edgemodel_operator.manifests.config_map import build_task_config_map
 from edgemodel_operator.manifests.deployment import build_deployment, deployment_name, revision, site_serving
 from edgemodel_operator.manifests.drift import differs
 from edgemodel_operator.manifests.job import attempt_of, build_job
-from edgemodel_operator.manifests.names import SITE_LABEL, TASK_LABEL, peer_service_name, serving_selector
+from edgemodel_operator.manifests.names import SITE_LABEL, TASK_LABEL, peer_service_name
 from edgemodel_operator.manifests.network_policy import build_compression_policy, build_serving_policy
 from edgemodel_operator.manifests.owned import applied_hash
 from edgemodel_operator.manifests.service import build_peer_service, build_service, is_secure, wants_tls
@@ -32,7 +30,7 @@ from edgemodel_operator.plan.policy.task import desired_task
 from edgemodel_operator.plan.policy.validation import find_problem
 from edgemodel_operator.plan.status import verdict
 from edgemodel_operator.plan.status.conditions import Finding, Transition, merge, transitions
-from edgemodel_operator.plan.status.figures import compression_status, model_status, site_statuses
+from edgemodel_operator.plan.status.figures import compression_status, model_status, site_statuses, summary
 from edgemodel_operator.settings import Settings
 
 WATCH_PROGRESS = timedelta(seconds=3)
@@ -100,22 +98,24 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
     measured = model.status.compression if compression is None else compression_status(model, task.digest, compression)
     stale_after = staleness(settings)
     healths = [item.health for item in sites] + _left_alone(spec, all_sites, observed, now)
+    ready_sites = sum(site.state == "Ready" for site in healths)
     status = Status(
         observed_generation=model.metadata.generation,
         model=served,
         compression=measured,
         sites=site_statuses(model, healths, observed.latency, stale_after, now),
-        sites_ready=f"{sum(site.state == 'Ready' for site in healths)}/{len(healths)}",
+        summary=summary(measured, ready_sites, len(healths)),
+        ready_sites=ready_sites,
+        total_sites=len(healths),
         replicas=sum(site.replicas for site in healths),
         ready_replicas=sum(site.ready for site in healths),
-        selector=",".join(f"{key}={value}" for key, value in serving_selector(model.metadata.name).items()),
     )
     findings = verdict.judge(
         verdict.Facts(
             spec=spec,
             compression=compression,
             measured=measured,
-            image=served.image if served is not UNSET else None,
+            image=served.image if served is not None else None,
             sites=healths,
             matched=bool(all_sites),
             scaling={item.health.name: item.scaling for item in sites},
@@ -154,7 +154,7 @@ def _compression(
     model: EdgeModel, spec: Spec, task: Task, observed: Observed, settings: Settings, now: datetime
 ) -> Compression | None:
     """None: the version in the status is that of ``task``, nothing is left to do."""
-    if model.status.model is not UNSET and model.status.model.task == task.digest:
+    if model.status.model is not None and model.status.model.task == task.digest:
         return None
     found = decide(task, observed.of_kind("Job"), observed.pods, observed.progress, now, observed.refused_pods)
     if isinstance(found, Running | Failed) and found.job is not None:
@@ -177,7 +177,7 @@ def _plan_sites(
     now: datetime,
 ) -> tuple[list[SitePlan], datetime | None]:
     plans = []
-    settled = {site.name: site.revision for site in model.status.sites if site.revision is not UNSET}
+    settled = {site.name: site.revision for site in model.status.sites if site.revision is not None}
     for site in sites:
         bounds = limits(spec, site.name)
         present = observed.of_kind("Deployment").get(deployment_name(model, site.name))
@@ -208,7 +208,7 @@ def _plan_sites(
             for item in plans
         ],
         spec.rollout.waves,
-        timedelta(seconds=parse_duration(spec.rollout.soak)),
+        timedelta(seconds=spec.rollout.soak),
         spec.rollout.paused,
         now,
     )

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from msgspec import UNSET
 
 from edgemodel_contract.progress import Progress, last_progress
 from edgemodel_operator.api import KIND, EdgeModel, parse
@@ -361,7 +360,7 @@ class Controller:
             if spec is None:
                 continue
             target = spec.scaling.target
-            percentile = target.percentile if target is not UNSET else 95
+            percentile = target.percentile if target is not None else 95
             for pod in ready:
                 yield Target(key, pod.labels[SITE_LABEL], pod.name, pod.ip or "", percentile)
 

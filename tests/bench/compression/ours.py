@@ -42,6 +42,6 @@ def compress(model: Path, dataset: Path, folder: Path, *options: str) -> Compres
     """
     shutil.rmtree(folder, ignore_errors=True)
     program: list[str | Path] = [sys.executable, "-m", "edgemodel_compressor"]
-    command = [*program, model, "--dataset", dataset, "-o", folder, "--target", "host", *options]
+    command = [*program, model, "--dataset", dataset, "-o", folder, "--target-cpu", "host", *options]
     done = run(command, folder.with_name(f"{folder.name}.log"))
     return Compressed(folder, done)

@@ -31,7 +31,7 @@ class Desk:
             name="digits",
             model=Source(uri=f"pvc://models/{model}.onnx"),
             dataset=Source(uri=f"pvc://models/{dataset}.npz") if dataset else None,
-            serving=Serving(labels=("a", "b", "c", "d")),
+            serving=Serving(class_names=("a", "b", "c", "d")),
             base_image=f"{self.registry.host}/base/server:v1",
             repository=f"{self.registry.host}/models/{self.folder.name.lower().replace('_', '-').strip('-')}",
             engine="engine@sha256:1",

@@ -19,7 +19,7 @@ def candidate(
         latency_p50=ms / 1000,
         latency_p95=1.2 * ms / 1000,
         accuracy=accuracy,
-        metric=None if accuracy is None else "top1",
+        metric=None if accuracy is None else "Top1",
         samples=0 if accuracy is None else 100,
     )
     return Candidate(method=method, measured=measured)

@@ -58,7 +58,7 @@ def test_it_prints_a_table_and_writes_a_folder(
 def test_the_folder_is_what_the_image_would_hold_and_the_result_has_all_figures(
     settings: Settings, shared: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ("--dataset", shared / "mlp.npz", "-o", out, "--labels", "a,b,c,d", "--name", "net")
+    words = ("--dataset", shared / "mlp.npz", "-o", out, "--class-names", "a,b,c,d", "--name", "net")
     assert run(settings, shared / "mlp.onnx", *words) == 0
     card = decode((out / "card.json").read_bytes(), ModelCard)
     assert (card.name, card.labels) == ("net", ("a", "b", "c", "d"))
@@ -163,10 +163,10 @@ def test_a_folder_with_other_files_is_left_alone(
         (["none.onnx"], 2, "does not exist"),
         (["SHARED/mlp.npz"], 2, "holds no model among its 2 files"),
         (["SHARED/mlp.onnx", "--dataset", "SHARED/conv.npz"], 2, "[300, 1, 12, 12]"),
-        (["SHARED/mlp.onnx", "--quantize", "static"], 2, "add a dataset (compression.dataset, --dataset)"),
-        (["SHARED/mlp.onnx", "--max-accuracy-drop", "1%"], 2, "add a dataset (compression.dataset, --dataset)"),
+        (["SHARED/mlp.onnx", "--quantize", "static"], 2, "calibrated on data: add dataset"),
+        (["SHARED/mlp.onnx", "--max-accuracy-drop", "1%"], 2, "maxAccuracyDrop is measured on data: add dataset"),
         (["SHARED/mlp.onnx", "--sha256", "0" * 64], 2, "was expected"),
-        (["SHARED/mlp.onnx", "--mode", "Manual"], 2, "neither pruning nor quantization"),
+        (["SHARED/mlp.onnx", "--mode", "Manual"], 2, "mode Manual needs pruning or quantization"),
         (["SHARED/mlp.onnx", "--push", "UPPER", "--base-image", "x"], 2, "not a repository"),
         (["ftp://host/model.onnx"], 2, "use one of"),
     ],
@@ -239,7 +239,7 @@ def test_shapes_the_file_leaves_open_can_be_given(
 
 def test_labels_may_be_in_a_file(settings: Settings, shared: Path, out: Path, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("cat\ndog\n\nbird\n")
-    run(settings, shared / "mlp.onnx", "-o", out, "--mode", "None", "--labels", tmp_path / "labels.txt")
+    run(settings, shared / "mlp.onnx", "-o", out, "--mode", "None", "--class-names", tmp_path / "labels.txt")
     assert decode((out / "card.json").read_bytes(), ModelCard).labels == ("cat", "dog", "bird")
 
 
@@ -295,7 +295,7 @@ def test_another_format_than_stated_is_one_sentence_and_no_folder(
     settings: Settings, shared: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(settings, shared / "mlp.onnx", "-o", out, "--format", "transformers") == 2
-    assert "said to be transformers" in capsys.readouterr().err.splitlines()[-1]
+    assert "said to be Transformers" in capsys.readouterr().err.splitlines()[-1]
     assert not out.exists()
 
 
@@ -361,5 +361,5 @@ def test_a_regression_is_reported_by_its_error(
     assert run(settings, shared / "mlp.onnx", "--dataset", data, "-o", out, "--mode", "None") == 0
     assert "mean squared error, less is better, 20 samples" in capsys.readouterr().out
     comparison = decode((out / "card.json").read_bytes(), ModelCard).comparison
-    assert comparison.metric == "mse"
+    assert comparison.metric == "MSE"
     assert comparison.model_accuracy == comparison.source_accuracy

@@ -201,7 +201,7 @@ def test_a_certificate_of_nobody_known_is_not_trusted(fetcher: Fetcher, target: 
 def test_the_sources_secret_is_sent_to_its_server_alone(
     fetcher: Fetcher, web: WebServer, target: Path, keys: dict[str, str], header: str
 ) -> None:
-    folder = fetcher.settings.source_credentials_dir
+    folder = fetcher.settings.model_credentials_dir
     folder.mkdir(parents=True)
     for key, value in keys.items():
         (folder / key).write_text(value)
@@ -213,7 +213,7 @@ def test_the_sources_secret_is_sent_to_its_server_alone(
 
 
 def test_without_secret_nothing_is_sent(fetcher: Fetcher, web: WebServer, target: Path) -> None:
-    folder = fetcher.settings.source_credentials_dir
+    folder = fetcher.settings.model_credentials_dir
     folder.mkdir(parents=True)
     (folder / "token").write_text("t0k3n")
     get(fetcher, web.file("/model.onnx", CONTENT), target)
@@ -221,7 +221,7 @@ def test_without_secret_nothing_is_sent(fetcher: Fetcher, web: WebServer, target
 
 
 def test_a_secret_without_known_keys_is_said_to_be(fetcher: Fetcher, web: WebServer, target: Path) -> None:
-    fetcher.settings.source_credentials_dir.mkdir(parents=True)
+    fetcher.settings.model_credentials_dir.mkdir(parents=True)
     error = fail(fetcher, web.file("/model.onnx", CONTENT), target, secret=True)
     assert (error.reason, "username" in error.message) == ("SourceUnauthorized", True)
 

@@ -50,7 +50,7 @@ def fail(path: Path, stated: Format | None = None) -> TaskError:
 
 class TestDetection:
     @pytest.mark.parametrize(
-        ("name", "found"), [("m.onnx", "onnx"), ("m.pt2", "exported-program"), ("m.pt", "torchscript")]
+        ("name", "found"), [("m.onnx", "ONNX"), ("m.pt2", "ExportedProgram"), ("m.pt", "TorchScript")]
     )
     def test_the_bytes_tell_and_not_the_name(self, made: Path, tmp_path: Path, name: str, found: Format) -> None:
         path = tmp_path / "anything"
@@ -60,16 +60,16 @@ class TestDetection:
 
     def test_a_folder_is_what_it_holds(self, tmp_path: Path) -> None:
         path = two_files(tmp_path / "folder", "data/weights.bin")
-        assert detect(tmp_path / "folder", None) == Found("onnx", path)
+        assert detect(tmp_path / "folder", None) == Found("ONNX", path)
 
     def test_a_format_that_contradicts_the_bytes_is_named(self, made: Path) -> None:
-        message = fail(made / "m.onnx", "torchscript").message
-        assert "said to be torchscript" in message
+        message = fail(made / "m.onnx", "TorchScript").message
+        assert "said to be TorchScript" in message
         assert "ONNX" in message
 
     def test_several_models_are_one_too_many_unless_the_format_says_which(self, made: Path) -> None:
         assert "3 models (m.onnx, m.pt, m.pt2)" in fail(made).message
-        assert detect(made, "exported-program").path == made / "m.pt2"
+        assert detect(made, "ExportedProgram").path == made / "m.pt2"
 
     def test_a_checkpoint_is_refused_with_how_to_export_it(self, made: Path, tmp_path: Path) -> None:
         assert "torch.export.save" in fail(made / "weights.pth").message
@@ -91,7 +91,7 @@ class TestSource:
         elif kind != "folder":
             source = tar_files(tmp_path / "source", files, "w:gz" if kind == "tar.gz" else "w")
         model = load(source, tmp_path / "work")
-        assert model.source_format == "onnx"
+        assert model.source_format == "ONNX"
         assert model.inputs == (TensorSpec(name="x", datatype="FP32", shape=(-1, 48)),)
 
     def test_a_single_file_is_used_as_it_is(self, made: Path, tmp_path: Path) -> None:

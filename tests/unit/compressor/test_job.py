@@ -106,7 +106,7 @@ def test_static_quantization_makes_the_model_a_third_and_keeps_its_accuracy(desk
     assert before.accuracy > 0.9
     assert after.accuracy is not None
     assert after.accuracy > before.accuracy - 0.03
-    assert after.metric == "top1"
+    assert after.metric == "Top1"
     assert before.latency_p50 is not None
     assert after.latency_p95 is not None
 
@@ -233,8 +233,8 @@ def test_no_temporary_file_is_left(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
         ({"model": Source(uri="pvc://models/mlp.onnx", sha256="0" * 64)}, "ChecksumMismatch", 2, "was expected"),
         ({"model": Source(uri="pvc://models/mlp.npz")}, "InvalidModel", 2, "holds no model among its 2 files"),
         ({"dataset": Source(uri="pvc://models/conv.npz")}, "InvalidDataset", 2, "'x'"),
-        ({"dataset": None, "recipe": STATIC}, "InvalidTask", 2, "compression.dataset"),
-        ({"recipe": Recipe(mode="Manual")}, "InvalidTask", 2, "neither pruning nor quantization"),
+        ({"dataset": None, "recipe": STATIC}, "InvalidTask", 2, "calibrated on data: add dataset"),
+        ({"recipe": Recipe(mode="Manual")}, "InvalidTask", 2, "mode Manual needs pruning or quantization"),
         ({"repository": "UPPER CASE"}, "InvalidTask", 2, "not a repository"),
     ],
 )
@@ -288,7 +288,7 @@ def test_a_model_of_several_inputs_without_classes_is_judged_by_its_outputs(desk
     builders.save_dataset(claim / "tokens.npz", tokens=tokens, mask=mask)
     result = desk.succeed(desk.task("tokens", "tokens", recipe=manual(quantization=Quantization(method="Dynamic"))))
     measured = result.chosen.measured
-    assert (measured.metric, measured.samples, result.original.accuracy) == ("values", 20, 1.0)
+    assert (measured.metric, measured.samples, result.original.accuracy) == ("Values", 20, 1.0)
     assert measured.accuracy is not None
     assert 0.99 < measured.accuracy <= 1
     layer = images.pull(desk.registry, result.image).layers[1]

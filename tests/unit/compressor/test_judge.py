@@ -35,7 +35,7 @@ def samples(labels: list[int] | None = None) -> Samples:
 
 
 def test_top1_is_the_share_of_right_labels(tmp_path: Path) -> None:
-    judge = Evaluator(samples([0, 1, 0, 0]), "top1")
+    judge = Evaluator(samples([0, 1, 0, 0]), "Top1")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 0.75
     assert judge.score(scaler(tmp_path / "b.onnx", 1, offset=100), 1, lambda _: None).value == 0.0
 
@@ -60,10 +60,10 @@ def ranked(labels: list[int], scores: list[float]) -> Samples:
 def test_top5_is_the_share_of_labels_among_the_five_best_scores(tmp_path: Path) -> None:
     model = ranker(tmp_path / "a.onnx", 7)
     part = ranked([0, 1, 2, 3, 4, 5, 6, 6], [7, 6, 1, 5, 4, 2, 3])
-    named = Evaluator(part, "top5").score(model, 1, lambda _: None)
+    named = Evaluator(part, "Top5").score(model, 1, lambda _: None)
     assert (named.value, named.samples, named.top5) == (0.75, 8, None)
     assert (named.low, named.high) == tuple(round(bound, 6) for bound in wilson(6, 8))
-    usual = Evaluator(part, "top1").score(model, 1, lambda _: None)
+    usual = Evaluator(part, "Top1").score(model, 1, lambda _: None)
     assert usual.value == 0.125
     assert usual.top5 is not None
     assert (usual.top5.value, usual.top5.low, usual.top5.high) == (named.value, named.low, named.high)
@@ -71,7 +71,7 @@ def test_top5_is_the_share_of_labels_among_the_five_best_scores(tmp_path: Path) 
 
 def test_among_equal_scores_the_first_are_the_best(tmp_path: Path) -> None:
     part = ranked([0, 4, 5, 6], [1.0] * 7)
-    score = Evaluator(part, "top1").score(ranker(tmp_path / "a.onnx", 7), 1, lambda _: None)
+    score = Evaluator(part, "Top1").score(ranker(tmp_path / "a.onnx", 7), 1, lambda _: None)
     assert score.value == 0.25
     assert score.top5 is not None
     assert score.top5.value == 0.5
@@ -79,18 +79,18 @@ def test_among_equal_scores_the_first_are_the_best(tmp_path: Path) -> None:
 
 def test_of_five_classes_or_less_there_is_no_top5(tmp_path: Path) -> None:
     part = ranked([0, 1], [3, 2, 1, 0, 4])
-    assert Evaluator(part, "top1").score(ranker(tmp_path / "a.onnx", 5), 1, lambda _: None).top5 is None
+    assert Evaluator(part, "Top1").score(ranker(tmp_path / "a.onnx", 5), 1, lambda _: None).top5 is None
 
 
 def test_agreement_is_with_the_original_which_agrees_with_itself(tmp_path: Path) -> None:
-    judge = Evaluator(samples(), "agreement")
+    judge = Evaluator(samples(), "Agreement")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 1.0
     assert judge.score(scaler(tmp_path / "b.onnx", 1.01), 1, lambda _: None).value > 0.99
     assert judge.score(scaler(tmp_path / "c.onnx", 1, offset=5), 1, lambda _: None).value == 0.5
 
 
 def test_cosine_is_with_the_originals_outputs(tmp_path: Path) -> None:
-    judge = Evaluator(samples(), "cosine")
+    judge = Evaluator(samples(), "Cosine")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 1.0
     assert judge.score(scaler(tmp_path / "b.onnx", 2), 1, lambda _: None).value == 1.0
     (turned_round,) = judge.score(scaler(tmp_path / "c.onnx", -1), 1, lambda _: None).outputs
@@ -101,19 +101,19 @@ def test_cosine_is_with_the_originals_outputs(tmp_path: Path) -> None:
 
 def test_whole_outputs_are_remembered_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgemodel_compressor.evaluate.evaluator.REFERENCE_BYTES", 20)
-    judge = Evaluator(samples(), "cosine")
+    judge = Evaluator(samples(), "Cosine")
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).samples == 2
     assert judge.score(scaler(tmp_path / "b.onnx", 1), 1, lambda _: None).samples == 2
 
 
-@pytest.mark.parametrize("metric", ["agreement", "cosine", "mse", "perplexity", "top1"])
+@pytest.mark.parametrize("metric", ["Agreement", "Cosine", "MSE", "Perplexity", "Top1"])
 def test_scores_do_not_depend_on_the_number_of_cpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: Metric
 ) -> None:
     rng = np.random.default_rng(1)
     values = rng.normal(size=(50, 3)).astype(np.float32)
     tokens = rng.integers(0, 3, size=(50, 1))
-    labels = {"mse": np.exp(values), "perplexity": tokens, "top1": tokens[:, 0]}.get(metric)
+    labels = {"MSE": np.exp(values), "Perplexity": tokens, "Top1": tokens[:, 0]}.get(metric)
     part = Samples(Dataset({"x": values}, labels), rng.permutation(50)[:40])
     models = [scaler(tmp_path / "a.onnx", 1), scaler(tmp_path / "b.onnx", 0.7, offset=0.3)]
     monkeypatch.setattr("edgemodel_compressor.evaluate.evaluator.REFERENCE_BYTES", 200)
@@ -140,7 +140,7 @@ def test_what_a_run_raises_is_raised_as_it_is(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Session, "run", run)
     with pytest.raises(MemoryError):
-        Evaluator(samples(), "cosine").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
+        Evaluator(samples(), "Cosine").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
 
 
 def test_the_interval_of_a_share_holds_it_and_narrows_with_samples() -> None:
@@ -150,7 +150,7 @@ def test_the_interval_of_a_share_holds_it_and_narrows_with_samples() -> None:
 
 
 def test_a_score_says_what_it_rests_on(tmp_path: Path) -> None:
-    score = Evaluator(samples([0, 1, 0, 0]), "top1").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
+    score = Evaluator(samples([0, 1, 0, 0]), "Top1").score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
     assert (score.samples, score.value) == (4, 0.75)
     assert score.low < 0.75 < score.high
 
@@ -158,8 +158,8 @@ def test_a_score_says_what_it_rests_on(tmp_path: Path) -> None:
 def test_squared_error_is_against_float_targets(tmp_path: Path) -> None:
     values = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     part = Samples(Dataset({"x": values}, 2 * values), np.arange(2))
-    assert Evaluator(part, "mse").score(scaler(tmp_path / "a.onnx", 2), 1, lambda _: None).value == 0.0
-    wrong = Evaluator(part, "mse").score(scaler(tmp_path / "b.onnx", 1), 1, lambda _: None)
+    assert Evaluator(part, "MSE").score(scaler(tmp_path / "a.onnx", 2), 1, lambda _: None).value == 0.0
+    wrong = Evaluator(part, "MSE").score(scaler(tmp_path / "b.onnx", 1), 1, lambda _: None)
     assert wrong.value == pytest.approx(float(np.mean(values**2)))
 
 
@@ -172,7 +172,7 @@ def test_perplexity_of_a_model_that_knows_nothing_is_the_number_of_words(tmp_pat
     )
     tokens = np.array([[0, 1, 2, 3, -1], [6, 5, 4, 3, 2]], np.int64)
     part = Samples(Dataset({"x": np.ones((2, 5, 7), np.float32)}, tokens), np.arange(2))
-    score = Evaluator(part, "perplexity").score(builders.save(model, tmp_path / "m.onnx"), 1, lambda _: None)
+    score = Evaluator(part, "Perplexity").score(builders.save(model, tmp_path / "m.onnx"), 1, lambda _: None)
     assert score.value == pytest.approx(7.0, abs=1e-4)
 
 
@@ -180,9 +180,9 @@ def test_perplexity_of_a_model_that_knows_nothing_is_the_number_of_words(tmp_pat
     ("shape", "labels", "metric"),
     [
         ((-1, 10), None, None),
-        ((-1, 10), np.zeros(3, np.int64), "top1"),
-        ((-1, 5, 8), np.zeros((3, 5), np.int64), "perplexity"),
-        ((-1, 4), np.zeros((3, 4), np.float32), "mse"),
+        ((-1, 10), np.zeros(3, np.int64), "Top1"),
+        ((-1, 5, 8), np.zeros((3, 5), np.int64), "Perplexity"),
+        ((-1, 4), np.zeros((3, 4), np.float32), "MSE"),
     ],
 )
 def test_the_metric_follows_the_labels(shape: tuple[int, ...], labels: Array | None, metric: str | None) -> None:
@@ -195,13 +195,13 @@ CLASSES, TOKENS, TARGETS = np.zeros(3, np.int64), np.zeros((3, 5), np.int64), np
 @pytest.mark.parametrize(
     ("shape", "labels", "named"),
     [
-        ((-1, 10), CLASSES, "top5"),
-        ((-1, -1), CLASSES, "top5"),
-        ((-1, 10), CLASSES, "top1"),
-        ((-1, 10), CLASSES, "agreement"),
-        ((-1, 10), None, "cosine"),
-        ((-1, 5, 8), TOKENS, "perplexity"),
-        ((-1, 4), TARGETS, "mse"),
+        ((-1, 10), CLASSES, "Top5"),
+        ((-1, -1), CLASSES, "Top5"),
+        ((-1, 10), CLASSES, "Top1"),
+        ((-1, 10), CLASSES, "Agreement"),
+        ((-1, 10), None, "Cosine"),
+        ((-1, 5, 8), TOKENS, "Perplexity"),
+        ((-1, 4), TARGETS, "MSE"),
     ],
 )
 def test_a_metric_can_be_named(shape: tuple[int, ...], labels: Array | None, named: Metric) -> None:
@@ -211,12 +211,12 @@ def test_a_metric_can_be_named(shape: tuple[int, ...], labels: Array | None, nam
 @pytest.mark.parametrize(
     ("shape", "labels", "named", "words"),
     [
-        ((-1, 5), CLASSES, "top5", "a model of more than 5 classes; leave it out to have top1 measured"),
-        ((-1, 10), None, "top5", "one integer class per sample"),
-        ((-1, 10), None, "top1", "one integer class per sample"),
-        ((-1, 10), CLASSES, "perplexity", "one token per position"),
-        ((-1, 5, 8), TOKENS, "top5", "one integer class per sample"),
-        ((-1, 10), CLASSES, "mse", "float targets"),
+        ((-1, 5), CLASSES, "Top5", "a model of more than 5 classes; leave it out to have Top1 measured"),
+        ((-1, 10), None, "Top5", "one integer class per sample"),
+        ((-1, 10), None, "Top1", "one integer class per sample"),
+        ((-1, 10), CLASSES, "Perplexity", "one token per position"),
+        ((-1, 5, 8), TOKENS, "Top5", "one integer class per sample"),
+        ((-1, 10), CLASSES, "MSE", "float targets"),
     ],
 )
 def test_a_metric_that_the_dataset_cannot_tell_is_refused(

@@ -29,22 +29,23 @@ metadata: {name: digits}
 spec:
   model:
     uri: ./model.pt2
-    format: exported-program
+    format: ExportedProgram
     inputs: [{name: image, shape: [1, 1, 32, 32], datatype: FP32}]
   compression:
     mode: Manual
-    pruning: {method: Structured, sparsity: 0.5}
+    pruning: {method: Structured, sparsity: 50%}
     recovery: {epochs: 4, method: Labels}
     quantization: {method: Static, calibration: Entropy}
     dataset: {uri: ./digits.npz}
     objectives: {maxSize: 8Mi, maxLatency: 10ms, maxAccuracyDrop: "1%"}
-    search: {trials: 5, time: 2m}
-    target: avx512-vnni
-    judge: [{output: boxes, metric: boxes, maxDrop: 2%}]
-    metric: top5
+    search: {trials: 5, timeout: 2m}
+    targetCPU: AVX512VNNI
+    judge: [{output: boxes, metric: Boxes, maxDrop: 2%}]
+    metric: Top5
     job: {activeDeadlineSeconds: 60}
   serving:
-    labels: ["0", "1"]
+    classNames: ["0", "1"]
+    preprocessing: {scale: 1/255, mean: ["0.5"]}
     resources: {limits: {cpu: 1500m, memory: 1Gi}}
   placement: {sites: [site-a]}
 """
@@ -58,8 +59,13 @@ def read(folder: Path, text: str) -> Task:
 
 def test_what_compression_depends_on_is_taken_over(tmp_path: Path) -> None:
     task = read(tmp_path, FULL)
-    assert (task.name, task.engine, task.serving.threads, task.serving.labels) == ("digits", "engine", 2, ("0", "1"))
-    assert task.model == Source(uri="./model.pt2", format="exported-program")
+    assert (task.name, task.engine, task.serving.threads, task.serving.class_names) == (
+        "digits",
+        "engine",
+        2,
+        ("0", "1"),
+    )
+    assert task.model == Source(uri="./model.pt2", format="ExportedProgram")
     assert task.dataset == Source(uri="./digits.npz")
     assert task.inputs[0].shape == (1, 1, 32, 32)
     assert task.recipe == Recipe(
@@ -68,10 +74,10 @@ def test_what_compression_depends_on_is_taken_over(tmp_path: Path) -> None:
         recovery=Recovery(epochs=4, method="Labels"),
         quantization=Quantization(method="Static", calibration="Entropy"),
         objectives=Objectives(max_size=8 * 2**20, max_latency=0.01, max_accuracy_drop=0.01),
-        search=Search(trials=5, time=120.0),
-        target="avx512-vnni",
-        judge=(OutputRule(output="boxes", metric="boxes", max_drop=0.02),),
-        metric="top5",
+        search=Search(trials=5, timeout=120.0),
+        target_cpu="AVX512VNNI",
+        judge=(OutputRule(output="boxes", metric="Boxes", max_drop=0.02),),
+        metric="Top5",
     )
 
 

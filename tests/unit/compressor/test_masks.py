@@ -70,7 +70,7 @@ def test_static_integers_answer_as_the_floats(
     source, target = builders.save(causal(forbidden, dense), tmp_path / "causal.onnx"), tmp_path / "static.onnx"
     calibration = calibrate(source, FEEDS, tmp_path)
     recipe = QuantizationRecipe("Static", calibration=method)
-    quantize(source, target, recipe, calibration, target_cpu("any"), tmp_path)
+    quantize(source, target, recipe, calibration, target_cpu("Any"), tmp_path)
     truth, answer = ([Session(path, 1).run(feed)[0] for feed in FEEDS] for path in (source, target))
     assert noise_ratio(truth, answer) < 0.01
     assert "QuantizeLinear" in {node.op_type for node in onnx.load(target).graph.node}
@@ -80,6 +80,6 @@ def test_static_integers_answer_as_the_floats(
 def test_masking_is_no_suspect_because_it_stays_in_float(tmp_path: Path, forbidden: float) -> None:
     source = builders.save(causal(forbidden, dense=True), tmp_path / "causal.onnx")
     calibration = calibrate(source, FEEDS, tmp_path)
-    ranking = sensitivity(source, FEEDS[:4], QuantizationRecipe("Static"), calibration, target_cpu("any"), tmp_path)
+    ranking = sensitivity(source, FEEDS[:4], QuantizationRecipe("Static"), calibration, target_cpu("Any"), tmp_path)
     assert {item.node for item in ranking} == {"scores", "value", "last"}
     assert all(item.damage < 0.01 for item in ranking)

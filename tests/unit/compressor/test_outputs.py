@@ -83,12 +83,12 @@ def test_a_second_output_that_is_broken_decides_though_labels_belong_to_the_firs
     source = network(tmp_path / "m.onnx", {"classes": (head(4), "Softmax"), "age": (head(1, 3), None)})
     bad = broken(source, "w_age", lambda weight: -weight)
     labels = np.random.default_rng(0).integers(0, 4, len(VALUES))
-    original, found = scored(Evaluator(samples(labels), "top1"), source, bad)
-    assert found.metric == "top1"
+    original, found = scored(Evaluator(samples(labels), "Top1"), source, bad)
+    assert found.metric == "Top1"
     assert found.value == original.value
     classes, age = found.outputs
     assert (classes.lost, classes.broken) == (0.0, False)
-    assert (age.metric, age.broken, found.lost) == ("values", True, 1.0)
+    assert (age.metric, age.broken, found.lost) == ("Values", True, 1.0)
 
 
 @pytest.mark.parametrize("end", [None, "Sigmoid"])
@@ -103,7 +103,7 @@ def test_a_score_that_falls_beside_boxes_in_pixels_is_seen(tmp_path: Path) -> No
     wide = np.concatenate([200 * head(4), 0.02 * head(1, 4)], axis=1)
     source = network(tmp_path / "m.onnx", {"found": (wide, None)})
     shrunk = broken(source, "w_found", lambda weight: weight * np.array([1, 1, 1, 1, 0.1], np.float32))
-    _, found = scored(Evaluator(samples(), "values"), source, shrunk)
+    _, found = scored(Evaluator(samples(), "Values"), source, shrunk)
     assert found.value < 0.5
     assert "channel 4" in found.outputs[0].words
 
@@ -113,7 +113,7 @@ def test_labels_do_not_excuse_answers_that_no_longer_depend_on_the_input(tmp_pat
     usual = np.zeros(len(VALUES), np.int64)
     usual[:4] = 1
     constant = broken(source, "w_scores", lambda weight: 0 * weight)
-    _, found = scored(Evaluator(samples(usual), "top1"), source, constant)
+    _, found = scored(Evaluator(samples(usual), "Top1"), source, constant)
     assert found.value > 0.9
     assert found.outputs[0].broken
     assert found.lost == 1.0
@@ -130,16 +130,16 @@ def test_what_changed_is_said_in_words(tmp_path: Path) -> None:
 
 def test_an_output_is_judged_as_it_is_named_and_may_lose_what_is_said(tmp_path: Path, run: Compress) -> None:
     source = network(tmp_path / "m.onnx", {"a": (head(4), None), "b": (head(6, 5), None)})
-    rules = (OutputRule(output="b", metric="cosine", max_drop=0.25), OutputRule(output="a", metric="values"))
+    rules = (OutputRule(output="b", metric="Cosine", max_drop=0.25), OutputRule(output="a", metric="Values"))
     outcome = run(source, structs.replace(STATIC, judge=rules, objectives=Objectives(max_accuracy_drop=0.1)))
     a, b = outcome.served[1].measured.outputs
-    assert [(item.metric, item.allowed) for item in (a, b)] == [("values", 0.1), ("cosine", 0.25)]
+    assert [(item.metric, item.allowed) for item in (a, b)] == [("Values", 0.1), ("Cosine", 0.25)]
 
 
 def test_what_one_output_loses_too_much_of_is_not_chosen(tmp_path: Path, run: Compress) -> None:
     source = network(tmp_path / "m.onnx", {"a": (head(4), "Softmax"), "b": (head(1, 5), None)})
     recipe = Recipe(
-        mode="Manual", pruning=Pruning(sparsity=0.5), judge=(OutputRule(output="b", metric="values", max_drop=0.001),)
+        mode="Manual", pruning=Pruning(sparsity=0.5), judge=(OutputRule(output="b", metric="Values", max_drop=0.001),)
     )
     outcome = run(source, recipe)
     assert outcome.choice.chosen is None
@@ -227,10 +227,10 @@ def test_labels_belong_to_the_output_they_fit(tmp_path: Path, run: Compress) -> 
     source = network(tmp_path / "m.onnx", {"age": (head(1), None), "classes": (head(7, 3), "Softmax")})
     outcome = run(source, Recipe(mode="None"), labels=np.arange(len(VALUES)) % 7)
     assert [(item.output, item.metric) for item in outcome.original.measured.outputs] == [
-        ("age", "values"),
-        ("classes", "top1"),
+        ("age", "Values"),
+        ("classes", "Top1"),
     ]
-    assert outcome.original.measured.metric == "top1"
+    assert outcome.original.measured.metric == "Top1"
 
 
 def refuses(reason: str, words: str, run: Compress, source: Path, recipe: Recipe, **more: Array) -> None:

@@ -4,10 +4,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_compressor.search.pareto import pareto
+from edgemodel_contract.quality import Metric
 from edgemodel_contract.result import Candidate, Measurement
 
 
-def candidate(method: str, size: int, ms: float, accuracy: float, metric: str = "top1", macs: int = 1) -> Candidate:
+def candidate(method: str, size: int, ms: float, accuracy: float, metric: Metric = "Top1", macs: int = 1) -> Candidate:
     measured = Measurement(size=size, latency_p50=ms / 1000, accuracy=accuracy, metric=metric, macs=macs)
     return Candidate(method=method, measured=measured)
 
@@ -23,7 +24,7 @@ def test_each_may_be_best_at_something() -> None:
 
 
 def test_of_errors_less_is_better() -> None:
-    sure, unsure = candidate("sure", 10, 5, 3.0, "perplexity"), candidate("unsure", 10, 5, 9.0, "perplexity")
+    sure, unsure = candidate("sure", 10, 5, 3.0, "Perplexity"), candidate("unsure", 10, 5, 9.0, "Perplexity")
     assert pareto([sure, unsure]) == {"sure"}
 
 

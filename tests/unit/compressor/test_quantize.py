@@ -29,14 +29,14 @@ def feeds(name: str = "image", values: Array = IMAGES[0]) -> Iterator[Feed]:
     return ({name: values[index : index + 1]} for index in range(64))
 
 
-def static(source: Path, folder: Path, cpu: CpuTarget = "any") -> Path:
+def static(source: Path, folder: Path, cpu: CpuTarget = "Any") -> Path:
     target = folder / "static.onnx"
     calibration = calibrate(source, feeds(), folder)
     quantize(source, target, QuantizationRecipe("Static"), calibration, target_cpu(cpu), folder)
     return target
 
 
-def dynamic(source: Path, folder: Path, cpu: CpuTarget = "any") -> Path:
+def dynamic(source: Path, folder: Path, cpu: CpuTarget = "Any") -> Path:
     target = folder / "dynamic.onnx"
     quantize(source, target, QuantizationRecipe("Dynamic"), None, target_cpu(cpu), folder)
     return target
@@ -106,14 +106,14 @@ def spread(path: Path) -> int:
 
 
 def test_weights_have_seven_bits_so_that_no_cpu_saturates(conv: Path, tmp_path: Path) -> None:
-    for cpu in ("any", "avx2"):
+    for cpu in ("Any", "AVX2"):
         assert spread(static(conv, tmp_path, cpu)) <= 128
         assert spread(dynamic(conv, tmp_path, cpu)) <= 128
 
 
 def test_weights_have_eight_bits_where_the_cpu_does_not_saturate(conv: Path, tmp_path: Path) -> None:
-    assert spread(static(conv, tmp_path, "avx512-vnni")) > 200
-    assert spread(dynamic(conv, tmp_path, "avx512-vnni")) > 200
+    assert spread(static(conv, tmp_path, "AVX512VNNI")) > 200
+    assert spread(dynamic(conv, tmp_path, "AVX512VNNI")) > 200
 
 
 def test_dynamic_covers_convolutions_and_matrices(conv: Path, tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_among_more_than_five_classes_top5_stands_beside_top1(tmp_path: Path, se
     report = make_report(task, outcome, clocked=False)
     for entry in report.candidates:
         measured = entry.measured
-        assert measured.metric == "top1"
+        assert measured.metric == "Top1"
         assert measured.accuracy is not None
         assert measured.top5 is not None
         assert measured.top5_low is not None
@@ -167,5 +167,5 @@ def test_among_more_than_five_classes_top5_stands_beside_top1(tmp_path: Path, se
         assert measured.accuracy < measured.top5
         assert measured.top5_low <= measured.top5 <= measured.top5_high
     words = Page(render_page(report)).words
-    assert format_quality("top5", report.candidates[1].measured.top5 or 0.0) in words
+    assert format_quality("Top5", report.candidates[1].measured.top5 or 0.0) in words
     assert "share of labels among the five best scores" in words

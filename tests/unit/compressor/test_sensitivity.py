@@ -52,7 +52,7 @@ def noise(source: Path) -> Callable[[Path], float]:
 
 def test_both_ends_of_a_tensor_that_8_bits_cannot_hold_come_first(chain: Path, tmp_path: Path) -> None:
     calibration = calibrate(chain, FEEDS, tmp_path)
-    ranking = sensitivity(chain, FEEDS[:16], STATIC, calibration, target_cpu("avx512-vnni"), tmp_path)
+    ranking = sensitivity(chain, FEEDS[:16], STATIC, calibration, target_cpu("AVX512VNNI"), tmp_path)
     assert {item.node for item in ranking[:2]} == {"product2", "product3"}
     assert ranking[1].damage > 10 * ranking[2].damage
     assert all(item.measured for item in ranking)
@@ -71,7 +71,7 @@ def test_only_as_many_as_asked_for_are_measured(chain: Path, tmp_path: Path) -> 
 
 
 def test_the_damaging_nodes_go_back_to_float_and_no_others(chain: Path, tmp_path: Path) -> None:
-    cpu = target_cpu("avx512-vnni")
+    cpu = target_cpu("AVX512VNNI")
     calibration = calibrate(chain, FEEDS, tmp_path)
     ranking = [item.node for item in sensitivity(chain, FEEDS[:16], STATIC, calibration, cpu, tmp_path)]
     measure, target = noise(chain), tmp_path / "mixed.onnx"

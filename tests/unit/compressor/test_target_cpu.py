@@ -36,7 +36,7 @@ def feeds() -> Iterator[Feed]:
 
 @pytest.mark.parametrize(
     ("name", "reduce_range", "signed"),
-    [("any", True, False), ("avx2", True, False), ("avx512-vnni", False, False), ("arm64", False, True)],
+    [("Any", True, False), ("AVX2", True, False), ("AVX512VNNI", False, False), ("ARM64", False, True)],
 )
 def test_levels(name: CpuTarget, reduce_range: bool, signed: bool) -> None:
     cpu = target_cpu(name)
@@ -59,7 +59,7 @@ def test_levels(name: CpuTarget, reduce_range: bool, signed: bool) -> None:
 )
 def test_hosts(cpuinfo: str, machine: str, reduce_range: bool, signed: bool) -> None:
     cpu = read_host(cpuinfo, machine)
-    assert (cpu.name, cpu.reduce_range, cpu.signed_activations) == ("host", reduce_range, signed)
+    assert (cpu.name, cpu.reduce_range, cpu.signed_activations) == ("Host", reduce_range, signed)
 
 
 def test_only_flags_that_matter_are_recorded() -> None:
@@ -74,13 +74,13 @@ def test_what_is_not_known_is_taken_for_the_weakest() -> None:
 @pytest.mark.parametrize(
     ("cpuinfo", "machine", "target", "same"),
     [
-        (X86.format(""), "x86_64", "any", True),
-        (X86.format(""), "x86_64", "avx2", True),
-        (X86.format(""), "x86_64", "avx512-vnni", False),
-        (X86.format(""), "x86_64", "arm64", False),
-        (X86.format("avx512_vnni"), "x86_64", "avx512-vnni", True),
-        (X86.format("avx_vnni"), "x86_64", "arm64", True),
-        (ARM.format(""), "aarch64", "avx512-vnni", True),
+        (X86.format(""), "x86_64", "Any", True),
+        (X86.format(""), "x86_64", "AVX2", True),
+        (X86.format(""), "x86_64", "AVX512VNNI", False),
+        (X86.format(""), "x86_64", "ARM64", False),
+        (X86.format("avx512_vnni"), "x86_64", "AVX512VNNI", True),
+        (X86.format("avx_vnni"), "x86_64", "ARM64", True),
+        (ARM.format(""), "aarch64", "AVX512VNNI", True),
     ],
 )
 def test_one_cpu_computes_as_another_unless_it_alone_saturates(
@@ -89,7 +89,7 @@ def test_one_cpu_computes_as_another_unless_it_alone_saturates(
     assert read_host(cpuinfo, machine).computes_as(target_cpu(target)) == same
 
 
-@pytest.mark.parametrize("target", ["any", "avx512-vnni", "arm64"])
+@pytest.mark.parametrize("target", ["Any", "AVX512VNNI", "ARM64"])
 @pytest.mark.parametrize("recipe", [QuantizationRecipe("Static"), QuantizationRecipe("Dynamic")])
 def test_a_widened_session_computes_on_every_cpu_what_the_graph_says(
     shared: Path, tmp_path: Path, target: CpuTarget, recipe: QuantizationRecipe
@@ -113,11 +113,11 @@ def test_a_model_for_another_cpu_is_judged_by_what_it_computes_there(
     monkeypatch.setattr(cpu_module, "_cpuinfo", lambda: X86.format(flag))
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     model = load_model(shared / "mlp.onnx", "", (), 1)
-    recipe = Recipe(mode="Manual", quantization=Quantization(method="Static"), target="avx512-vnni", metric="cosine")
+    recipe = Recipe(mode="Manual", quantization=Quantization(method="Static"), target_cpu="AVX512VNNI", metric="Cosine")
     job = Job(model, Dataset({"x": VALUES}, None), recipe, 1, tmp_path, settings)
     outcome = compress(job, Span(lambda _: None))
     (candidate,) = outcome.tried
     # Saturated, the cosine is 0.996.
     assert candidate.measured.accuracy is not None
     assert candidate.measured.accuracy > 0.9995
-    assert len([note for note in outcome.notes if "made for avx512-vnni" in note]) == notes
+    assert len([note for note in outcome.notes if "made for AVX512VNNI" in note]) == notes

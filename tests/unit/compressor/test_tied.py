@@ -32,7 +32,7 @@ def make(proto: onnx.ModelProto, recipe: QuantizationRecipe, folder: Path) -> tu
     ids = STRANGERS["tied"]().arrays["ids"]
     feeds = ({"ids": row[None]} for row in ids)
     calibration = calibrate(prepared, feeds, folder) if recipe.method == "Static" else None
-    quantize(prepared, target, recipe, calibration, target_cpu("any"), folder)
+    quantize(prepared, target, recipe, calibration, target_cpu("Any"), folder)
     return source, target
 
 

@@ -77,7 +77,7 @@ def test_a_search_whose_time_is_up_gives_up_what_it_has_not_finished(
         Job(
             load_model(shared / "mlp.onnx", "0" * 64, (), 1),
             Dataset({"x": values}, labels),
-            Recipe(search=Search(time=30.0)),
+            Recipe(search=Search(timeout=30.0)),
             1,
             tmp_path,
             settings,
@@ -85,7 +85,7 @@ def test_a_search_whose_time_is_up_gives_up_what_it_has_not_finished(
         ),
         Span(lambda _: None),
     )
-    assert any("compression.search.time was used up" in note for note in outcome.notes)
+    assert any("compression.search.timeout was used up" in note for note in outcome.notes)
     assert outcome.choice.chosen is not None
     # Of what had been measured by then everything is timed, and nothing more was begun.
     assert next(seconds) < 90
@@ -100,7 +100,7 @@ def test_with_time_enough_nothing_is_given_up(
     job = Job(
         load_model(shared / "mlp.onnx", "0" * 64, (), 1),
         Dataset({"x": values}, labels),
-        Recipe(search=Search(time=30.0)),
+        Recipe(search=Search(timeout=30.0)),
         1,
         tmp_path,
         settings,

@@ -157,7 +157,7 @@ def test_text_models_take_any_batch_and_length(tmp_path: Path, build: Callable[[
         ("attention_mask", "INT64", (-1, -1)),
     ]
     assert [(spec.name, spec.shape) for spec in model.outputs] == [("logits", output)]
-    assert model.source_format == "transformers"
+    assert model.source_format == "Transformers"
     tokens = np.arange(27).reshape(3, 9)
     kind = type(build())
     mask = torch.ones_like(torch.from_numpy(tokens))

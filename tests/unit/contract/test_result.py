@@ -23,7 +23,7 @@ MEASURED = Measurement(
     latency_p50=0.0114,
     latency_p95=0.0121,
     accuracy=0.987654,
-    metric="top1",
+    metric="Top1",
     samples=1541,
     sparsity=0.500001,
 )
@@ -61,7 +61,7 @@ def test_a_success_always_fits_and_loses_only_the_last_runners_up(others: int, r
 @given(st.integers(0, 60), st.text(max_size=300))
 def test_of_many_outputs_those_that_lost_most_are_kept(count: int, words: str) -> None:
     outputs = tuple(
-        OutputQuality(output=f"y{n}", metric="values", value=1 - n / 100, low=0.1, high=1, lost=n / 100, words=words)
+        OutputQuality(output=f"y{n}", metric="Values", value=1 - n / 100, low=0.1, high=1, lost=n / 100, words=words)
         for n in range(count)
     )
     chosen = Candidate(method="static-int8", measured=msgspec.structs.replace(MEASURED, outputs=outputs))

@@ -25,7 +25,12 @@ DIGEST = "sha256:" + "4f" * 32
 
 
 def edge_model(**objectives: str) -> EdgeModel:
-    measured: dict[str, Any] = {"size": 44_694_429, "latencyP50": "1.8ms", "latencyP95": "2.1ms", "accuracy": "99.7%"}
+    measured: dict[str, Any] = {
+        "sizeBytes": 44_694_429,
+        "latencyP50": "1.8ms",
+        "latencyP95": "2.1ms",
+        "accuracy": "99.7%",
+    }
     return parse(
         {
             "metadata": {"name": "digits", "namespace": "demo", "uid": "1"},
@@ -36,7 +41,7 @@ def edge_model(**objectives: str) -> EdgeModel:
                     "original": measured,
                     "chosen": {
                         "method": "static-int8",
-                        "measured": measured | {"size": 11_282_607, "layerSize": 10_121_509, "samples": 300},
+                        "measured": measured | {"sizeBytes": 11_282_607, "layerSizeBytes": 10_121_509, "samples": 300},
                     },
                 },
                 "sites": [

@@ -242,10 +242,10 @@ def deployment_status(
 
 
 ORIGINAL = Measurement(
-    size=46_800_000, latency_p50=0.030, latency_p95=0.0342, threads=1, accuracy=0.991, metric="top1", samples=360
+    size=46_800_000, latency_p50=0.030, latency_p95=0.0342, threads=1, accuracy=0.991, metric="Top1", samples=360
 )
 SMALL = Measurement(
-    size=11_800_000, latency_p50=0.0100, latency_p95=0.0114, threads=1, accuracy=0.989, metric="top1", samples=360
+    size=11_800_000, latency_p50=0.0100, latency_p95=0.0114, threads=1, accuracy=0.989, metric="Top1", samples=360
 )
 
 

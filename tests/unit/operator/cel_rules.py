@@ -32,6 +32,7 @@ FUNCTIONS = {"size", "contains", "startsWith", "endsWith", "matches", "int", "do
 """Those that are used and that the first servers with CEL know (1.25)."""
 
 EXAMPLES = ("https://host/file", "10ms", "1%", "1Mi", "1", "name", "a" * 64, "10.0.0.0/8")
+ZEROS = ("0ms", "0%", "0Mi")
 
 
 class NoBoundError(ValueError):
@@ -133,24 +134,23 @@ def forms(schema: Schema, reads: frozenset[Path]) -> list[Any]:
             return [*([] if schema.get("minItems") else [[]]), *([item] for item in items)]
         case "boolean":
             return [False, True]
-        case "integer" | "number" if "enum" not in schema:
+        case "integer" if "enum" not in schema:
             return list(dict.fromkeys(schema.get(key, 0) for key in ("minimum", "maximum")))
     if "enum" in schema:
         return list(schema["enum"])
     pattern = schema.get("pattern", "")
-    return [next(text for text in EXAMPLES if re.search(pattern, text))]
+    example = next(text for text in EXAMPLES if re.search(pattern, text))
+    return [example, *(text for text in ZEROS if pattern and re.search(pattern, text))]
 
 
 _ABSENT = object()
 
 
 def as_cel(schema: Schema, value: Any) -> Any:
-    """``value`` in CEL's types, which follow the schema: a ``number`` is a double, however it was written."""
+    """``value`` in CEL's types, which follow the schema."""
     match value:
-        case bool() | str():
+        case bool() | str() | int():
             return json_to_cel(value)
-        case int() | float():
-            return celtypes.DoubleType(value) if schema.get("type") == "number" else json_to_cel(value)
         case list():
             return celtypes.ListType([as_cel(schema["items"], item) for item in value])
         case dict():

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import yaml
 
+from edgemodel_contract.written import read
 from edgemodel_operator.api import Spec, Status
 from edgemodel_operator.api.crd import custom_resource_definition, render
 from tests.unit.operator.builders import edge_model
@@ -26,6 +27,7 @@ STATUS = ROOT["properties"]["status"]
 
 KNOWN_KEYS = {
     "type",
+    "format",
     "description",
     "properties",
     "required",
@@ -36,7 +38,6 @@ KNOWN_KEYS = {
     "pattern",
     "minimum",
     "maximum",
-    "exclusiveMinimum",
     "minLength",
     "maxLength",
     "minItems",
@@ -67,15 +68,14 @@ def problems(schema: dict[str, Any], value: Any, path: str = "") -> list[str]:
     """Why ``value`` is not valid, as an API server would see it; without CEL."""
     if schema.get("x-kubernetes-int-or-string"):
         if isinstance(value, int):
-            return []
+            return [f"{path}: {value!r} is out of bounds"] if _out_of_bounds(schema, value) else []
         text = str(value) if isinstance(value, str) else ""
         return [] if _matches(schema, text) else [f"{path}: {value!r}"]
-    kinds: dict[str, type | tuple[type, ...]] = {
+    kinds: dict[str, type] = {
         "object": dict,
         "array": list,
         "string": str,
         "integer": int,
-        "number": (int, float),
         "boolean": bool,
     }
     fits = isinstance(value, kinds[schema["type"]])
@@ -107,7 +107,7 @@ def _out_of_bounds(schema: dict[str, Any], value: Any) -> bool:
     size = value if isinstance(value, int | float) else len(value)
     lower = max((schema[key] for key in ("minimum", "minLength", "minItems") if key in schema), default=size)
     upper = min((schema[key] for key in ("maximum", "maxLength", "maxItems") if key in schema), default=size)
-    return not lower <= size <= upper or (size == lower and bool(schema.get("exclusiveMinimum")))
+    return not lower <= size <= upper
 
 
 def test_the_file_is_up_to_date() -> None:
@@ -147,13 +147,6 @@ def test_every_default_is_valid_and_only_the_spec_has_any() -> None:
     assert [path for path, _ in defaults if not path.startswith(".spec.")] == []
 
 
-def test_every_spec_field_is_described() -> None:
-    """`kubectl explain edgemodel.spec` is where people look."""
-    fields = [(path, schema) for path, schema in nodes(SPEC, "spec") if not path.endswith("[]")]
-    silent = [path for path, schema in fields if not schema.get("description")]
-    assert silent == [], "add a docstring below the field in api.py"
-
-
 def test_everything_in_the_spec_has_a_largest_size() -> None:
     """A rule may compare it or go through it, and the server then knows what that costs at most."""
     bounds = {"array": "maxItems", "string": "maxLength"}
@@ -175,7 +168,7 @@ def test_what_a_schema_defaults_is_what_the_operator_assumes() -> None:
     short = edge_model().raw()["spec"]
     full = defaulted(SPEC, short)
     assert full["compression"]["job"]["activeDeadlineSeconds"] == 3600
-    assert msgspec.convert(full, Spec) == msgspec.convert(short, Spec)
+    assert msgspec.convert(read(full, Spec, "spec"), Spec) == msgspec.convert(read(short, Spec, "spec"), Spec)
     assert problems(SPEC, full, "spec") == []
 
 
@@ -191,14 +184,16 @@ def test_the_samples_are_valid(sample: Path) -> None:
         ("model.uri", "ftp://x"),
         ("model.sha256", "abc"),
         ("compression.mode", "Fast"),
-        ("compression.pruning", {"sparsity": 1}),
-        ("compression.pruning", {"depth": 1.5}),
+        ("compression.pruning", {"sparsity": "100%"}),
+        ("compression.pruning", {"depth": "150%"}),
         ("scaling.minReplicas", 0),
         ("scaling.target", {"latency": "soon"}),
         ("scaling.target", {"latency": "1s", "percentile": 100}),
         ("rollout.waves", []),
         ("rollout.waves", ["0%"]),
-        ("serving.preprocessing", {"scale": 0}),
+        ("rollout.waves", [-5]),
+        ("rollout.gates", {"latency": "9ms"}),
+        ("serving.preprocessing", {"scale": 1}),
         ("suspend", "yes"),
     ],
 )
@@ -210,20 +205,80 @@ def test_names_columns_and_subresources() -> None:
     assert DEFINITION["metadata"]["name"] == "edgemodels.edge5g.io"
     assert DEFINITION["spec"]["names"]["shortNames"] == ["em"]
     assert (VERSION["name"], VERSION["served"], VERSION["storage"]) == ("v1alpha1", True, True)
-    assert set(VERSION["subresources"]) == {"status", "scale"}
+    assert VERSION["subresources"] == {"status": {}}
     columns = [column["name"] for column in VERSION["additionalPrinterColumns"] if not column.get("priority")]
     assert columns == ["Ready", "Reason", "Size", "Latency", "Accuracy", "Sites", "Replicas", "Age"]
 
 
-def test_every_path_of_a_column_or_of_scale_exists() -> None:
+def test_every_path_of_a_column_exists() -> None:
     paths = [column["jsonPath"] for column in VERSION["additionalPrinterColumns"]]
-    paths += list(VERSION["subresources"]["scale"].values())
     known = {path for path, _ in ALL} | {".metadata.creationTimestamp"}
     for path in paths:
         assert re.sub(r"\[\?\(@\.type==\"\w+\"\)\]", "[]", path) in known, path
 
 
-def test_lists_of_the_status_merge_by_key() -> None:
-    assert STATUS["properties"]["conditions"]["x-kubernetes-list-map-keys"] == ["type"]
-    assert STATUS["properties"]["sites"]["x-kubernetes-list-map-keys"] == ["name"]
-    assert set(STATUS["properties"]) == {field.encode_name for field in msgspec.structs.fields(Status)}
+def _fields() -> list[tuple[str, dict[str, Any]]]:
+    """Every field of spec and status, and every element of their lists and maps."""
+    return [*nodes(SPEC, "spec"), *nodes(STATUS, "status")]
+
+
+class TestConventions:
+    """docs/decisions/api-conventions.md, as far as a schema shows it."""
+
+    def test_numbers_are_integers_or_text_with_a_unit(self) -> None:
+        assert [path for path, schema in _fields() if schema.get("type") == "number"] == []
+
+    def test_every_integer_has_a_format_and_bounds(self) -> None:
+        integers = [(path, schema) for path, schema in _fields() if schema.get("type") == "integer"]
+        assert integers
+        assert [path for path, schema in integers if schema.get("format") not in ("int32", "int64")] == []
+        assert [path for path, schema in integers if "enum" not in schema and "minimum" not in schema] == []
+        wanted = [(path, schema) for path, schema in integers if path.startswith("spec") and "enum" not in schema]
+        assert [path for path, schema in wanted if "maximum" not in schema] == []
+        large = [path for path, schema in wanted if schema["format"] == "int32" and schema["maximum"] >= 2**31]
+        assert large == []
+
+    def test_both_forms_of_an_integer_or_text_are_bounded(self) -> None:
+        either = [(path, schema) for path, schema in _fields() if schema.get("x-kubernetes-int-or-string")]
+        assert either
+        bounds = {"minimum", "maximum", "pattern", "maxLength"}
+        assert [path for path, schema in either if not bounds <= set(schema)] == []
+
+    def test_enumerated_values_are_camel_case(self) -> None:
+        names = [(path, value) for path, schema in _fields() for value in schema.get("enum", ())]
+        texts = [(path, value) for path, value in names if isinstance(value, str)]
+        assert texts
+        assert [item for item in texts if not re.fullmatch(r"[A-Z][A-Za-z0-9]*", item[1])] == []
+
+    def test_every_list_says_how_it_is_merged(self) -> None:
+        lists = [(path, schema) for path, schema in _fields() if schema.get("type") == "array"]
+        assert lists
+        for path, schema in lists:
+            assert schema.get("x-kubernetes-list-type") in ("atomic", "set", "map"), path
+            keys = schema.get("x-kubernetes-list-map-keys", [])
+            assert bool(keys) == (schema["x-kubernetes-list-type"] == "map"), path
+            assert set(keys) <= set(schema["items"].get("required", [])), path
+
+    def test_every_field_is_described(self) -> None:
+        """`kubectl explain edgemodel.spec` is where people look."""
+        silent = [path for path, schema in _fields() if not path.endswith("[]") and not schema.get("description")]
+        assert silent == [], "add a docstring below the field"
+
+    def test_a_description_is_a_sentence_and_no_fragment(self) -> None:
+        texts = [(path, str(schema.get("description", ""))) for path, schema in _fields()]
+        assert [path for path, text in texts if re.match(r"(Of|In|The same) ", text)] == []
+        assert [path for path, text in texts if text and not re.match(r"\S.*[.)]$", text)] == []
+
+    def test_a_secret_is_named_in_one_way(self) -> None:
+        names = [path.rpartition(".")[2] for path, _ in _fields() if "secret" in path.rpartition(".")[2].lower()]
+        assert len(names) >= 4
+        assert set(names) == {"secretRef"}
+
+    def test_a_name_is_in_camel_case(self) -> None:
+        names = {name for _, schema in _fields() for name in schema.get("properties", {})}
+        assert [name for name in names if not re.fullmatch(r"[a-z]+([A-Z0-9][a-z0-9]*|CPU)*", name)] == []
+
+    def test_the_status_is_found_whole(self) -> None:
+        assert STATUS["properties"]["conditions"]["x-kubernetes-list-map-keys"] == ["type"]
+        assert STATUS["properties"]["sites"]["x-kubernetes-list-map-keys"] == ["name"]
+        assert set(STATUS["properties"]) == {field.encode_name for field in msgspec.structs.fields(Status)}

@@ -23,14 +23,14 @@ FULL = (
     .set("model.secretRef", {"name": "model-credentials"})
     .set("model.inputs", [{"name": "image", "shape": [-1, 1, 32, 32]}])
     .set("compression.mode", "Manual")
-    .set("compression.pruning", {"sparsity": 0.5})
+    .set("compression.pruning", {"sparsity": "50%"})
     .set("compression.quantization", {"method": "Static"})
-    .set("compression.dataset", {"uri": "pvc://datasets/digits.npz"})
+    .set("compression.dataset", {"uri": "pvc://datasets/digits.npz", "secretRef": {"name": "dataset-credentials"}})
     .set("compression.objectives", {"maxSize": "8Mi", "maxLatency": "10ms", "maxAccuracyDrop": "1%"})
     .set("compression.job", {"nodeSelector": {"disk": "ssd"}, "resources": {"limits": {"memory": "8Gi"}}})
-    .set("serving.labels", ["zero", "one"])
+    .set("serving.classNames", ["zero", "one"])
     .set("serving.env", [{"name": "EDGEMODEL_ACCESS_LOG", "value": "true"}])
-    .set("serving.preprocessing", {"mean": [0.5], "std": [0.25]})
+    .set("serving.preprocessing", {"mean": ["0.5"], "std": ["0.25"]})
     .set(
         "placement.overrides",
         [
@@ -48,8 +48,8 @@ SECURE = (
     edge_model()
     .set("serving.batching", {"maxBatchSize": 16, "maxDelay": "1.5ms"})
     .set("serving.parallelism", "Site")
-    .set("serving.tls", {"name": "digits-tls"})
-    .set("serving.auth", {"name": "digits-keys", "rateLimit": 50})
+    .set("serving.tls", {"secretRef": {"name": "digits-tls"}})
+    .set("serving.auth", {"secretRef": {"name": "digits-keys"}, "requestsPerMinute": 3000})
     .set("serving.allowFrom", ["10.20.0.0/16", "10.21.0.0/16"])
     .set("serving.corsOrigins", ["https://app.example", "http://localhost:5173"])
 )
@@ -100,7 +100,17 @@ def test_job_with_credentials_ca_and_claim(golden: Golden) -> None:
 
 def test_job_with_two_claims(golden: Golden) -> None:
     builder = edge_model().set("model.uri", "pvc://models.v1/digits.onnx")
-    golden("job-claims.yaml", text(job(builder.set("compression.dataset", {"uri": "pvc://datasets/digits.npz"}))))
+    golden(
+        "job-claims.yaml",
+        text(
+            job(
+                builder.set(
+                    "compression.dataset",
+                    {"uri": "pvc://datasets/digits.npz", "secretRef": {"name": "dataset-credentials"}},
+                )
+            )
+        ),
+    )
 
 
 def test_job_where_all_nodes_are_at_the_edge(golden: Golden) -> None:

@@ -4,7 +4,6 @@ import copy
 
 import msgspec
 import pytest
-from msgspec import UNSET
 
 from edgemodel_contract.encoding import decode
 from edgemodel_contract.progress import Progress
@@ -69,10 +68,11 @@ def test_a_success_rolls_out_and_says_what_was_measured() -> None:
     assert world.images() == {"site-a": image(1), "site-b": image(1)}
     assert (world.condition("Ready").status, world.condition("Available").status) == ("True", "True")
     assert world.condition("Compressed").message == (
-        "static-int8: size 46.8→11.8 MB, p95 34.2ms→11.4ms with 1 thread, top1 99.1→98.9% on 360 samples."
+        "static-int8: size 46.8→11.8 MB, p95 34.2ms→11.4ms with 1 thread, Top1 99.10→98.90% on 360 samples."
     )
-    summary = compression(world).summary
-    assert summary.size == "46.8→11.8 MB"  # type: ignore[union-attr]
+    summary = world.model.status.summary
+    assert summary is not None
+    assert (summary.size, summary.accuracy, summary.sites) == ("46.8→11.8 MB", "99.10→98.90%", "2/2")
     assert ("Normal", "Ready") in world.events
 
 
@@ -203,9 +203,9 @@ def test_top5_stands_beside_top1() -> None:
     world.finish(msgspec.structs.replace(result, chosen=Candidate(method="static-int8", measured=measured)))
     world.settle()
     chosen = compression(world).chosen
-    assert chosen is not UNSET
-    assert (chosen.measured.metric, chosen.measured.accuracy) == ("top1", "98.90%")
-    assert (chosen.measured.top5, chosen.measured.top5_interval) == ("99.72%", "98.40% to 99.95%")
+    assert chosen is not None
+    assert (chosen.measured.metric, chosen.measured.accuracy) == ("Top1", "98.90%")
+    assert (chosen.measured.top5, chosen.measured.top5_low, chosen.measured.top5_high) == ("99.72%", "98.40%", "99.95%")
 
 
 def test_where_nothing_was_clocked_nothing_is_told() -> None:

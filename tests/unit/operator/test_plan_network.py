@@ -8,7 +8,7 @@ from edgemodel_operator.plan.plan import Ref
 from tests.unit.operator.builders import NOW, SETTINGS, after
 from tests.unit.operator.world import World
 
-TLS = {"name": "digits-tls"}
+TLS = {"secretRef": {"name": "digits-tls"}}
 
 
 def ports(world: World) -> dict[str, list[str]]:

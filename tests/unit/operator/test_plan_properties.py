@@ -64,7 +64,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(tls=st.booleans(), parallelism=st.sampled_from(["Pod", "Site"]))
     def serve_otherwise(self, tls: bool, parallelism: str) -> None:
-        secured = {"tls": {"name": "certificate"}} if tls else {}
+        secured = {"tls": {"secretRef": {"name": "certificate"}}} if tls else {}
         self.world.edit("serving", {"parallelism": parallelism, **secured})
 
     @rule(sites=st.sampled_from([[], ["site-a"], ["site-b", "site-a"], ["site-c", "moon"]]))

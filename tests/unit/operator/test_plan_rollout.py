@@ -47,7 +47,7 @@ def test_each_site_gets_a_deployment_and_a_service_of_its_own() -> None:
     world.roll_out("site-a").settle()
     world.roll_out("site-b").settle()
     assert sorted(world.objects["Service"]) == sorted(world.objects["Deployment"]) == ["digits-site-a", "digits-site-b"]
-    assert world.model.status.sites_ready == "2/2"
+    assert (world.model.status.ready_sites, world.model.status.total_sites) == (2, 2)
     assert world.condition("Ready").message.startswith("2 of 2 sites serve ")
 
 
@@ -97,7 +97,7 @@ def test_pulling_fails_on_one_site_only() -> None:
     world.stand_still("site-b", world.server_pod("site-b").waiting("ErrImagePull", "not found")).settle()
     assert world.site("site-a").state == "Ready"
     assert (world.site("site-b").state, world.site("site-b").reason) == ("Degraded", "ImagePullFailed")
-    assert world.model.status.sites_ready == "1/2"
+    assert (world.model.status.ready_sites, world.model.status.total_sites) == (1, 2)
     assert world.condition("Available").reason == "SitesUnavailable"
     world.roll_out("site-b").settle()
     assert world.condition("Ready").status == "True"
@@ -140,7 +140,7 @@ def test_no_node_matches_and_what_serves_is_left() -> None:
     # The servers run on, and the status does not deny it.
     available = world.condition("Available")
     assert (available.status, available.reason) == ("True", "Available")
-    assert (world.model.status.sites_ready, world.model.status.ready_replicas) == ("2/2", 2)
+    assert (world.model.status.ready_sites, world.model.status.ready_replicas) == (2, 2)
     assert [site.state for site in world.model.status.sites] == ["Ready", "Ready"]
 
 
@@ -195,7 +195,7 @@ def test_a_new_site_is_served() -> None:
     world.settle()
     assert world.images()["site-c"] == image(1)
     world.roll_out("site-c").settle()
-    assert world.model.status.sites_ready == "3/3"
+    assert (world.model.status.ready_sites, world.model.status.total_sites) == (3, 3)
 
 
 def test_a_site_that_is_cut_off_is_left_alone_and_ready_stays_true() -> None:
@@ -386,7 +386,7 @@ def test_stale_figures_leave_the_status_and_hold_the_replicas() -> None:
     assert world.site("site-a").requests_per_second == "80"
     world.wait(16)
     world.settle()
-    assert "latency" not in repr(world.site("site-a")).replace("latency=UNSET", "")
+    assert "latency" not in repr(world.site("site-a")).replace("latency=None", "")
     assert world.condition("ScalingActive").reason == "NoMetrics"
 
 

@@ -6,11 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from edgemodel_operator.api import Condition, ConditionStatus, ModelStatus, Status
+from edgemodel_operator.api.spec import MAX_SITES
 from edgemodel_operator.manifests.owned import is_owned
 from edgemodel_operator.manifests.service import build_service
 from edgemodel_operator.plan.policy.health import SiteHealth
 from edgemodel_operator.plan.policy.placement import Site
-from edgemodel_operator.plan.status.figures import MOST_SITES, is_news, site_statuses
+from edgemodel_operator.plan.status.figures import is_news, site_statuses
 from tests.unit.operator.builders import NOW, edge_model
 
 
@@ -18,10 +19,10 @@ def test_a_status_has_room_for_so_many_sites_and_so_many_words() -> None:
     """etcd takes no object over 1.5 MiB."""
     healths = [
         SiteHealth(Site(f"site-{n:04}", True), "Degraded", "ServerCrashing", "word " * 1000)
-        for n in range(MOST_SITES + 100)
+        for n in range(MAX_SITES + 100)
     ]
     found = site_statuses(edge_model().build(), healths, {}, timedelta(seconds=15), NOW)
-    assert [site.name for site in found] == [health.name for health in healths[:MOST_SITES]]
+    assert [site.name for site in found] == [health.name for health in healths[:MAX_SITES]]
     assert {len(str(site.message)) for site in found} == {512}
 
 
@@ -45,7 +46,7 @@ def condition(
     )
 
 
-WRITTEN = Status(observed_generation=1, conditions=[condition()], sites_ready="0/2", replicas=1)
+WRITTEN = Status(observed_generation=1, conditions=[condition()], ready_sites=0, replicas=1)
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,6 @@ def test_what_somebody_waits_for_is_news(after: Status) -> None:
 
 
 def test_figures_sites_on_their_way_and_words_are_not() -> None:
-    words = replace(WRITTEN, sites_ready="1/2", replicas=2, conditions=[condition(message="2 of 2 sites")])
+    words = replace(WRITTEN, ready_sites=1, replicas=2, conditions=[condition(message="2 of 2 sites")])
     assert not is_news(WRITTEN, words)
     assert not is_news(WRITTEN, WRITTEN)

@@ -22,19 +22,22 @@ def task(builder: ModelBuilder, **settings: Any) -> Task:
     [
         ("model.uri", "https://models.example/other.onnx"),
         ("model.sha256", "0" * 64),
-        ("model.format", "transformers"),
+        ("model.format", "Transformers"),
         ("model.secretRef", {"name": "credentials"}),
         ("model.inputs", [{"name": "x", "shape": [1, 1, 32, 32]}]),
         ("compression.mode", "None"),
         ("compression.dataset", {"uri": "https://models.example/other.npz"}),
         ("compression.dataset", {"uri": "https://models.example/digits.npz", "sha256": "0" * 64}),
-        ("compression.metric", "top5"),
+        ("compression.dataset", {"uri": "https://models.example/digits.npz", "secretRef": {"name": "credentials"}}),
+        ("compression.metric", "Top5"),
+        ("compression.targetCPU", "AVX2"),
+        ("compression.search", {"timeout": "5m"}),
         ("compression.objectives", {"maxSize": "8Mi"}),
         ("compression.objectives", {"maxLatency": "10ms"}),
         ("compression.objectives", {"maxAccuracyDrop": "1%"}),
-        ("serving.labels", ["zero", "one"]),
-        ("serving.preprocessing", {"scale": 1.0}),
-        ("serving.preprocessing", {"mean": [0.5]}),
+        ("serving.classNames", ["zero", "one"]),
+        ("serving.preprocessing", {"scale": "1"}),
+        ("serving.preprocessing", {"mean": ["0.5"]}),
         ("serving.preprocessing", {"layout": "NHWC"}),
         ("serving.resources", {"limits": {"cpu": "4"}}),
     ],
@@ -56,7 +59,7 @@ def test_what_shapes_the_model_changes_the_digest(path: str, value: Any) -> None
         ("suspend", True),
         ("compression.objectives", {}),
         ("compression.mode", "Auto"),
-        ("serving.preprocessing", {"scale": 0.00392156862745098, "layout": "NCHW"}),
+        ("serving.preprocessing", {"scale": "1/255", "layout": "NCHW"}),
     ],
 )
 def test_what_does_not_shape_the_model_keeps_the_digest(path: str, value: Any) -> None:
@@ -110,7 +113,7 @@ def test_the_longest_names_fit_a_registry_and_stay_apart() -> None:
 def test_the_recipe_is_in_base_units() -> None:
     builder = (
         BASE.set("compression.mode", "Manual")
-        .set("compression.pruning", {"sparsity": 0.5, "depth": 0.25, "scope": "Layer"})
+        .set("compression.pruning", {"sparsity": "50%", "depth": "25%", "scope": "Layer"})
         .set("compression.quantization", {"method": "Static"})
         .set("compression.objectives", {"maxSize": "8Mi", "maxLatency": "10ms", "maxAccuracyDrop": "1%"})
     )

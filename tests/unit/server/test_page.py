@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from edgemodel_contract.card import CARD_FILE, Comparison
 from edgemodel_contract.encoding import encode
+from edgemodel_contract.quality import Metric
 from edgemodel_contract.serving import TIMINGS_VARIABLE, Timing, Timings
 from edgemodel_contract.task import Objectives, Pruning, Quantization, Recipe
 from edgemodel_server.page.example import example_request
@@ -380,13 +381,13 @@ async def test_it_shows_the_recipe(serve_beside: Callable[..., Service]) -> None
 @pytest.mark.parametrize(
     ("metric", "before", "after", "expected"),
     [
-        ("top1", 0.9913, 0.9863, "Accuracy 99.13 % → 98.63 % −0.50 points"),
-        ("perplexity", 3.9, 4.095, "Perplexity 3.9 → 4.095 +5.00%"),
-        ("mse", 0.5, 0.5, "Mse 0.5 → 0.5 no loss"),
+        ("Top1", 0.9913, 0.9863, "Accuracy 99.13 % → 98.63 % −0.50 points"),
+        ("Perplexity", 3.9, 4.095, "Perplexity 3.9 → 4.095 +5.00%"),
+        ("MSE", 0.5, 0.5, "MSE 0.5 → 0.5 no loss"),
     ],
 )
 async def test_quality_is_told_by_its_metric(
-    serve_beside: Callable[..., Service], metric: str, before: float, after: float, expected: str
+    serve_beside: Callable[..., Service], metric: Metric, before: float, after: float, expected: str
 ) -> None:
     comparison = Comparison(
         source_size=2, model_size=1, source_accuracy=before, model_accuracy=after, metric=metric, samples=300

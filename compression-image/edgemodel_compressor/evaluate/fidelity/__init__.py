@@ -19,11 +19,11 @@ from edgemodel_contract.quality import Metric
 Compare = Callable[[Answers, Answers], Fidelity]
 
 BY_METRIC: Mapping[Metric, Compare] = {
-    "agreement": classes,
-    "scores": scores,
-    "values": values,
-    "sequence": sequences,
-    "cosine": embeddings,
+    "Agreement": classes,
+    "Scores": scores,
+    "Values": values,
+    "Sequence": sequences,
+    "Cosine": embeddings,
 }
 """``boxes`` is not among them: detections may be spread over several outputs (``boxes.detections``)."""
 

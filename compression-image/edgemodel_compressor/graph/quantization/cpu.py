@@ -4,18 +4,18 @@ import platform
 from pathlib import Path
 from typing import Literal
 
-from edgemodel_contract.task import Struct
+from edgemodel_contract.base import Struct
 
-CpuTarget = Literal["any", "avx2", "avx512-vnni", "arm64", "host"]
+CpuTarget = Literal["Any", "AVX2", "AVX512VNNI", "ARM64", "Host"]
 
 _DOT_PRODUCTS = ("amx_int8", "asimddp", "avx512_vnni", "avx_vnni", "i8mm")
 """Flags of /proc/cpuinfo for instructions that add 8-bit products up in 32 bits, so that nothing saturates."""
 _OTHERS = ("avx2", "avx512f", "asimd")
 _LEVELS: dict[str, tuple[str, ...]] = {
-    "any": (),
-    "avx2": ("avx2",),
-    "avx512-vnni": ("avx2", "avx512_vnni", "avx512f"),
-    "arm64": ("asimd",),
+    "Any": (),
+    "AVX2": ("AVX2",),
+    "AVX512VNNI": ("AVX2", "avx512_vnni", "avx512f"),
+    "ARM64": ("asimd",),
 }
 
 
@@ -25,7 +25,7 @@ class TargetCpu(Struct, frozen=True, kw_only=True):
     The default knows nothing, and is safe everywhere.
     """
 
-    name: CpuTarget = "any"
+    name: CpuTarget = "Any"
     flags: tuple[str, ...] = ()
     """Ascending, as /proc/cpuinfo spells them."""
 
@@ -48,9 +48,9 @@ class TargetCpu(Struct, frozen=True, kw_only=True):
         return "asimd" in self.flags
 
 
-def target_cpu(name: CpuTarget = "any") -> TargetCpu:
-    """The level ``name``; ``host`` reads the flags of this machine."""
-    if name == "host":
+def target_cpu(name: CpuTarget = "Any") -> TargetCpu:
+    """The level ``name``; ``Host`` reads the flags of this machine."""
+    if name == "Host":
         return read_host(_cpuinfo(), platform.machine())
     return TargetCpu(name=name, flags=_LEVELS[name])
 
@@ -64,7 +64,7 @@ def read_host(cpuinfo: str, machine: str) -> TargetCpu:
     }
     if machine in ("aarch64", "arm64"):
         present.add("asimd")
-    return TargetCpu(name="host", flags=tuple(sorted(known & present)))
+    return TargetCpu(name="Host", flags=tuple(sorted(known & present)))
 
 
 def _cpuinfo() -> str:

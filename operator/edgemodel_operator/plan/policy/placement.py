@@ -3,8 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from msgspec import UNSET
-
 from edgemodel_operator.api import EDGE_NODE_LABEL, Placement
 from edgemodel_operator.api.names import DEFAULT_SITE
 from edgemodel_operator.observed import Node
@@ -31,7 +29,7 @@ def find_sites(placement: Placement, nodes: Iterable[Node]) -> tuple[Site, ...]:
             name=name,
             connected=node.ready or (known is not None and known.connected),
         )
-    wanted = placement.sites if placement.sites is not UNSET else []
+    wanted = placement.sites
     if not wanted:
         return tuple(found[name] for name in sorted(found))
     return tuple(found[name] for name in dict.fromkeys(wanted) if name in found)
@@ -40,7 +38,7 @@ def find_sites(placement: Placement, nodes: Iterable[Node]) -> tuple[Site, ...]:
 def missing_sites(placement: Placement, sites: Iterable[Site]) -> tuple[str, ...]:
     """Sites that the spec names and that have no matching node."""
     have = {site.name for site in sites}
-    wanted = placement.sites if placement.sites is not UNSET else []
+    wanted = placement.sites
     return tuple(name for name in dict.fromkeys(wanted) if name not in have)
 
 

@@ -8,9 +8,7 @@ import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from msgspec import UNSET
-
-from edgemodel_contract.quantity import format_duration, parse_duration
+from edgemodel_contract.quantity import format_duration
 from edgemodel_operator.api import Scaling, Spec, reasons
 from edgemodel_operator.observed import Recommendation, SiteLatency
 
@@ -48,17 +46,17 @@ def limits(spec: Spec, site: str) -> Limits:
     """``spec.scaling`` with the overrides of ``site``."""
     scaling: Scaling = spec.scaling
     minimum, maximum, target = scaling.min_replicas, scaling.max_replicas, scaling.target
-    for override in spec.placement.overrides if spec.placement.overrides is not UNSET else []:
-        if override.site == site and override.scaling is not UNSET:
+    for override in spec.placement.overrides:
+        if override.site == site and override.scaling is not None:
             own = override.scaling
-            minimum = own.min_replicas if own.min_replicas is not UNSET else minimum
-            maximum = own.max_replicas if own.max_replicas is not UNSET else maximum
-            target = own.target if own.target is not UNSET else target
+            minimum = own.min_replicas if own.min_replicas is not None else minimum
+            maximum = own.max_replicas if own.max_replicas is not None else maximum
+            target = own.target if own.target is not None else target
     return Limits(
         minimum=minimum,
-        maximum=max(minimum, maximum if maximum is not UNSET else minimum),
-        target=parse_duration(target.latency) if target is not UNSET else None,
-        percentile=target.percentile if target is not UNSET else 95,
+        maximum=max(minimum, maximum if maximum is not None else minimum),
+        target=target.latency if target is not None else None,
+        percentile=target.percentile if target is not None else 95,
         up_window=timedelta(seconds=scaling.behavior.scale_up.stabilization_window_seconds),
         down_window=timedelta(seconds=scaling.behavior.scale_down.stabilization_window_seconds),
     )

@@ -2,18 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TypeVar
-
-from msgspec import UNSET, UnsetType
 
 from edgemodel_contract.progress import Progress
-from edgemodel_contract.quality import SHARES, format_quality
+from edgemodel_contract.quality import format_quality
 from edgemodel_contract.quantity import format_duration, format_megabytes, format_number, parse_duration
 from edgemodel_contract.result import Candidate, Measurement, OutputQuality, Success
 from edgemodel_operator.api import (
     CandidateStatus,
     CompressionStatus,
-    CompressionSummary,
     EdgeModel,
     MeasurementStatus,
     ModelStatus,
@@ -21,31 +17,30 @@ from edgemodel_operator.api import (
     ProgressStatus,
     SiteStatus,
     Status,
+    Summary,
     TimingsStatus,
     TimingStatus,
 )
+from edgemodel_operator.api.spec import MAX_SITES
 from edgemodel_operator.observed import SiteLatency
 from edgemodel_operator.plan.policy.compression import Compression, Done, Failed, Running
 from edgemodel_operator.plan.policy.health import SiteHealth
 
-T = TypeVar("T")
-
 STEADY = 0.1
 """A figure in the status is renewed when it moved by more than this share; the metrics have every movement."""
-MOST_OTHERS = 8
-MOST_SITES = 500
+MAX_OTHERS = 8
 
 
-def model_status(before: ModelStatus | UnsetType, result: Success) -> ModelStatus:
+def model_status(before: ModelStatus | None, result: Success) -> ModelStatus:
     """The version that ``result`` made. The image before it is remembered for people who roll back.
 
     The same image keeps its timings: servers are told of them, and would restart for others.
     """
-    previous: str | UnsetType = UNSET
+    previous: str | None = None
     timings = _timings(result)
-    if before is not UNSET and before.image == result.image:
+    if before is not None and before.image == result.image:
         previous, timings = before.previous_image, before.timings
-    elif before is not UNSET:
+    elif before is not None:
         previous = before.image
     return ModelStatus(
         image=result.image,
@@ -57,12 +52,12 @@ def model_status(before: ModelStatus | UnsetType, result: Success) -> ModelStatu
     )
 
 
-def _timings(result: Success) -> TimingsStatus | UnsetType:
+def _timings(result: Success) -> TimingsStatus | None:
     before, after = _timing(result.original), _timing(result.chosen.measured)
     if before is None or after is None:
-        return UNSET
+        return None
     return TimingsStatus(
-        original=before, chosen=after, threads=result.chosen.measured.threads, cpu=result.cpu[:256] or UNSET
+        original=before, chosen=after, threads=result.chosen.measured.threads, cpu=result.cpu[:256] or None
     )
 
 
@@ -80,15 +75,14 @@ def compression_status(model: EdgeModel, task: str, compression: Compression) ->
         case Done(result):
             return CompressionStatus(
                 task=task,
-                summary=_summary(result),
                 original=_measurement(result.original),
                 chosen=_candidate(result.chosen),
-                others=[_candidate(item) for item in result.others[:MOST_OTHERS]] or UNSET,
-                cpu=result.cpu or UNSET,
+                others=[_candidate(item) for item in result.others[:MAX_OTHERS]] or None,
+                cpu=result.cpu or None,
             )
         case Running(job=job, progress=progress):
             return CompressionStatus(
-                task=task, job=job or UNSET, progress=_progress(model, task, progress) if progress else UNSET
+                task=task, job=job or None, progress=_progress(model, task, progress) if progress else None
             )
         case Failed(job=job, failure=failure):
             original = failure.original if failure else None
@@ -96,15 +90,15 @@ def compression_status(model: EdgeModel, task: str, compression: Compression) ->
             return CompressionStatus(
                 task=task,
                 job=job,
-                original=_measurement(original) if original else UNSET,
-                chosen=_candidate(closest) if closest else UNSET,
+                original=_measurement(original) if original else None,
+                chosen=_candidate(closest) if closest else None,
             )
 
 
 def _progress(model: EdgeModel, task: str, progress: Progress) -> ProgressStatus:
     percent = round(100 * progress.fraction)
     before = model.status.compression
-    if before is not UNSET and before.task == task and before.progress is not UNSET:
+    if before is not None and before.task == task and before.progress is not None:
         old = before.progress
         # Every line of the log would be a write; a tenth of the way, or another step, is news.
         if old.step == progress.step and abs(old.percent - percent) < 10:
@@ -116,19 +110,21 @@ def _progress(model: EdgeModel, task: str, progress: Progress) -> ProgressStatus
 
 def _measurement(measured: Measurement) -> MeasurementStatus:
     return MeasurementStatus(
-        size=measured.size,
-        layer_size=_or_unset(measured.layer_size),
+        size_bytes=measured.size,
+        layer_size_bytes=measured.layer_size,
         latency_p50=_duration(measured.latency_p50),
         latency_p95=_duration(measured.latency_p95),
         threads=measured.threads,
-        accuracy=UNSET if measured.accuracy is None else format_quality(measured.metric, measured.accuracy),
-        interval=_interval(measured.metric, measured.accuracy_low, measured.accuracy_high),
-        metric=_or_unset(measured.metric),
-        top5=UNSET if measured.top5 is None else format_quality("top5", measured.top5),
-        top5_interval=_interval("top5", measured.top5_low, measured.top5_high),
-        samples=measured.samples or UNSET,
-        confirmed=measured.confirmed or UNSET,
-        outputs=[_output(item) for item in sorted(measured.outputs, key=lambda item: -item.lost)] or UNSET,
+        metric=measured.metric,
+        accuracy=_quality(measured.metric, measured.accuracy),
+        accuracy_low=_quality(measured.metric, measured.accuracy_low),
+        accuracy_high=_quality(measured.metric, measured.accuracy_high),
+        top5=_quality("Top5", measured.top5),
+        top5_low=_quality("Top5", measured.top5_low),
+        top5_high=_quality("Top5", measured.top5_high),
+        samples=measured.samples or None,
+        confirmed=measured.confirmed or None,
+        outputs=[_output(item) for item in sorted(measured.outputs, key=lambda item: -item.lost)] or None,
         sparsity=_percent(measured.sparsity),
     )
 
@@ -138,7 +134,8 @@ def _output(item: OutputQuality) -> OutputStatus:
         output=item.output,
         metric=item.metric,
         accuracy=format_quality(item.metric, item.value),
-        change=item.words or UNSET,
+        drop=_percent(item.lost),
+        message=item.words or None,
     )
 
 
@@ -146,23 +143,28 @@ def _candidate(candidate: Candidate) -> CandidateStatus:
     return CandidateStatus(
         method=candidate.method,
         measured=_measurement(candidate.measured),
-        rejected=_or_unset(candidate.rejected),
+        rejected=candidate.rejected,
     )
 
 
-def _summary(result: Success) -> CompressionSummary:
-    before, after = result.original, result.chosen.measured
-    latency: str | UnsetType = UNSET
-    if before.latency_p95 is not None and after.latency_p95 is not None:
-        latency = f"{format_duration(before.latency_p95)}→{format_duration(after.latency_p95)}"
-    accuracy: str | UnsetType = UNSET
-    if before.accuracy is not None and after.accuracy is not None:
-        accuracy = _change(after.metric, before.accuracy, after.accuracy)
-    return CompressionSummary(
-        size=f"{format_megabytes(before.size)}→{format_megabytes(after.size)} MB",
-        latency=latency,
-        accuracy=accuracy,
+def summary(measured: CompressionStatus | None, ready_sites: int, sites: int) -> Summary:
+    """The main figures of what compression chose, where it has."""
+    place = f"{ready_sites}/{sites}"
+    if measured is None or measured.original is None or measured.chosen is None or measured.chosen.rejected is not None:
+        return Summary(sites=place)
+    before, after = measured.original, measured.chosen.measured
+    return Summary(
+        size=f"{format_megabytes(before.size_bytes)}→{format_megabytes(after.size_bytes)} MB",
+        latency=_change(before.latency_p95, after.latency_p95),
+        accuracy=_change(before.accuracy, after.accuracy),
+        sites=place,
     )
+
+
+def _change(before: str | None, after: str | None) -> str | None:
+    if before is None or after is None:
+        return None
+    return f"{before.removesuffix('%') if after.endswith('%') else before}→{after}"
 
 
 def is_news(before: Status, after: Status) -> bool:
@@ -177,30 +179,18 @@ def is_news(before: Status, after: Status) -> bool:
     return gist(before) != gist(after)
 
 
-def _change(metric: str | None, before: float, after: float) -> str:
-    if metric in SHARES:
-        return f"{100 * before:.1f}→{100 * after:.1f}%"
-    return f"{format_quality(metric, before)}→{format_quality(metric, after)}"
-
-
-def _interval(metric: str | None, low: float | None, high: float | None) -> str | UnsetType:
-    if low is None or high is None:
-        return UNSET
-    return f"{format_quality(metric, low)} to {format_quality(metric, high)}"
-
-
-def describe_result(status: CompressionStatus) -> str:
+def describe_result(status: CompressionStatus | None) -> str:
     """One sentence on what compression did, from what was measured."""
-    if status.summary is UNSET or status.chosen is UNSET:
+    figures = summary(status, 0, 0)
+    if status is None or status.chosen is None or figures.size is None:
         return "The model is compressed."
-    parts = [f"size {status.summary.size}"]
     measured = status.chosen.measured
-    if status.summary.latency is not UNSET:
+    parts = [f"size {figures.size}"]
+    if figures.latency is not None:
         plural = "" if measured.threads == 1 else "s"
-        parts.append(f"p95 {status.summary.latency} with {measured.threads} thread{plural}")
-    if status.summary.accuracy is not UNSET:
-        metric = measured.metric if measured.metric is not UNSET else "accuracy"
-        parts.append(f"{metric} {status.summary.accuracy} on {measured.samples} samples")
+        parts.append(f"p95 {figures.latency} with {measured.threads} thread{plural}")
+    if figures.accuracy is not None:
+        parts.append(f"{measured.metric or 'accuracy'} {figures.accuracy} on {measured.samples} samples")
     return f"{status.chosen.method}: {', '.join(parts)}."
 
 
@@ -211,10 +201,10 @@ def site_statuses(
     stale_after: timedelta,
     now: datetime,
 ) -> list[SiteStatus]:
-    """One entry a site, at most ``MOST_SITES``."""
+    """One entry a site, at most ``MAX_SITES``."""
     before = {site.name: site for site in model.status.sites}
     result = []
-    for health in sites[:MOST_SITES]:
+    for health in sites[:MAX_SITES]:
         figures = latency.get(health.name)
         fresh = figures is not None and now - figures.at <= stale_after
         old = before.get(health.name)
@@ -223,37 +213,37 @@ def site_statuses(
             SiteStatus(
                 name=health.name,
                 state=health.state,
-                reason=UNSET if ready else health.reason,
-                message=UNSET if ready else health.message[:512],
-                image=_or_unset(health.image),
-                revision=_or_unset(health.revision if health.settled_at else None),
+                reason=None if ready else health.reason,
+                message=None if ready else health.message[:512],
+                image=health.image,
+                revision=health.revision if health.settled_at else None,
                 replicas=health.replicas,
                 ready_replicas=health.ready,
-                latency=_steady(old.latency if old else UNSET, figures.seconds, format_duration, parse_duration)
+                latency=_steady(old.latency if old else None, figures.seconds, format_duration, parse_duration)
                 if figures and fresh
-                else UNSET,
+                else None,
                 requests_per_second=_steady(
-                    old.requests_per_second if old else UNSET,
+                    old.requests_per_second if old else None,
                     figures.requests_per_second or None,
                     format_number,
                     float,
                 )
                 if figures and fresh
-                else UNSET,
+                else None,
             )
         )
     return result
 
 
 def _steady(
-    old: str | UnsetType,
+    old: str | None,
     value: float | None,
     write: Callable[[float], str],
     read: Callable[[str], float],
-) -> str | UnsetType:
+) -> str | None:
     if value is None:
-        return UNSET
-    if old is not UNSET:
+        return None
+    if old is not None:
         try:
             if abs(read(old) - value) <= STEADY * value:
                 return old
@@ -262,13 +252,13 @@ def _steady(
     return write(value)
 
 
-def _duration(seconds: float | None) -> str | UnsetType:
-    return UNSET if seconds is None else format_duration(seconds)
+def _duration(seconds: float | None) -> str | None:
+    return None if seconds is None else format_duration(seconds)
 
 
-def _percent(share: float | None) -> str | UnsetType:
-    return UNSET if share is None else f"{100 * share:.2f}%"
+def _quality(metric: str | None, value: float | None) -> str | None:
+    return None if value is None else format_quality(metric, value)
 
 
-def _or_unset(value: T | None) -> T | UnsetType:
-    return UNSET if value is None else value
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.2f}%"

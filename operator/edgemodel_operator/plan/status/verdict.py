@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from msgspec import UNSET, UnsetType
-
 from edgemodel_operator.api import CompressionStatus, EdgeModel, Spec, reasons
 from edgemodel_operator.observed import Refusal, timestamp
 from edgemodel_operator.plan.policy.compression import Compression, Failed, Running
@@ -30,7 +28,7 @@ class Facts:
     spec: Spec
     compression: Compression | None
     """None: done before."""
-    measured: CompressionStatus | UnsetType
+    measured: CompressionStatus | None
     image: str | None
     """The version that sites serve, or are to serve."""
     sites: Sequence[SiteHealth]
@@ -177,13 +175,13 @@ def _compressed(facts: Facts) -> Finding:
             return Finding(COMPRESSED, "False", reason, message)
         case Running(reason=reason) as running:
             return Finding(COMPRESSED, "False", reason, _how_far(facts, running))
-    sentence = describe_result(facts.measured) if facts.measured is not UNSET else "The model is compressed."
+    sentence = describe_result(facts.measured)
     return Finding(COMPRESSED, "True", reasons.COMPRESSED, sentence)
 
 
 def _how_far(facts: Facts, running: Running) -> str:
     """The progress as the status has it, which is renewed less often than the Job's log."""
-    if running.reason != reasons.COMPRESSING or facts.measured is UNSET or facts.measured.progress is UNSET:
+    if running.reason != reasons.COMPRESSING or facts.measured is None or facts.measured.progress is None:
         return running.message
     return f"{facts.measured.progress.step}: {facts.measured.progress.message}"
 
@@ -247,7 +245,7 @@ def _scaling(facts: Facts) -> Finding:
         if names:
             text = _SCALING_TEXT[reason]
             return Finding(SCALING_ACTIVE, status, reason, f"{text}: {', '.join(names[:10])}.")  # type: ignore[arg-type]
-    if facts.spec.scaling.target is UNSET:
+    if facts.spec.scaling.target is None:
         return Finding(
             SCALING_ACTIVE, "False", reasons.NO_TARGET, "spec.scaling.target is not set; replicas stay at minReplicas."
         )

@@ -46,19 +46,19 @@ def detector(rng: Generator) -> np.ndarray:
 
 
 OUTPUTS: dict[str, tuple[Metric, Callable[[Generator], np.ndarray]]] = {
-    "probabilities of classes": ("agreement", lambda rng: softmax(logits(rng, 5))),
-    "logits of classes": ("agreement", lambda rng: logits(rng, 10)),
-    "a probability": ("scores", lambda rng: 1 / (1 + np.exp(-3 * rng.normal(size=(SAMPLES, 1))))),
-    "probabilities of several things": ("scores", lambda rng: 1 / (1 + np.exp(-3 * rng.normal(size=(SAMPLES, 6))))),
-    "a matrix of attention": ("scores", lambda rng: softmax(3 * rng.normal(size=(SAMPLES, 4, 7, 7)))),
-    "one number": ("values", lambda rng: 20 + 3 * rng.normal(size=(SAMPLES, 1))),
-    "numbers of one sign": ("values", lambda rng: np.exp(rng.normal(size=(SAMPLES, 3)))),
-    "numbers of many scales": ("values", lambda rng: 10.0 ** np.arange(-3, 3) * rng.normal(size=(SAMPLES, 6))),
-    "boxes beside scores": ("values", detector),
-    "a feature map": ("values", lambda rng: rng.normal(size=(SAMPLES, 24, 6, 6)) * 10 ** rng.normal(size=(24, 1, 1))),
-    "tokens": ("sequence", lambda rng: logits(rng, 12, 30)),
-    "text out of CTC": ("sequence", ctc),
-    "sentence vectors": ("cosine", lambda rng: rng.normal(size=(SAMPLES, 32)) + 2 * rng.normal(size=32)),
+    "probabilities of classes": ("Agreement", lambda rng: softmax(logits(rng, 5))),
+    "logits of classes": ("Agreement", lambda rng: logits(rng, 10)),
+    "a probability": ("Scores", lambda rng: 1 / (1 + np.exp(-3 * rng.normal(size=(SAMPLES, 1))))),
+    "probabilities of several things": ("Scores", lambda rng: 1 / (1 + np.exp(-3 * rng.normal(size=(SAMPLES, 6))))),
+    "a matrix of attention": ("Scores", lambda rng: softmax(3 * rng.normal(size=(SAMPLES, 4, 7, 7)))),
+    "one number": ("Values", lambda rng: 20 + 3 * rng.normal(size=(SAMPLES, 1))),
+    "numbers of one sign": ("Values", lambda rng: np.exp(rng.normal(size=(SAMPLES, 3)))),
+    "numbers of many scales": ("Values", lambda rng: 10.0 ** np.arange(-3, 3) * rng.normal(size=(SAMPLES, 6))),
+    "boxes beside scores": ("Values", detector),
+    "a feature map": ("Values", lambda rng: rng.normal(size=(SAMPLES, 24, 6, 6)) * 10 ** rng.normal(size=(24, 1, 1))),
+    "tokens": ("Sequence", lambda rng: logits(rng, 12, 30)),
+    "text out of CTC": ("Sequence", ctc),
+    "sentence vectors": ("Cosine", lambda rng: rng.normal(size=(SAMPLES, 32)) + 2 * rng.normal(size=32)),
 }
 
 
