@@ -1,8 +1,8 @@
 """The forms of a graph that every method understands, instead of those that some exporters write.
 
 ``normalize`` makes a file that methods start from: sparse weights become dense, functions and branches on a constant
-become part of the graph, and weights stop being inputs. ``flatten_biases`` is about what the runtime's own
-rewriting leaves. The answers stay the same; the original itself is served as it is.
+become part of the graph, weights stop being inputs, and half precision becomes single. ``flatten_biases`` is about what
+the runtime's own rewriting leaves. The answers stay the same; the original itself is served as it is.
 """
 
 import math
@@ -12,11 +12,12 @@ import numpy as np
 import onnx
 from onnx import NodeProto, numpy_helper
 
-from edgemodel_compressor.errors import NotApplicableError
+from edgemodel_compressor.errors import NotApplicableError, is_exhausted
 from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.graph.quantization.tidy import has_subgraphs, replace_initializers
+from edgemodel_compressor.graph.widen import in_half, widen
 from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model, write_model
-from edgemodel_compressor.onnxmodel.runtime import optimize
+from edgemodel_compressor.onnxmodel.runtime import Session, optimize
 
 _IR = 8
 """Before version 4 an initializer had to be an input as well; this is what today's tools write."""
@@ -34,7 +35,8 @@ def normalize(source: Path, folder: Path) -> Path:
     names = {tensor.name for tensor in model.graph.initializer}
     overridable = any(value.name in names for value in model.graph.input)
     rewritten = bool(model.functions) or has_subgraphs(model)
-    if not (overridable or rewritten or model.graph.sparse_initializer):
+    half = in_half(model)
+    if not (overridable or rewritten or half or model.graph.sparse_initializer):
         return source
     target = scratch(folder, "normalized", source)
     model = read_model(source)
@@ -50,6 +52,23 @@ def normalize(source: Path, folder: Path) -> Path:
         optimize(target, plain, large)
         write_model(read_model(plain), target)
         remove(plain)
+    return _in_single(target, scratch(folder, "single", source)) if half else target
+
+
+def _in_single(source: Path, target: Path) -> Path:
+    """The model at ``source`` with its arithmetic in FP32, as ``target``; ``source`` where that cannot be."""
+    model = read_model(source)
+    if not widen(model):
+        return source
+    write_model(model, target)
+    del model
+    try:
+        Session(target, 1)
+    except Exception as error:  # ONNX Runtime raises a dozen types: some operators exist in half precision only
+        if is_exhausted(error):
+            raise
+        remove(target)
+        return source
     return target
 
 

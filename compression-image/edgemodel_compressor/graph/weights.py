@@ -17,6 +17,9 @@ _WEIGHT_INPUTS: Mapping[str, tuple[int, ...]] = {
 }
 _INTEGER_WEIGHTS: Mapping[str, tuple[int, int]] = {"ConvInteger": (1, 3), "MatMulInteger": (1, 3)}
 """Operator to the positions of its weight and of that weight's zero point."""
+_WIDE = {"FLOAT": 32, "DOUBLE": 64}
+_NARROW = {"FLOAT16": 16, "BFLOAT16": 16, "INT8": 8, "UINT8": 8, "INT4": 4, "UINT4": 4}
+"""Bits of each element."""
 FLOATS = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 
 
@@ -81,6 +84,22 @@ def share_multiplied(model: onnx.ModelProto) -> float:
                 total += size
                 multiplied += size if node.op_type in ("Gemm", "MatMul") else 0
     return multiplied / total if total else 0.0
+
+
+def share_in_float(model: onnx.ModelProto) -> float:
+    """The share of the bytes of weights that are FP32 or FP64; 1 where there are none.
+
+    The rest is what methods make of them: integers of 8 bits or fewer, and half precision. Vectors are biases and
+    scales, which nothing makes smaller.
+    """
+    sizes = {True: 0, False: 0}
+    for tensor in constants(model.graph).values():
+        kind = TensorProto.DataType.Name(tensor.data_type)
+        bits = (_WIDE | _NARROW).get(kind)
+        if bits is not None and len(tensor.dims) > 1:
+            sizes[kind in _WIDE] += math.prod(tensor.dims) * bits
+    total = sum(sizes.values())
+    return sizes[True] / total if total else 1.0
 
 
 def share_depthwise(model: onnx.ModelProto) -> float:

@@ -13,7 +13,7 @@ from edgemodel_compressor.errors import NotApplicableError, OutOfTimeError, Task
 from edgemodel_compressor.evaluate.latency import cpu_name, latency_round
 from edgemodel_compressor.evaluate.memory import peak_memory, save_feed
 from edgemodel_compressor.evaluate.throughput import Throughput, by_threads
-from edgemodel_compressor.graph.weights import share_depthwise, share_multiplied
+from edgemodel_compressor.graph.weights import share_depthwise, share_in_float, share_multiplied
 from edgemodel_compressor.onnxmodel.model import Model
 from edgemodel_compressor.onnxmodel.modelfile import model_digest, read_model
 from edgemodel_compressor.onnxmodel.runtime import Feed, available_cpus
@@ -36,6 +36,8 @@ UNHURRIED = 180.0
 """Seconds of search that are enough for trainings of the usual length; a search of less has shorter ones."""
 QUICK = 0.1
 """Seconds of one round of timing; with less left for each, only what may be chosen is timed."""
+WORTH = 0.1
+"""With less than this share of its weights in FP32 a model is compressed already: integers take 8 % off at most."""
 DEPTHWISE = 0.2
 """Share of the convolutions; MobileNets, EfficientNets and ConvNeXts have a third or more."""
 
@@ -172,9 +174,16 @@ def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
                 f"{method.name} is not possible for this model: {error}; choose another method, or none.",
             ) from error
         return
+    shown = read_model(job.model.path, weights=False)
+    in_float = told(lambda: share_in_float(read_model(bench.shop.base, weights=False)), 1.0, lambda _: None)
+    if in_float < WORTH:
+        bench.shop.notes.append(
+            f"The model is compressed already: {1 - in_float:.0%} of its weights are integers or half precision, and "
+            "the rest is not worth a search; give the model in single precision to have it compressed further."
+        )
+        return
     budget = job.recipe.search
     prunable = job.dataset is not None and bool(bench.shop.analysis.groups)
-    shown = read_model(job.model.path, weights=False)
     facts = Facts(
         has_dataset=job.dataset is not None,
         can_train=prunable,
