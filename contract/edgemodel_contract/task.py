@@ -194,6 +194,9 @@ class Recipe(Struct, frozen=True, kw_only=True):
     target_cpu: TargetCPU | None = field(name="targetCPU", default=None)
     """The CPU that will serve: Host, like the one that compresses, or a named level. Absent: integers that every CPU
     computes right, at a bit of their range."""
+    calibration_samples: Annotated[int, Meta(ge=1, le=100_000)] | None = None
+    """Samples of the dataset that calibrate static quantization, at most; all others evaluate. Absent: 256. A large
+    model takes fewer."""
     metric: Metric | None = None
     """What the output with labels is judged by, or without labels the first. Absent: Top1, Perplexity or MSE, as the
     labels are; without labels, how close answers are to the original's."""

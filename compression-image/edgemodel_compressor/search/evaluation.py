@@ -345,7 +345,8 @@ def _differ(first: Array, second: Array) -> bool:
 def _calibration_samples(job: Job, dataset: Dataset) -> int:
     """At most so many samples calibrate."""
     each = told(lambda: macs(read_model(job.model.path, weights=False), dataset.sample_shapes), 0, lambda _: None)
-    return min(job.settings.calibration_samples, max(int(CALIBRATION_WORK / max(each, 1)), LEAST_CALIBRATION))
+    limit = job.recipe.calibration_samples or job.settings.calibration_samples
+    return min(limit, max(int(CALIBRATION_WORK / max(each, 1)), LEAST_CALIBRATION))
 
 
 def _sets_aside(job: Job) -> bool:

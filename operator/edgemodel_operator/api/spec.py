@@ -8,7 +8,7 @@ from msgspec import Meta, field
 
 from edgemodel_contract import spec as contract
 from edgemodel_contract.base import Rule, Struct
-from edgemodel_contract.fields import Resources, SecretRef, keyed, unique
+from edgemodel_contract.fields import Name, Resources, SecretRef, keyed, unique
 from edgemodel_contract.serving import ORIGIN
 from edgemodel_contract.written import Seconds
 from edgemodel_operator.api.names import EDGE_NODE_LABEL, SITE_LABEL
@@ -86,6 +86,13 @@ class EnvVar(Struct, frozen=True, kw_only=True):
     """Value of the variable."""
 
 
+class PodTemplate(Struct, frozen=True, kw_only=True):
+    """What the servers' pods have beside their container."""
+
+    priority_class_name: Name | None = None
+    """PriorityClass of the pods. Absent: the cluster's default."""
+
+
 SERVING_RESOURCES = Resources(requests={"cpu": "250m", "memory": "256Mi"}, limits={"cpu": "1", "memory": "1Gi"})
 
 
@@ -106,6 +113,7 @@ class Serving(contract.Serving, frozen=True, kw_only=True):
     """Origins of web pages that may call from a browser, like https://app.example; ``*`` is any. Absent: none."""
     env: Annotated[tuple[EnvVar, ...], keyed("name", 64)] = ()
     """Further environment variables."""
+    pod_template: PodTemplate = PodTemplate()
 
 
 class ScalingTarget(Struct, frozen=True, kw_only=True):

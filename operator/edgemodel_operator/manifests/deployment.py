@@ -133,6 +133,8 @@ def _pod(model: EdgeModel, spec: Spec, serving: SiteServing, settings: Settings)
     }
     if mounted:
         pod["volumes"] = mounted
+    if spec.serving.pod_template.priority_class_name is not None:
+        pod["priorityClassName"] = spec.serving.pod_template.priority_class_name
     if settings.registry_secret:
         pod["imagePullSecrets"] = [{"name": settings.registry_secret}]
     return pod

@@ -8,11 +8,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from edgemodel_compressor.data.dataset import Dataset
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.quantization.calibration import calibrate
 from edgemodel_compressor.graph.quantization.histogram import BINS, Histogram
 from edgemodel_compressor.graph.quantization.ranges import range_of
 from edgemodel_compressor.graph.quantization.recipe import CalibrationMethod
+from edgemodel_compressor.onnxmodel.model import load_model
+from edgemodel_compressor.search.evaluation import Evaluation, Job
+from edgemodel_compressor.settings import Settings
+from edgemodel_contract.task import Quantization, Recipe
 from tests.unit.compressor import builders
 
 METHODS: tuple[CalibrationMethod, ...] = ("MinMax", "Entropy", "Percentile")
@@ -107,3 +112,16 @@ def test_a_calibration_does_not_depend_on_the_number_of_cpus(
 def test_no_samples_is_a_sentence(shared: Path, tmp_path: Path) -> None:
     with pytest.raises(NotApplicableError, match="no samples"):
         calibrate(shared / "mlp.onnx", [], tmp_path)
+
+
+@pytest.mark.parametrize(("named", "most"), [(None, 256), (12, 12)])
+def test_the_recipe_bounds_the_samples_that_calibrate(
+    shared: Path, tmp_path: Path, settings: Settings, named: int | None, most: int
+) -> None:
+    values = builders.blobs(400, (48,))[0]
+    recipe = Recipe(mode="Manual", quantization=Quantization(method="Static"), calibration_samples=named)
+    model = load_model(shared / "mlp.onnx", "", (), 1)
+    parts = Evaluation.set_up(Job(model, Dataset({"x": values}, None), recipe, 1, tmp_path, settings)).parts
+    assert parts is not None
+    assert len(parts.calibration) <= most
+    assert len(parts.calibration) + len(parts.evaluation) == 400

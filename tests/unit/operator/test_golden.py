@@ -46,6 +46,7 @@ FULL = (
 )
 SECURE = (
     edge_model()
+    .set("serving.podTemplate", {"priorityClassName": "edge-critical"})
     .set("serving.batching", {"maxBatchSize": 16, "maxDelay": "1.5ms"})
     .set("serving.parallelism", "Site")
     .set("serving.tls", {"secretRef": {"name": "digits-tls"}})

@@ -31,6 +31,7 @@ def task(builder: ModelBuilder, **settings: Any) -> Task:
         ("compression.dataset", {"uri": "https://models.example/digits.npz", "secretRef": {"name": "credentials"}}),
         ("compression.metric", "Top5"),
         ("compression.targetCPU", "AVX2"),
+        ("compression.calibrationSamples", 64),
         ("compression.search", {"timeout": "5m"}),
         ("compression.objectives", {"maxSize": "8Mi"}),
         ("compression.objectives", {"maxLatency": "10ms"}),
@@ -51,6 +52,7 @@ def test_what_shapes_the_model_changes_the_digest(path: str, value: Any) -> None
     [
         ("serving.resources", {"requests": {"cpu": "100m"}, "limits": {"cpu": "800m", "memory": "2Gi"}}),
         ("serving.env", [{"name": "A", "value": "b"}]),
+        ("serving.podTemplate", {"priorityClassName": "edge-critical"}),
         ("compression.job", {"activeDeadlineSeconds": 60, "resources": {"limits": {"memory": "8Gi"}}}),
         ("placement.sites", ["site-a"]),
         ("placement.overrides", [{"site": "site-a", "scaling": {"minReplicas": 2}}]),
