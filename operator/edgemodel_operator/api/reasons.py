@@ -83,12 +83,12 @@ class Explanation:
 
 _SOURCE = Explanation(
     Stalls.NO,
-    "Check `spec.model.uri` and its Secret, and the dataset's; it is tried again with pauses of up to ten minutes.",
+    "Check `spec.model.uri` and its Secret, and the dataset's; it is retried at intervals of up to ten minutes.",
 )
 _REGISTRY = Explanation(
-    Stalls.NO, "Check the registry and the operator's `EDGEMODEL_REGISTRY_SECRET`; it is tried again likewise."
+    Stalls.NO, "Check the registry and the operator's `EDGEMODEL_REGISTRY_SECRET`; it is retried in the same way."
 )
-_MODEL = Explanation(Stalls.YES, "The source is no model that can be served; the message says why.")
+_MODEL = Explanation(Stalls.YES, "The source is not a model that can be served; the message says why.")
 _FIELD = Explanation(Stalls.YES, "Correct the field that the message names.")
 _LABELS = Explanation(Stalls.YES, "Label nodes, or correct `spec.placement`. What serves is left alone.")
 _JOB_POD = Explanation(
@@ -97,7 +97,7 @@ _JOB_POD = Explanation(
 )
 _SERVER = Explanation(
     Stalls.AFTER_DEADLINE,
-    "The message has the server's last words; raise its memory, or correct `spec.serving`.",
+    "The message quotes the end of the server's log; raise its memory, or correct `spec.serving`.",
 )
 
 NOT_READY: Mapping[str, Explanation] = {
@@ -136,8 +136,8 @@ NOT_READY: Mapping[str, Explanation] = {
     JOB_DEADLINE_EXCEEDED: Explanation(
         Stalls.YES, "Raise `spec.compression.job.activeDeadlineSeconds`, or give the Job more CPU."
     ),
-    JOB_EVICTED: Explanation(Stalls.NO, "The node took back the Job's room; it is tried again."),
-    JOB_UNSCHEDULABLE: Explanation(Stalls.NO, "No node takes the Job: see its resources and node selector."),
+    JOB_EVICTED: Explanation(Stalls.NO, "The node evicted the Job's pod to free resources; it is retried."),
+    JOB_UNSCHEDULABLE: Explanation(Stalls.NO, "No node can run the Job: check its resources and node selector."),
     JOB_IMAGE_PULL_FAILED: _JOB_POD,
     JOB_CANNOT_START: _JOB_POD,
     QUOTA_EXCEEDED: Explanation(
@@ -147,7 +147,7 @@ NOT_READY: Mapping[str, Explanation] = {
     ),
     PODS_REJECTED: Explanation(
         Stalls.YES,
-        "A LimitRange or an admission policy refuses a pod; the message has its words. Correct the spec or the policy.",
+        "A LimitRange or an admission policy rejects a pod; the message quotes it. Correct the spec or the policy.",
     ),
     INTERNAL_ERROR: Explanation(Stalls.AFTER_ATTEMPTS, "See the Job's log, and please report it."),
     NO_MATCHING_NODES: _LABELS,
@@ -157,7 +157,7 @@ NOT_READY: Mapping[str, Explanation] = {
         "A site has no room for a replica: lower `spec.serving.resources`, or add a node there.",
     ),
     IMAGE_PULL_FAILED: Explanation(
-        Stalls.AFTER_DEADLINE, "A site cannot pull the image: check its way to the registry and the pull Secret."
+        Stalls.AFTER_DEADLINE, "A site cannot pull the image: check its connection to the registry and the pull Secret."
     ),
     SECRET_NOT_FOUND: Explanation(
         Stalls.AFTER_DEADLINE,
@@ -173,7 +173,8 @@ NOT_READY: Mapping[str, Explanation] = {
         Stalls.YES, "Another object has the name of a child: rename the EdgeModel, or remove the object."
     ),
     REJECTED: Explanation(
-        Stalls.YES, "The API server refuses a child, for a quota or a policy for instance; the message has its words."
+        Stalls.YES,
+        "The API server rejects a child object, because of a quota or a policy for instance; the message quotes it.",
     ),
 }
 

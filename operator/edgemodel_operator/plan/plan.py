@@ -234,7 +234,7 @@ def _judged(item: SitePlan, admitted: bool) -> SitePlan:
     if item.desired is not None and not item.updated and health.state in ("Ready", "Pending"):
         waiting = (reasons.UPDATING, "The new version is being rolled out here.")
         if not admitted:
-            waiting = (reasons.WAITING_FOR_WAVE, "The new version comes here with a later wave.")
+            waiting = (reasons.WAITING_FOR_WAVE, "The new version reaches this site in a later wave.")
         state: SiteState = "Progressing" if admitted else "Pending"
         health = replace(health, state=state, reason=waiting[0], message=waiting[1], settled_at=None)
     return SitePlan(health, item.scaling, item.desired, admitted)

@@ -128,7 +128,7 @@ def test_the_pod_of_an_earlier_job_of_the_same_name_does_not_count() -> None:
     """An EdgeModel deleted and made again at once: its first Job has the old one's name, whose pod is still there."""
     again = RUNNING | {"metadata": RUNNING["metadata"] | {"uid": "uid-of-the-new-job"}}
     pod = job_pod("compress-1").exited(0, termination_message(success(TASK.digest)), reason="Completed")
-    assert waits(stands(again, pods=[pod])).message == "The compression Job waits for its pod."
+    assert waits(stands(again, pods=[pod])).message == "The compression Job is waiting for its pod."
 
 
 @pytest.mark.parametrize("reason", PERMANENT)

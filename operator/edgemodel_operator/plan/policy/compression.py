@@ -152,20 +152,20 @@ def _not_admitted(attempt: int, job: str, words: str) -> Running:
         attempt,
         job,
         reason=reason,
-        message=f"The compression Job gets no pod: {said}. Change the quota or the policy, or "
+        message=f"The compression Job's pod cannot be created: {said}. Change the quota or the policy, or "
         "spec.compression.job.resources; Kubernetes tries again by itself, with growing pauses.",
     )
 
 
 def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None) -> Running:
     if pod is None:
-        return Running(attempt, job, message="The compression Job waits for its pod.")
+        return Running(attempt, job, message="The compression Job is waiting for its pod.")
     if pod.unschedulable is not None:
         return Running(
             attempt,
             job,
             reason=reasons.JOB_UNSCHEDULABLE,
-            message=f"No node takes the compression Job: {pod.unschedulable} "
+            message=f"No node can run the compression Job: {pod.unschedulable} "
             "See spec.compression.job.resources and nodeSelector.",
         )
     if pod.waiting_reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
@@ -190,7 +190,7 @@ def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None)
             attempt,
             job,
             reason=reasons.JOB_CANNOT_START,
-            message=f"The compression Job waits for a volume: {cause}. Create it in the EdgeModel's namespace, or "
+            message=f"The compression Job is waiting for a volume: {cause}. Create it in the EdgeModel's namespace, or "
             "correct spec.model.secretRef or the operator's EDGEMODEL_REGISTRY_SECRET and "
             "EDGEMODEL_REGISTRY_CA_CONFIG_MAP.",
         )

@@ -138,14 +138,14 @@ def _trouble(pods: Sequence[Pod]) -> tuple[str, str] | None:
         if pod.unschedulable is not None:
             return (
                 reasons.INSUFFICIENT_CAPACITY,
-                f"No node of the site has room for pod {pod.name}: {pod.unschedulable} Lower spec.serving.resources "
+                f"No node at the site has room for pod {pod.name}: {pod.unschedulable} Lower spec.serving.resources "
                 "or the replicas, or add a node.",
             )
         if pod.waiting_reason in IMAGE_PULL_REASONS:
             return (
                 reasons.IMAGE_PULL_FAILED,
-                f"The image cannot be pulled for pod {pod.name}: {pod.waiting_message} Check the site's way to the "
-                "registry and the pull secret.",
+                f"The image cannot be pulled for pod {pod.name}: {pod.waiting_message} Check the site's connection to "
+                "the registry and the pull secret.",
             )
         if pod.waiting_reason == MOUNT_FAILED:
             absent = absent_object(pod.waiting_message)

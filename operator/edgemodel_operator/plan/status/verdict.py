@@ -101,7 +101,7 @@ def _obstacle(facts: Facts) -> _Obstacle | None:
             )
         else:
             text = (
-                f"The API server refuses {name}: {refusal.message} Correct the spec, or the quota or policy it names."
+                f"The API server rejects {name}: {refusal.message} Correct the spec, or the quota or policy it names."
             )
         return _Obstacle(refusal.reason, text, stalled=True)
     match facts.compression:
@@ -191,7 +191,7 @@ def _available(facts: Facts) -> Finding:
         return Finding(AVAILABLE, "False", reasons.NOT_DEPLOYED, "No site serves yet.")
     if all(site.state == "Disconnected" for site in facts.sites):
         return Finding(
-            AVAILABLE, "Unknown", reasons.DISCONNECTED, "No site reports; what runs there serves on its own."
+            AVAILABLE, "Unknown", reasons.DISCONNECTED, "No site is reachable; what runs there keeps serving."
         )
     without = [site.name for site in facts.sites if not site.ready and site.state != "Disconnected"]
     serving = [site for site in facts.sites if site.ready]
@@ -249,7 +249,9 @@ def _scaling(facts: Facts) -> Finding:
         return Finding(
             SCALING_ACTIVE, "False", reasons.NO_TARGET, "spec.scaling.target is not set; replicas stay at minReplicas."
         )
-    return Finding(SCALING_ACTIVE, "False", reasons.FIXED, "Replicas have no room between minReplicas and maxReplicas.")
+    return Finding(
+        SCALING_ACTIVE, "False", reasons.FIXED, "There is no range between minReplicas and maxReplicas to scale in."
+    )
 
 
 _SCALING_TEXT = {
