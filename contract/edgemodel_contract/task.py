@@ -26,9 +26,10 @@ Datatype = Literal[
     "FP16",
     "FP32",
     "FP64",
+    "BF16",
     "BYTES",
 ]
-"""The datatype names of the Open Inference Protocol, version 2."""
+"""The datatype names of the Open Inference Protocol, version 2, and Triton's for bfloat16."""
 
 
 class TensorSpec(Struct, frozen=True, kw_only=True):

@@ -1,5 +1,6 @@
 """ONNX Runtime sessions, on the CPU and quiet."""
 
+import ctypes
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from edgemodel_compressor.errors import first_line
 from edgemodel_compressor.onnxmodel.parallel import in_order
@@ -20,6 +22,7 @@ onnxruntime.set_default_logger_severity(4)
 Array = NDArray[Any]
 Feed = Mapping[str, Array]
 
+_BFLOAT16 = "tensor(bfloat16)"
 MOST_AT_ONCE = 4
 """Runs of one model: each has its own activations in memory."""
 
@@ -47,6 +50,8 @@ class Session:
         options.add_session_config_entry("session.x64quantprecision", str(int(widened)))
         options.log_severity_level = 4
         self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        items = (*self._session.get_inputs(), *self._session.get_outputs())
+        self._bfloat16 = {item.name for item in items if item.type == _BFLOAT16}
 
     @property
     def inputs(self) -> list[str]:
@@ -60,12 +65,39 @@ class Session:
 
     def run(self, feed: Feed) -> list[Array]:
         """All outputs, in the model's order, for one batch."""
-        return [np.asarray(output) for output in self._session.run(None, dict(feed))]
+        if not self._bfloat16:
+            return [np.asarray(output) for output in self._session.run(None, dict(feed))]
+        values: dict[str, Any] = {
+            name: _value(array) if name in self._bfloat16 else array for name, array in feed.items()
+        }
+        if self._bfloat16.isdisjoint(self.outputs):
+            return [np.asarray(output) for output in self._session.run(None, values)]
+        others = {
+            name: onnxruntime.OrtValue.ortvalue_from_numpy(array)
+            for name, array in feed.items()
+            if name not in self._bfloat16
+        }
+        return [_array(result) for result in self._session.run_with_ort_values(None, {**values, **others})]
 
     def run_each(self, feeds: Iterable[Feed]) -> Iterator[list[Array]]:
         """``run`` of each of ``feeds``, in their order: as many at once as there are CPUs for, up to MOST_AT_ONCE."""
         at_once = min(available_cpus() // self._threads, MOST_AT_ONCE)
         return in_order(self.run, feeds, at_once if at_once > 1 else 0)
+
+
+def _value(array: Array) -> Any:
+    """A tensor of bfloat16, of its bits: ONNX Runtime knows no numpy dtype for it."""
+    bits = np.ascontiguousarray(array).view(np.uint16)
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(bits, TensorProto.BFLOAT16)
+
+
+def _array(value: Any) -> Array:
+    if value.data_type() != _BFLOAT16:
+        return np.asarray(value.numpy())
+    array: Array = np.empty(value.shape(), helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16))
+    if array.size:
+        ctypes.memmove(array.ctypes.data, value.data_ptr(), array.nbytes)
+    return array
 
 
 def optimize(source: Path, target: Path, external: bool) -> None:

@@ -23,6 +23,7 @@ _DATATYPES: dict[int, Datatype] = {
     TensorProto.FLOAT16: "FP16",
     TensorProto.FLOAT: "FP32",
     TensorProto.DOUBLE: "FP64",
+    TensorProto.BFLOAT16: "BF16",
     TensorProto.STRING: "BYTES",
 }
 _DTYPES: dict[Datatype, np.dtype[Any]] = {
@@ -67,7 +68,7 @@ def check_numbers(specs: Iterable[TensorSpec]) -> None:
     """Only numbers can be compared, and what cannot be compared is not compressed.
 
     Raises:
-        TaskError: UnsupportedModel, naming the tensor of strings.
+        TaskError: UnsupportedModel, naming the tensor of strings or of bfloat16.
     """
     for spec in specs:
         if spec.datatype == "BYTES":
@@ -75,6 +76,12 @@ def check_numbers(specs: Iterable[TensorSpec]) -> None:
                 "UnsupportedModel",
                 f"The model's tensor {spec.name!r} holds strings, so it can be deployed, but not compressed; set "
                 "compression.mode: None, or export the model with numbers and keep text processing outside it.",
+            )
+        if spec.datatype == "BF16":
+            raise TaskError(
+                "UnsupportedModel",
+                f"The model's tensor {spec.name!r} is bfloat16, so it can be deployed, but not compressed; set "
+                "compression.mode: None, or export the model with inputs and outputs of float32.",
             )
 
 

@@ -23,7 +23,7 @@ FIELDS: dict[Datatype, str] = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""The protocol has none for FP16."""
+"""The protocol has none for FP16 and BF16."""
 
 
 def decode_contents(spec: TensorSpec, shape: tuple[int, ...], contents: InferTensorContents, field: str) -> Array:

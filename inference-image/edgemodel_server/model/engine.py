@@ -1,16 +1,22 @@
 """The model in ONNX Runtime: load it, check it against its card, run tensors through it."""
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from edgemodel_contract.task import TensorSpec
 from edgemodel_server.errors import BadRequestError, ModelError, ModelFailedError
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.model.folder import ModelFolder
 from edgemodel_server.model.ort import onnxruntime
+from edgemodel_server.protocol.bfloat16 import ONNX_TYPE
 from edgemodel_server.protocol.datatypes import ONNX_RUNTIME, Array
 
 _InvalidArgument = onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument
+
+_OrtValue = onnxruntime.OrtValue
 
 _FATAL_ONLY = 4
 
@@ -38,8 +44,15 @@ class Engine:
             raise ModelError(
                 f"ONNX Runtime {onnxruntime.__version__} cannot load {folder.model}: {_first_line(error)}"
             ) from error
+        self._bfloat16 = {spec.name for spec in (*self.card.inputs, *self.card.outputs) if spec.datatype == "BF16"}
         _check(folder, "input", self.card.inputs, self._session.get_inputs())
         _check(folder, "output", self.card.outputs, self._session.get_outputs())
+        strings = [spec.name for spec in self.card.inputs if spec.datatype == "BYTES"]
+        if strings and any(spec.datatype == "BF16" for spec in self.card.outputs):
+            raise ModelError(
+                f"{folder.model} has inputs of strings ({', '.join(strings)}) and outputs of bfloat16, which ONNX "
+                "Runtime does not take together from Python: export it with outputs of float32"
+            )
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str], stop: "Stop | None" = None) -> list[Array]:
         """Run the model once; one array per name in ``outputs``, in that order. ``stop`` ends it early.
@@ -48,12 +61,24 @@ class Engine:
             BadRequestError: the model refuses values that its types and shapes allow.
             ModelFailedError: it failed while computing, or was stopped.
         """
+        options = stop.options if stop else None
         try:
-            return list(self._session.run(list(outputs), dict(inputs), stop.options if stop else None))
+            if self._bfloat16:
+                return self._run_bfloat16(inputs, outputs, options)
+            return list(self._session.run(list(outputs), dict(inputs), options))
         except _InvalidArgument as error:
             raise BadRequestError(f"inputs: the model refuses them: {_first_line(error)}") from error
         except Exception as error:  # ONNX Runtime's exceptions have no common base class
             raise ModelFailedError(f"the model failed on these inputs: {_first_line(error)}") from error
+
+    def _run_bfloat16(self, inputs: Mapping[str, Array], outputs: Sequence[str], options: Any) -> list[Array]:
+        """As ``run``, with tensors of bfloat16, which ONNX Runtime neither makes of numpy's arrays nor arrays of."""
+        values = {name: _value(array) if name in self._bfloat16 else array for name, array in inputs.items()}
+        if self._bfloat16.isdisjoint(outputs):
+            return list(self._session.run(list(outputs), values, options))
+        others = {name: _OrtValue.ortvalue_from_numpy(array) for name, array in inputs.items() if values[name] is array}
+        results = self._session.run_with_ort_values(list(outputs), {**values, **others}, options)
+        return [_array(result) for result in results]
 
 
 class Stop:
@@ -66,6 +91,22 @@ class Stop:
     def set(self) -> None:
         """End the run at the next operator; from any thread, more than once if need be."""
         self.options.terminate = True
+
+
+def _value(bits: Array) -> Any:
+    """The tensor of bfloat16 that shares the memory of ``bits``."""
+    return _OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(bits).reshape(bits.shape), ONNX_TYPE)
+
+
+def _array(value: Any) -> Array:
+    """The tensor ``value`` as an array of its own; of bfloat16 the bits."""
+    if ONNX_RUNTIME[value.data_type()] != "BF16":
+        array: Array = value.numpy()
+        return array
+    bits: Array = np.empty(value.shape(), np.uint16)
+    if bits.size:
+        ctypes.memmove(bits.ctypes.data, value.data_ptr(), bits.nbytes)
+    return bits
 
 
 def _check(folder: ModelFolder, kind: str, specs: Sequence[TensorSpec], actual: Sequence[Any]) -> None:

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgemodel_contract.task import TensorSpec
+from edgemodel_contract.task import Datatype, TensorSpec
 from edgemodel_server.errors import BadRequestError, ModelError, ModelFailedError
 from edgemodel_server.model.engine import Engine
 from edgemodel_server.model.rows.proof import Proof
+from edgemodel_server.protocol.bfloat16 import EPSILON as BFLOAT16_EPSILON
+from edgemodel_server.protocol.bfloat16 import numbers, to_bfloat16
 from edgemodel_server.protocol.datatypes import FLOATS, NUMPY, Array
 
 RUNS = 3
@@ -142,18 +144,21 @@ def _agree(engine: Engine, free: int) -> bool:
     try:
         together = _outputs(engine, {name: np.concatenate([first[name], second[name]]) for name in first})
         apart = zip(_outputs(engine, first), _outputs(engine, second), strict=True)
-        return all(_same(both, np.concatenate(pair)) for both, pair in zip(together, apart, strict=True))
+        compared = zip(engine.card.outputs, together, apart, strict=True)
+        return all(_same(spec.datatype, both, np.concatenate(pair)) for spec, both, pair in compared)
     except (BadRequestError, ModelFailedError, ValueError):
         return False
 
 
-def _same(one: Array, other: Array) -> bool:
+def _same(datatype: Datatype, one: Array, other: Array) -> bool:
     if one.shape != other.shape:
         return False
+    one, other = numbers(datatype, one), numbers(datatype, other)
     if one.dtype.kind != "f":
         return bool(np.array_equal(one, other))
     scale = float(np.abs(other.astype(np.float64)).max(initial=0.0))
-    tolerance = max(TOLERANCE, float(np.finfo(one.dtype).eps) * 8)
+    epsilon = BFLOAT16_EPSILON if datatype == "BF16" else float(np.finfo(one.dtype).eps)
+    tolerance = max(TOLERANCE, epsilon * 8)
     return bool(np.allclose(one, other, rtol=0, atol=tolerance * scale, equal_nan=True))
 
 
@@ -186,5 +191,7 @@ def _probe(spec: TensorSpec, free: int, seed: int, factor: int) -> Array:
         return np.zeros(shape, dtype=NUMPY[spec.datatype])
     random = np.random.default_rng(seed)
     # Of no dimensions, numpy draws a number and no array.
+    if spec.datatype == "BF16":
+        return to_bfloat16(np.asarray(random.random(shape) * factor))
     drawn = random.random(shape) * factor if spec.datatype in FLOATS else random.integers(0, 2, shape)
     return np.asarray(drawn).astype(NUMPY[spec.datatype])

@@ -41,4 +41,4 @@ def _element(spec: TensorSpec, index: int) -> bool | int | float | str:
         return index % 2 == 0
     if spec.datatype == "BYTES":
         return "text"
-    return index % 10 / 10 if spec.datatype in FLOATS else 0
+    return index % 10 / 10 if spec.datatype in FLOATS or spec.datatype == "BF16" else 0

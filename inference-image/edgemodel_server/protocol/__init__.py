@@ -2,6 +2,7 @@
 
 * ``open_inference`` request bytes → tensors, tensors → response bytes
 * ``datatypes``      names of element types in the protocol, in numpy and in ONNX Runtime
+* ``bfloat16``       the datatype that numpy does not have
 * ``shapes``         what a request says of a tensor, against what the model takes
 * ``tensors``        JSON values ↔ numpy arrays
 * ``raw``            raw bytes ↔ numpy arrays

@@ -21,9 +21,10 @@ NUMPY: dict[Datatype, np.dtype[Any]] = {
     "FP16": np.dtype(np.float16),
     "FP32": np.dtype(np.float32),
     "FP64": np.dtype(np.float64),
+    "BF16": np.dtype(np.uint16),
     "BYTES": np.dtype(np.object_),
 }
-"""``BYTES`` are ONNX string tensors: object arrays of ``str``."""
+"""``BYTES`` are ONNX string tensors: object arrays of ``str``. numpy has no bfloat16: such tensors are its bits."""
 
 ONNX_RUNTIME: dict[str, Datatype] = {
     "tensor(bool)": "BOOL",
@@ -38,7 +39,9 @@ ONNX_RUNTIME: dict[str, Datatype] = {
     "tensor(float16)": "FP16",
     "tensor(float)": "FP32",
     "tensor(double)": "FP64",
+    "tensor(bfloat16)": "BF16",
     "tensor(string)": "BYTES",
 }
 
 FLOATS: frozenset[Datatype] = frozenset({"FP16", "FP32", "FP64"})
+"""Those that numpy computes with."""

@@ -16,6 +16,7 @@ import orjson
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.task import Datatype, TensorSpec
 from edgemodel_server.errors import BadRequestError, shown
+from edgemodel_server.protocol.bfloat16 import numbers
 from edgemodel_server.protocol.classification import classify, decode_count
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.protocol.jsons import loads
@@ -147,7 +148,7 @@ def encode_response(
             output["parameters"] = {"binary_data_size": len(content)}
             raw.append(content)
         else:
-            output["data"] = json_elements(array)
+            output["data"] = json_elements(numbers(datatype, array))
         outputs.append(output)
     response: dict[str, Any] = {"model_name": signature.model, "model_version": MODEL_VERSION, "outputs": outputs}
     if identifier is not None:
@@ -166,7 +167,8 @@ def answers(
         if count is None:
             found.append((name, signature.outputs[name].datatype, array))
         else:
-            found.append((name, "BYTES", classify(array, count, signature.labels.get(name, ()))))
+            values = numbers(signature.outputs[name].datatype, array)
+            found.append((name, "BYTES", classify(values, count, signature.labels.get(name, ()))))
     return found
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgemodel_contract.task import Datatype, TensorSpec
 from edgemodel_server.errors import BadRequestError, shown
+from edgemodel_server.protocol.bfloat16 import numbers, to_bfloat16
 from edgemodel_server.protocol.datatypes import FLOATS, NUMPY, Array
 from edgemodel_server.protocol.shapes import decode_shape, elements, too_large
 
@@ -73,17 +74,19 @@ def _decode_elements(flat: Sequence[Any], datatype: Datatype, field: str) -> Arr
         allowed = {bool}
     elif datatype == "BYTES":
         allowed = {str}
-    elif datatype in FLOATS:
+    elif datatype in FLOATS or datatype == "BF16":
         allowed = {int, float}
     if not set(map(type, flat)) <= allowed:
         index, found = next((i, item) for i, item in enumerate(flat) if type(item) not in allowed)
         raise BadRequestError(f"{field}[{index}] is {_JSON_NAMES[type(found)]}; the datatype is {datatype}")
     try:
         with np.errstate(over="ignore"):
-            array = np.array(flat, dtype=NUMPY[datatype])
+            array = np.array(flat, dtype=np.float64 if datatype == "BF16" else NUMPY[datatype])
+            bits = to_bfloat16(array) if datatype == "BF16" else array
     except OverflowError as error:
         raise BadRequestError(f"{field} has an element out of the range of {datatype}") from error
-    if datatype in FLOATS and not np.isfinite(array).all():
-        index = int(np.flatnonzero(~np.isfinite(array))[0])
+    values = numbers(datatype, bits)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        index = int(np.flatnonzero(~np.isfinite(values))[0])
         raise BadRequestError(f"{field}[{index}] is out of the range of {datatype}")
-    return array
+    return bits

@@ -26,6 +26,7 @@ ELEMENT_TYPES: dict[Datatype, int] = {
     "FP16": TensorProto.FLOAT16,
     "FP32": TensorProto.FLOAT,
     "FP64": TensorProto.DOUBLE,
+    "BF16": TensorProto.BFLOAT16,
     "BYTES": TensorProto.STRING,
 }
 _DATATYPES = {number: name for name, number in ELEMENT_TYPES.items()}

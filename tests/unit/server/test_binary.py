@@ -43,8 +43,8 @@ def sample(datatype: Datatype) -> Array:
 
 
 async def test_every_datatype_comes_back_bit_by_bit(serve: Serve) -> None:
-    client = await serve(identity(sorted(NUMPY), ["N"]))
-    arrays = {kind: sample(kind) for kind in sorted(NUMPY)}
+    client = await serve(identity(sorted(SAMPLES), ["N"]))
+    arrays = {kind: sample(kind) for kind in sorted(SAMPLES)}
     response = await client.post(
         INFER,
         **binary(

@@ -109,8 +109,8 @@ async def test_typed_and_raw_contents_give_the_same_result_in_the_form_they_came
 
 
 async def test_every_datatype_comes_back_as_it_was_sent(client: Open) -> None:
-    arrays = {kind: np.array(SAMPLES[kind], dtype=NUMPY[kind]) for kind in sorted(NUMPY)}
-    async with client(identity(sorted(NUMPY), ["N"])) as server:
+    arrays = {kind: np.array(SAMPLES[kind], dtype=NUMPY[kind]) for kind in sorted(SAMPLES)}
+    async with client(identity(sorted(SAMPLES), ["N"])) as server:
         inputs = [tensor(f"in_{kind}", kind, [2]) for kind in arrays]
         contents = [bytes(encode_raw(array)) for array in arrays.values()]
         request = pb.ModelInferRequest(model_name="digits", inputs=inputs, raw_input_contents=contents)

@@ -19,7 +19,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=2), inner, max_size=2),
     max_leaves=12,
 )
-datatypes = st.sampled_from(sorted(NUMPY))
+datatypes = st.sampled_from(sorted(NUMPY.keys() - {"BF16"}))
 
 
 def tensor_spec(datatype: Datatype, shape: tuple[int, ...]) -> TensorSpec:
