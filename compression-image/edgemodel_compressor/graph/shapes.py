@@ -53,7 +53,7 @@ def _infer(proto: ModelProto, folded: Mapping[str, TensorProto], input_shapes: M
     skeleton.functions.extend(proto.functions)
     graph = skeleton.graph
     graph.name = proto.graph.name
-    graph.node.extend(node for node in proto.graph.node if node.output[0] not in folded)
+    graph.node.extend(_inferable(node) for node in proto.graph.node if node.output[0] not in folded)
     graph.initializer.extend(folded.values())
     _add_inputs(graph, proto.graph, input_shapes)
     for output in proto.graph.output:
@@ -67,6 +67,13 @@ def _infer(proto: ModelProto, folded: Mapping[str, TensorProto], input_shapes: M
         if shape is not None:
             found[value.name] = shape
     return found
+
+
+def _inferable(node: NodeProto) -> NodeProto:
+    """``node``, or one of its shape: of a GroupNormalization, which is a function, onnx infers none."""
+    if node.op_type != "GroupNormalization" or node.domain not in ("", "ai.onnx"):
+        return node
+    return helper.make_node("Identity", node.input[:1], node.output)
 
 
 def folded_sizes(proto: ModelProto, shapes: Shapes | None = None) -> dict[str, TensorProto]:

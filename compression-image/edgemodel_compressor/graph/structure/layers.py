@@ -5,7 +5,7 @@ from onnx import NodeProto
 
 from edgemodel_compressor.graph.structure.elementwise import broadcast_axes
 from edgemodel_compressor.graph.structure.labels import Axis
-from edgemodel_compressor.graph.structure.walk import Opaque, Walk, attribute, title
+from edgemodel_compressor.graph.structure.walk import Opaque, Walk, attribute, text, title
 
 POOLS = ("AveragePool", "GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool", "LpPool", "MaxPool")
 
@@ -79,6 +79,31 @@ def channel_norm(walk: Walk, node: NodeProto) -> None:
         spatial(walk, node)
     else:
         walk.give(node.output[0], data)
+
+
+def group_norm(walk: Walk, node: NodeProto) -> None:
+    """GroupNormalization: whole groups of channels go, with an entry of every parameter for each channel."""
+    data = walk.axes[node.input[0]]
+    _unite_groups(walk, attribute(node, "num_groups", 0), data[1], data[1])
+    for name in node.input[1:]:
+        walk.labels.unite(data[1], walk.axes[name][0])
+    spatial(walk, node)
+
+
+def depth_to_space(walk: Walk, node: NodeProto) -> None:
+    """DepthToSpace, a PixelShuffle: the channels that become one go together."""
+    data = walk.axes[node.input[0]]
+    tile = attribute(node, "blocksize", 1) ** 2
+    crd = text(node, "mode", "DCR") == "CRD"
+    members = data[1].reshape(-1, tile) if crd else data[1].reshape(tile, -1).T
+    walk.labels.unite(np.repeat(members[:, 0], tile), members.reshape(-1))
+    spatial(walk, node, members[:, 0])
+
+
+def space_to_depth(walk: Walk, node: NodeProto) -> None:
+    """SpaceToDepth: a channel becomes several, which lie as far apart as there are channels."""
+    data = walk.axes[node.input[0]]
+    spatial(walk, node, np.tile(data[1], attribute(node, "blocksize", 1) ** 2))
 
 
 def gemm(walk: Walk, node: NodeProto) -> None:

@@ -152,6 +152,8 @@ def expand(walk: Walk, node: NodeProto) -> None:
             for axis, size in zip(result, shape, strict=True)
         ],
     )
+    if walk.is_zero(node.input[0]):
+        walk.zeros.add(node.output[0])
 
 
 def filled(walk: Walk, node: NodeProto) -> None:

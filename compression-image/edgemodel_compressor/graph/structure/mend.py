@@ -128,6 +128,17 @@ def _groups(mender: _Mender, node: NodeProto) -> None:
     _set_attribute(node, "group", groups * int(channels.sum()) // len(channels))
 
 
+def _normed_groups(mender: _Mender, node: NodeProto) -> None:
+    """A group norm lost whole groups."""
+    channels = mender.stays(node.input[0])[1]
+    _set_attribute(node, "num_groups", attribute(node, "num_groups", 1) * int(channels.sum()) // len(channels))
+
+
+def _hidden(mender: _Mender, node: NodeProto) -> None:
+    """A recurrent layer lost units of its state."""
+    _set_attribute(node, "hidden_size", int(mender.stays(node.input[2])[2].sum()))
+
+
 def _sections(mender: _Mender, node: NodeProto) -> None:
     """The sections of a Split."""
     stays = mender.stays(node.input[0])
@@ -182,6 +193,8 @@ def _drop_attribute(node: NodeProto, name: str) -> None:
 _RULES: Mapping[str, Callable[[_Mender, NodeProto], None]] = {
     **dict.fromkeys(TARGETS, _target),
     **dict.fromkeys(("Conv", "ConvTranspose"), _groups),
+    **dict.fromkeys(("GRU", "LSTM"), _hidden),
+    "GroupNormalization": _normed_groups,
     "Slice": _bounds,
     "Split": _sections,
 }

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from onnx import NodeProto
 
-from edgemodel_compressor.graph.structure import elementwise, layers, layout, reshape, sizes
+from edgemodel_compressor.graph.structure import elementwise, layers, layout, recurrent, reshape, sizes
 from edgemodel_compressor.graph.structure.walk import Walk
 
 RULES: Mapping[str, Callable[[Walk, NodeProto], None]] = {
@@ -18,6 +18,10 @@ RULES: Mapping[str, Callable[[Walk, NodeProto], None]] = {
     "Trilu": elementwise.last_two,
     **dict.fromkeys(layers.POOLS, layers.pool),
     **dict.fromkeys(("BatchNormalization", "InstanceNormalization"), layers.channel_norm),
+    "GroupNormalization": layers.group_norm,
+    "DepthToSpace": layers.depth_to_space,
+    "SpaceToDepth": layers.space_to_depth,
+    **dict.fromkeys(recurrent.GATES, recurrent.recurrent),
     "Attention": layers.attention,
     "Conv": layers.convolution,
     "ConvTranspose": layers.transposed_convolution,

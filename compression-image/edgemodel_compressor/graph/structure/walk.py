@@ -55,6 +55,8 @@ class Walk:
         """The shape that a Reshape, an Expand or the like is told to make, by its output."""
         self.plain: set[str] = set()
         """Weights, and weights that were only moved about: where a weight is zero they are."""
+        self.zeros: set[str] = set()
+        """What was computed, and is zero all over."""
         self.cuts: dict[str, list[Cut]] = {}
         """What each Slice takes, by its output."""
         self.kept: dict[str, str] = {}
@@ -153,6 +155,11 @@ class Walk:
     def number(self, name: str) -> NDArray[np.generic] | None:
         """The value of a constant; None for any other tensor."""
         return numpy_helper.to_array(self.constants[name]) if name in self.constants else None
+
+    def is_zero(self, name: str) -> bool:
+        """Whether the tensor is known to be zero all over."""
+        value = self.number(name)
+        return name in self.zeros or (value is not None and not np.any(value))
 
     def offer(self, key: str, candidates: list[Axis]) -> int | None:
         """Which of ``candidates`` a reshape shrinks; None on the first walk, which only notes the question.

@@ -28,8 +28,7 @@ LEFT_AT_HALF = {
     "bert": 0.65,
     "gpt2": 0.65,
     "vit": 0.65,
-    # The cells stay; the layer after them shrinks.
-    "lstm": 0.92,
+    "lstm": 0.35,
 }
 """The share of parameters that may be left when half of the units go."""
 
@@ -85,7 +84,7 @@ def test_half_of_the_units_are_a_meaningful_share_of_the_model(name: str, export
     smaller = remove(proto, select(analysis, magnitude(proto, analysis), 0.5))
     shapes = {key: array.shape for key, array in example(name).items()}
     assert parameters(smaller) <= LEFT_AT_HALF[name] * parameters(proto)
-    assert macs(smaller, shapes) < (0.99 if name == "lstm" else 0.75) * macs(proto, shapes)
+    assert macs(smaller, shapes) < 0.75 * macs(proto, shapes)
 
 
 @pytest.mark.parametrize("exporter", EXPORTERS)
@@ -120,10 +119,14 @@ def test_a_channel_before_a_flatten_is_a_run_of_columns() -> None:
     assert last.indices.tolist() == [list(range(4 * channel, 4 * channel + 4)) for channel in range(64)]
 
 
-def test_an_lstm_is_kept_and_named() -> None:
-    _, analysis = analysed("lstm", "torchscript", 17)
-    assert any("LSTM" in reason for reason in analysis.kept.values())
-    assert [group.units for group in analysis.groups] == [128]
+@pytest.mark.parametrize(("exporter", "units"), [("torchscript", [32, 32, 32, 128]), ("dynamo", [32, 32, 128])])
+def test_every_layer_of_an_lstm_has_hidden_units(exporter: Exporter, units: list[int]) -> None:
+    """The embedding's, those of either layer, and those after them; the states that torch fills with zeros go along.
+
+    The current exporter gives both layers one state to begin with, so that their units go together.
+    """
+    _, analysis = analysed("lstm", exporter, opsets("lstm", exporter)[-1])
+    assert [group.units for group in analysis.groups] == units
 
 
 def test_what_a_layer_norm_runs_over_is_kept_and_named() -> None:

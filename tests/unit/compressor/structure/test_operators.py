@@ -88,6 +88,58 @@ PRUNED: dict[str, tuple[Net, int]] = {
         ),
         4,
     ),
+    "group norm as one operator": (
+        between("b = GroupNormalization<num_groups=2>(a, s, h)", {"s": (8,), "h": (8,)}, opset=21),
+        2,
+    ),
+    "pixel shuffle, as torch writes it": (
+        Net(
+            "a = Conv(x, first) r = DepthToSpace<blocksize=2, mode=\"CRD\">(a) y = Conv(r, last)",
+            {"first": (32, 3, 1, 1), "last": (5, 8, 1, 1)},
+            output=(2, 5, 12, 12),
+        ),
+        8,
+    ),
+    "depth to space, as TensorFlow writes it, and back": (
+        Net(
+            "a = Conv(x, first) d = DepthToSpace<blocksize=2>(a) r = Relu(d) s = SpaceToDepth<blocksize=2>(r) "
+            "y = Conv(s, last)",
+            {"first": (32, 3, 1, 1), "last": (5, 32, 1, 1)},
+        ),
+        8,
+    ),
+    "convolutions over time": (
+        Net(
+            "a = Conv<pads=[1, 1]>(x, first) n = BatchNormalization(a, s, h, m, v) r = Relu(n) "
+            "d = Conv<group=8, pads=[2, 2], dilations=[2]>(r, k) b = Add(d, a) y = Conv(b, last)",
+            {"first": (8, 3, 3), "s": (8,), "h": (8,), "m": (8,), "v": (8,), "k": (8, 1, 3), "last": (5, 8, 1)},
+            input=(2, 3, 9),
+            output=(2, 5, 9),
+        ),
+        8,
+    ),
+    "the state of an LSTM": (
+        Net(
+            "s, h, c = LSTM<hidden_size=8>(x, w, r, b) a = Squeeze(h, n) y = MatMul(a, last)",
+            {"w": (1, 32, 6), "r": (1, 32, 8), "b": (1, 64), "last": (8, 5)},
+            numbers={"n": [0]},
+            input=(4, 2, 6),
+            output=(2, 5),
+        ),
+        8,
+    ),
+    "the states of a GRU in both directions, one above the other": (
+        Net(
+            "s = GRU<hidden_size=8, direction=\"bidirectional\", linear_before_reset=1>(x, w, r, b) "
+            "t = Transpose<perm=[0, 2, 1, 3]>(s) u = Reshape(t, n) v = GRU<hidden_size=6>(u, k, l) "
+            "f = Squeeze(v, o) y = MatMul(f, last)",
+            {"w": (2, 24, 6), "r": (2, 24, 8), "b": (2, 48), "k": (1, 18, 16), "l": (1, 18, 6), "last": (6, 5)},
+            numbers={"n": [0, 0, -1], "o": [1]},
+            input=(4, 2, 6),
+            output=(4, 2, 5),
+        ),
+        14,
+    ),
     "depthwise convolution": (
         between("b = Conv<group=8, pads=[1, 1, 1, 1]>(a, k, c)", {"k": (8, 1, 3, 3), "c": (8,)}),
         8,
@@ -305,6 +357,16 @@ KEPT: dict[str, tuple[Net, str]] = {
             "else_branch = no () => (float[2, 4, 8] d) { d = Neg(a) }>"
         ),
         "does not know the operator If",
+    ),
+    "an LSTM that is given what it remembers": (
+        Net(
+            "o, h, c = LSTM<hidden_size=8>(x, w, r, b, , m, m) a = Squeeze(h, n) y = MatMul(a, last)",
+            {"w": (1, 32, 6), "r": (1, 32, 8), "b": (1, 64), "m": (1, 2, 8), "last": (8, 5)},
+            numbers={"n": [0]},
+            input=(4, 2, 6),
+            output=(2, 5),
+        ),
+        "given what it remembers",
     ),
     "the model's output": (
         Net("y = MatMul(x, first)", {"first": (6, 8)}, input=(2, 6), output=(2, 8)),
