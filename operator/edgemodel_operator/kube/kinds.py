@@ -1,7 +1,7 @@
 """The kinds of object that the operator works with: where the API has them, who is watched, and what may be done.
 
-A new kind of child is one row here, its builder in ``manifests/`` and its place in ``plan``; the watches, the cache and
-the paths follow from the row, and a test holds the operator's ClusterRole against ``rules``.
+A new kind of child is one row here, its builder in ``manifests/`` and its place in ``plan/children.py``. The watches,
+the cache and the paths follow from the row, and a test holds the operator's ClusterRole against ``rules``.
 """
 
 from collections.abc import Iterable

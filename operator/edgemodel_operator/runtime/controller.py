@@ -41,7 +41,7 @@ INSTANCE = socket.gethostname()
 REFUSED_RETRY_SECONDS = 60.0
 """What the API server refused is tried again after this time: quotas are raised, other owners leave."""
 START_RETRY_SECONDS = 2.0
-MOST_EXPLAINED = 5
+MAX_EXPLAINED = 5
 """Pods of one EdgeModel whose events are read at once."""
 STATUS_HOLD_SECONDS = 1.0
 """How long a status that is no news waits for more: sites that come up one after the other are one write."""
@@ -176,7 +176,7 @@ class Controller:
         lacks all lack.
         """
         explained = {pod.name: pod for pod in pods}
-        for pod in [pod for pod in pods if starts_slowly(pod, utc_now())][:MOST_EXPLAINED]:
+        for pod in [pod for pod in pods if starts_slowly(pod, utc_now())][:MAX_EXPLAINED]:
             failure = mount_failure(await self.cluster.events_about(model.metadata.namespace, pod.uid))
             if failure is not None:
                 explained[pod.name] = replace(pod, waiting_reason=MOUNT_FAILED, waiting_message=failure)

@@ -4,7 +4,7 @@ import msgspec
 
 from edgemodel_operator.manifests.names import peer_service_name
 from edgemodel_operator.observed import Object
-from edgemodel_operator.plan.plan import Ref
+from edgemodel_operator.plan.children import Ref
 from tests.unit.operator.builders import NOW, SETTINGS, after
 from tests.unit.operator.world import World
 

@@ -5,7 +5,7 @@ import pytest
 from edgemodel_operator.api import EDGE_NODE_LABEL
 from edgemodel_operator.api.names import SITE_LABEL
 from edgemodel_operator.observed import Object, SiteLatency
-from edgemodel_operator.plan.plan import Ref, Scale
+from edgemodel_operator.plan.children import Ref, Scale
 from tests.unit.operator.builders import edge_model, image, node, success
 from tests.unit.operator.world import World, nothing_to_do
 

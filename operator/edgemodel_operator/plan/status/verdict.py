@@ -47,7 +47,7 @@ class _Obstacle:
     stalled: bool
 
 
-def halted(model: EdgeModel, reason: str, message: str) -> list[Finding]:
+def invalid_spec_conditions(model: EdgeModel, reason: str, message: str) -> list[Finding]:
     """For a spec that cannot be carried out: nothing is touched, and the conditions that still hold are kept."""
     kept = [
         Finding(item.type, item.status, item.reason, item.message)
@@ -65,7 +65,7 @@ def halted(model: EdgeModel, reason: str, message: str) -> list[Finding]:
     ]
 
 
-def judge(facts: Facts) -> list[Finding]:
+def all_conditions(facts: Facts) -> list[Finding]:
     """All conditions of a spec that is being carried out."""
     obstacle = _obstacle(facts)
     findings = [_compressed(facts), _available(facts), _progressing(facts), _scaling(facts)]

@@ -1,0 +1,99 @@
+"""The sites: how each does, what it should be, and which of them may have the new version yet."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from edgemodel_operator.api import ModelStatus, SiteState, reasons
+from edgemodel_operator.manifests.deployment import build_deployment, deployment_name, revision, site_serving
+from edgemodel_operator.manifests.names import SITE_LABEL
+from edgemodel_operator.observed import Object
+from edgemodel_operator.plan.context import Context
+from edgemodel_operator.plan.policy.health import SiteHealth, site_health
+from edgemodel_operator.plan.policy.placement import Site, missing_sites
+from edgemodel_operator.plan.policy.rollout import SiteProgress, admit
+from edgemodel_operator.plan.policy.scaling import Decision, limits, scale
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """One site: how it does, what it should be, and whether it may be that yet."""
+
+    health: SiteHealth
+    scaling: Decision
+    desired: Object | None
+    admitted: bool = True
+
+    @property
+    def updated(self) -> bool:
+        """The Deployment asks for what is desired already."""
+        return self.desired is not None and self.health.revision == revision(self.desired)
+
+
+def plan_sites(
+    context: Context, sites: tuple[Site, ...], version: ModelStatus | None
+) -> tuple[list[SitePlan], datetime | None]:
+    """The ``sites`` with what each should run of ``version``, and when to look again at those that wait."""
+    model, spec, observed, now = context.model, context.spec, context.observed, context.now
+    plans = []
+    settled = {site.name: site.revision for site in model.status.sites if site.revision is not None}
+    for site in sites:
+        bounds = limits(spec, site.name)
+        present = observed.of_kind("Deployment").get(deployment_name(model, site.name))
+        pods = [pod for pod in observed.pods if pod.labels.get(SITE_LABEL) == site.name]
+        health = site_health(site, present, pods, bounds.minimum, settled.get(site.name), now)
+        scaling = scale(
+            bounds,
+            present["spec"].get("replicas", 1) if present else None,
+            observed.latency.get(site.name) if site.connected else None,
+            observed.recommendations.get(site.name, ()),
+            health.capacity_limited,
+            context.staleness,
+            now,
+        )
+        desired = None
+        if version is not None:
+            serving = site_serving(spec, site.name, version.image, version.timings)
+            desired = build_deployment(model, spec, serving, scaling.replicas, context.settings)
+        plans.append(SitePlan(health, scaling, desired))
+    admission = admit(
+        [
+            SiteProgress(
+                item.health.name,
+                item.updated,
+                item.health.settled_at if item.updated else None,
+                item.health.site.connected,
+            )
+            for item in plans
+        ],
+        spec.rollout.waves,
+        timedelta(seconds=spec.rollout.soak),
+        spec.rollout.paused,
+        now,
+    )
+    return [_waiting_for_version(item, item.health.name in admission.sites) for item in plans], admission.recheck_at
+
+
+def sites_left_alone(context: Context, sites: tuple[Site, ...]) -> list[SiteHealth]:
+    """Sites that serve although no node matches them any more, in the order of their names: they are not touched, and
+    the status tells that users are served."""
+    kept = set(missing_sites(context.spec.placement, sites))
+    found = []
+    for deployment in context.observed.of_kind("Deployment").values():
+        name = deployment["metadata"]["labels"].get(SITE_LABEL, "")
+        if (name in kept or not sites) and name:
+            pods = [pod for pod in context.observed.pods if pod.labels.get(SITE_LABEL) == name]
+            site = Site(name, connected=True)
+            found.append(site_health(site, deployment, pods, 1, revision(deployment), context.now))
+    return sorted(found, key=lambda health: health.name)
+
+
+def _waiting_for_version(item: SitePlan, admitted: bool) -> SitePlan:
+    """A site that does well with another version than the desired one is not Ready: it waits, or is under way."""
+    health = item.health
+    if item.desired is not None and not item.updated and health.state in ("Ready", "Pending"):
+        waiting = (reasons.UPDATING, "The new version is being rolled out here.")
+        if not admitted:
+            waiting = (reasons.WAITING_FOR_WAVE, "The new version reaches this site in a later wave.")
+        state: SiteState = "Progressing" if admitted else "Pending"
+        health = replace(health, state=state, reason=waiting[0], message=waiting[1], settled_at=None)
+    return SitePlan(health, item.scaling, item.desired, admitted)
