@@ -9,18 +9,9 @@ import onnx
 import pytest
 
 from tests.abuse.nginx import proxying
-from tests.abuse.open_faults import OPEN_FAULTS
 from tests.abuse.server import Target, serving
 from tests.abuse.watch import MIB, STRICT, WIDE, Limits, Neighbours, Watch
 from tests.unit.server.builders import mlp, write_folder
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What fails and is known to fail is reported as such, and not tried: it would take the time of the others."""
-    for item in items:
-        if item.nodeid.partition("::")[2].startswith(OPEN_FAULTS):
-            item.add_marker(pytest.mark.xfail(reason="an open fault of the server", run=False))
-
 
 KEPT = 128 * MIB
 """Bytes that the allocator may keep for itself when all is over; as much as requests may hold together."""

@@ -17,6 +17,7 @@ from types import TracebackType
 from edgemodel_server.errors import (
     BusyDecodingError,
     ClientShareError,
+    DeadlineError,
     MemoryFullError,
     OverloadedError,
     TooLargeError,
@@ -72,9 +73,10 @@ class Pool:
         factor = min(CLIENT_FACTOR, self._connection_factor)
         return max(min(self._least, self.total), self.total * factor / (1 + factor))
 
-    def take(self, amount: float, client: str, connection: Hashable) -> str | None:
-        """Take ``amount`` for one of the connections of ``client``. None: it is taken. Or else nothing is, because of
-        ``"server"``: others hold too much; ``"client"``: it holds too much itself; ``"size"``: it could never be."""
+    def take(self, amount: float, client: str, connection: Hashable, *, beside: float = 0.0) -> str | None:
+        """Take ``amount`` for one of the connections of ``client``, for a purpose that holds ``beside`` already. None:
+        it is taken. Or else nothing is, because of ``"server"``: others hold too much; ``"client"``: it holds too much
+        itself; ``"size"``: this purpose could never have so much."""
         with self._lock:
             of_client = self._clients.get(client, 0.0) + amount
             of_connection = self._connections.get(connection, 0.0) + amount
@@ -83,7 +85,8 @@ class Pool:
                 self._clients[client] = of_client
                 self._connections[connection] = of_connection
                 return None
-        if not self._fits(amount, amount, amount):
+        whole = amount + beside
+        if not self._fits(whole, whole, whole):
             return "size"
         return "server" if self._fits(of_client, of_connection, of_client) else "client"
 
@@ -121,10 +124,10 @@ class Budget:
 
 
 class Lease:
-    """What one request holds; all of it is given back when it is closed. Thread-safe, but for ``close``, which has to
-    come last."""
+    """What one request holds; all of it is given back when it is closed, and nothing can be taken after that: a thread
+    may still be at work for a client that has gone. Thread-safe."""
 
-    __slots__ = ("_budget", "_client", "_connection", "_held")
+    __slots__ = ("_budget", "_client", "_connection", "_held", "_is_closed", "_lock")
 
     def __init__(self, budget: Budget, client: str, connection: Hashable) -> None:
         """Nothing is held yet."""
@@ -132,6 +135,8 @@ class Lease:
         self._client = client
         self._connection = connection
         self._held = 0
+        self._is_closed = False
+        self._lock = threading.Lock()
 
     @property
     def held(self) -> int:
@@ -145,15 +150,20 @@ class Lease:
             TooLargeError: no request may have so much.
             ClientShareError: the client holds its share already.
             MemoryFullError: all clients together hold too much.
+            DeadlineError: the request has ended.
         """
         pool = self._budget.memory
-        cause = pool.take(size, self._client, self._connection)
-        if cause is None:
-            self._held += size
-            return
+        with self._lock:
+            if self._is_closed:
+                raise DeadlineError("the request has ended, and with it what it may hold")
+            held = self._held
+            cause = pool.take(size, self._client, self._connection, beside=held)
+            if cause is None:
+                self._held += size
+                return
         if cause == "size":
             raise TooLargeError(
-                f"the request needs {size} bytes of memory at once and may have {int(pool.largest)}; "
+                f"the request needs {held + size} bytes of memory at once and may have {int(pool.largest)}; "
                 "send less, or raise EDGEMODEL_MAX_BUFFERED"
             )
         if cause == "client":
@@ -165,7 +175,10 @@ class Lease:
 
     def release(self, size: int) -> None:
         """Give ``size`` bytes back: they are no longer there."""
-        self._held -= size
+        with self._lock:
+            if self._is_closed:
+                return
+            self._held -= size
         self._budget.memory.give(size, self._client, self._connection)
 
     @contextmanager
@@ -214,7 +227,8 @@ class Lease:
 
     def close(self) -> None:
         """Give everything back. More than once does no harm."""
-        size, self._held = self._held, 0
+        with self._lock:
+            size, self._held, self._is_closed = self._held, 0, True
         if size:
             self._budget.memory.give(size, self._client, self._connection)
 

@@ -41,10 +41,12 @@ async def infer(service: Service, call: Call) -> Answer:
     deadline = call.started + call.timeout(service.settings.request_timeout)
     scheduler.check(deadline)
     async with service.bodies.read(call) as body:
+        is_quick = header_length is not None and header_length <= INLINE_BYTES and not signature.takes_strings
         inferred = await run(
             service,
-            partial(decode_request, body, header_length, signature),
-            inline=len(body) <= INLINE_BYTES or (header_length or len(body)) <= INLINE_BYTES,
+            partial(decode_request, body, header_length, signature, call.lease),
+            size=len(body),
+            inline=is_quick or len(body) <= INLINE_BYTES,
             started=call.started,
             deadline=deadline,
             headers=call.headers,
@@ -53,13 +55,13 @@ async def infer(service: Service, call: Call) -> Answer:
         )
     call.timings = inferred.timings
     request = inferred.request
-    answered = partial(encode_response, signature, request.id, request.outputs, inferred.result.arrays, request.form)
-    response = await encoded(service, inferred, answered)
-    answer, coding = _answer(call, response)
+    arrays = inferred.result.arrays
+    encode = partial(encode_response, signature, request.id, request.outputs, arrays, request.form, call.lease)
+    answer, coding = _answer(call, await encoded(service, inferred, encode))
     if coding is not None:
-        work = partial(compress, answer.parts, coding)
+        work = partial(compress, answer.parts, coding, call.lease)
         is_small = sum(map(len, answer.parts)) <= INLINE_BYTES
-        answer.parts = [work() if is_small else await scheduler.offload_json(work)]
+        answer.parts = work() if is_small else await scheduler.offload_json(work)
     return answer
 
 
@@ -81,7 +83,7 @@ def infer_inline(service: Service, call: Call, body: Body) -> Answer:
     call.timings = [("decode", decoded - call.started), ("queue", 0.0), ("compute", result.computed)]
     answer, coding = _answer(call, encode_response(signature, request.id, request.outputs, result.arrays, request.form))
     if coding is not None:
-        answer.parts = [compress(answer.parts, coding)]
+        answer.parts = compress(answer.parts, coding)
     return answer
 
 
@@ -100,7 +102,7 @@ def _answer(call: Call, response: InferResponse) -> tuple[Answer, str | None]:
         coding = accepted(call.header(b"accept-encoding"))
     if coding is not None:
         headers += [(b"content-encoding", coding.encode()), (b"vary", b"accept-encoding")]
-    return Answer(200, response.parts, headers), coding
+    return Answer(200, response.parts, headers, is_charged=True), coding
 
 
 def _check_content(call: Call) -> None:

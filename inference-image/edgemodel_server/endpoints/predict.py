@@ -3,6 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -22,6 +23,10 @@ from edgemodel_server.scheduling.sharing import fault_of
 from edgemodel_server.service import Service
 
 MOST_CLASSES = 1000
+PREDICTION_BYTES = 1024
+"""What a label with its probability takes, as objects and as JSON."""
+INLINE_PREDICTIONS = 1000
+"""So many are written in the event loop: it takes a millisecond or two."""
 
 
 async def predict(service: Service, call: Call) -> Answer:
@@ -43,10 +48,17 @@ async def predict(service: Service, call: Call) -> Answer:
         tensors = await _tensors(service, call, body, classifier.image)
     outputs = await _outputs(service, call, classifier, tensors, deadline)
     record_phases(call.timings)
+    count = len(outputs) * (top_k or 1)
+    call.lease.hold(PREDICTION_BYTES * count)
+    work = partial(_answer, card.name, classifier, outputs, top_k)
+    return work() if count <= INLINE_PREDICTIONS else await service.scheduler.offload_json(work)
+
+
+def _answer(model: str, classifier: Classifier, outputs: Sequence[Array], top_k: int | None) -> Answer:
     predictions = [_prediction(classifier.predict(output, top_k or 1), top_k) for output in outputs]
     if len(predictions) == 1:
-        return json_answer({**predictions[0], "model": card.name})
-    return json_answer({"predictions": predictions, "model": card.name})
+        return json_answer({**predictions[0], "model": model})
+    return json_answer({"predictions": predictions, "model": model})
 
 
 async def _tensors(service: Service, call: Call, body: Body, target: ImageInput) -> list[Array]:

@@ -10,6 +10,7 @@ grpcio speaks HTTP/2, in threads of its own; what is here is between the bytes o
 * ``sockets``         gRPC's sockets, by their other end
 * ``methods``         the calls
 * ``messages``        request messages → tensors, tensors → response messages
+* ``large``           large messages: raw tensors where they lie, the rest charged before it is parsed
 * ``contents``        typed contents ↔ numpy arrays
 * ``standard``        health and reflection
 * ``open_inference``  the protocol; ``…_pb2`` is generated from it (``make protos``)

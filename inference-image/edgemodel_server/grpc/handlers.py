@@ -4,6 +4,7 @@ It does with ``Handling`` what ``http/app.py`` does for REST. Messages are bytes
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,12 @@ from typing import Any
 import grpc
 import grpc.aio
 
-from edgemodel_server.errors import BadRequestError
+from edgemodel_server.errors import BadRequestError, TooLargeError
 from edgemodel_server.grpc.call import Call, Context
 from edgemodel_server.grpc.connections import Connections
+from edgemodel_server.protocol.bodies import INLINE_BYTES
+from edgemodel_server.protocol.coding import coding_of_message, decompress
+from edgemodel_server.protocol.memory import Memory
 from edgemodel_server.service import Service
 
 Unary = Callable[[bytes, Call], Awaitable[bytes]]
@@ -77,7 +81,7 @@ class Handlers:
             if content is grpc.aio.EOF:
                 limit = self._service.settings.max_body
                 raise BadRequestError(f"the call has no message, or one of more than {limit} bytes")
-            answer = await method.unary(content, call)
+            answer = await method.unary(await self._unpacked(content, call), call)
             self._connections.sending(call, len(answer))
         except asyncio.CancelledError:
             call.handling.cancelled()
@@ -92,12 +96,22 @@ class Handlers:
         call.handling.close()
         return answer
 
+    async def _unpacked(self, content: bytes, call: Call) -> bytes:
+        """``content`` without its coding; away from the event loop where that may take long."""
+        limit = self._service.settings.max_body
+        if coding_of_message(content) is None:
+            return content
+        if len(content) <= INLINE_BYTES:
+            with contextlib.suppress(TooLargeError):
+                return bytes(unpacked(content, min(INLINE_BYTES, limit), call.lease))
+        return bytes(await self._service.scheduler.offload_json(unpacked, content, limit, call.lease))
+
     async def _serve_stream(self, path: str, method: StreamingMethod, context: Context) -> None:
         call = Call(self._service, context, path, None)
 
         async def messages() -> AsyncIterator[bytes]:
             while (message := await context.read()) is not grpc.aio.EOF:
-                yield message
+                yield bytes(unpacked(message, INLINE_BYTES, call.lease))
 
         try:
             self._connections.begin(call, context)
@@ -116,3 +130,14 @@ class Handlers:
         else:
             call.handling.answered(0)
             call.handling.close()
+
+
+def unpacked(content: bytes, limit: int, memory: Memory) -> bytes | bytearray:
+    """A message without its coding. gRPC is told to leave messages as they are, for it unpacks them before anybody can
+    say whether there is memory for them.
+
+    Raises:
+        RequestError: as ``decompress``.
+    """
+    coding = coding_of_message(content)
+    return content if coding is None else decompress(content, coding, limit, memory)

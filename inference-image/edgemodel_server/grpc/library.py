@@ -60,6 +60,7 @@ async def _refuse(call: Any) -> None:
 
 
 def is_news(record: logging.LogRecord) -> bool:
-    """Whether what grpcio logs is more than that a client has left before it was answered."""
+    """Whether what grpcio logs is more than that a client has left before it was answered, or that it sent bytes for
+    text: anybody could fill the log with those."""
     kind = record.exc_info[0] if record.exc_info else None
-    return kind is None or kind.__name__ != "ExecuteBatchError"
+    return kind is None or (kind.__name__ != "ExecuteBatchError" and not issubclass(kind, UnicodeDecodeError))

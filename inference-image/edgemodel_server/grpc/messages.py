@@ -6,9 +6,11 @@ from typing import Any
 from edgemodel_server.endpoints.configuration import Configuration
 from edgemodel_server.errors import BadRequestError
 from edgemodel_server.grpc import open_inference_pb2 as pb
-from edgemodel_server.grpc.contents import decode_contents, encode_contents
+from edgemodel_server.grpc.contents import FIELDS, decode_contents, encode_contents
+from edgemodel_server.grpc.large import with_raw
 from edgemodel_server.protocol.classification import decode_count
-from edgemodel_server.protocol.datatypes import Array
+from edgemodel_server.protocol.datatypes import NUMPY, Array
+from edgemodel_server.protocol.memory import Memory
 from edgemodel_server.protocol.open_inference import (
     MODEL_VERSION,
     Form,
@@ -25,13 +27,16 @@ from edgemodel_server.protocol.raw import decode_raw, encode_raw
 from edgemodel_server.protocol.shapes import decode_shape
 
 
-def decode_request(message: pb.ModelInferRequest, signature: Signature) -> InferRequest:
-    """Read an inference request against the model's inputs and outputs.
+def decode_request(
+    message: pb.ModelInferRequest, raw: Sequence[memoryview], signature: Signature, memory: Memory
+) -> InferRequest:
+    """Read an inference request against the model's inputs and outputs. ``raw`` are its ``raw_input_contents``;
+    ``memory`` is charged with what typed contents become.
 
     Raises:
         BadRequestError: a field is missing, misplaced or does not fit the model; the message names it.
+        RequestError: there is no memory for it.
     """
-    raw = message.raw_input_contents
     if raw and len(raw) != len(message.inputs):
         raise BadRequestError(f"raw_input_contents has {len(raw)} elements; there are {len(message.inputs)} inputs")
     arrays: dict[str, Array] = {}
@@ -41,11 +46,11 @@ def decode_request(message: pb.ModelInferRequest, signature: Signature) -> Infer
         spec = input_spec(tensor.name, signature.inputs, arrays, field)
         shape = decode_shape(spec, tensor.datatype, list(tensor.shape), field)
         if not raw:
-            arrays[tensor.name] = decode_contents(spec, shape, tensor.contents, f"{field}.contents")
+            arrays[tensor.name] = decode_contents(spec, shape, tensor.contents, f"{field}.contents", memory)
         elif tensor.HasField("contents"):
             raise BadRequestError(f"{field}.contents is given beside raw_input_contents; use one of them")
         else:
-            arrays[tensor.name] = decode_raw(spec, shape, memoryview(raw[index]), f"raw_input_contents[{index}]")
+            arrays[tensor.name] = decode_raw(spec, shape, raw[index], f"raw_input_contents[{index}]", memory)
     check_complete(signature.inputs, arrays)
     wanted: list[str] = []
     classes: dict[str, int] = {}
@@ -61,21 +66,28 @@ def decode_request(message: pb.ModelInferRequest, signature: Signature) -> Infer
     return InferRequest(message.id, arrays, names, timeout, Form(frozenset(names if raw else ()), classes))
 
 
-def encode_response(signature: Signature, request: InferRequest, arrays: Sequence[Array]) -> pb.ModelInferResponse:
-    """An inference response: raw where the request was, or where a datatype has no typed contents."""
+def encode_response(signature: Signature, request: InferRequest, arrays: Sequence[Array], memory: Memory) -> bytes:
+    """An inference response: raw where the request was, or where a datatype has no typed contents. ``memory`` is
+    charged with it, and with what it takes to write it.
+
+    Raises:
+        RequestError: there is no memory for it.
+    """
     response = pb.ModelInferResponse(model_name=signature.model, model_version=MODEL_VERSION, id=request.id or "")
-    outputs = answers(signature, request.outputs, arrays, request.form)
-    contents: list[pb.InferTensorContents | None] = []
-    if not request.form.raw:
-        contents = [encode_contents(datatype, array) for _, datatype, array in outputs]
-    is_typed = bool(contents) and None not in contents
-    for index, (name, datatype, array) in enumerate(outputs):
-        response.outputs.add(
-            name=name, datatype=datatype, shape=array.shape, contents=contents[index] if is_typed else None
-        )
-        if not is_typed:
-            response.raw_output_contents.append(bytes(encode_raw(array)))
-    return response
+    outputs = answers(signature, request.outputs, arrays, request.form, memory)
+    is_typed = not request.form.raw and all(datatype in FIELDS for _, datatype, _ in outputs)
+    raw: list[memoryview] = []
+    for name, datatype, array in outputs:
+        contents = None
+        if is_typed:
+            # In the message, while it grows, and in bytes.
+            memory.hold(3 * array.size * NUMPY[datatype].itemsize)
+            contents = encode_contents(datatype, array)
+        else:
+            raw.append(encode_raw(array, memory))
+        response.outputs.add(name=name, datatype=datatype, shape=array.shape, contents=contents)
+    memory.hold(sum(map(len, raw)))
+    return with_raw(response, raw)
 
 
 def model_metadata(metadata: Mapping[str, Any]) -> pb.ModelMetadataResponse:

@@ -1,7 +1,7 @@
 """The calls of ``inference.GRPCInferenceService``."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -14,20 +14,19 @@ from edgemodel_server.errors import RequestError
 from edgemodel_server.grpc import messages
 from edgemodel_server.grpc import open_inference_pb2 as pb
 from edgemodel_server.grpc.call import Call, status_of
-from edgemodel_server.grpc.connections import COPIES
 from edgemodel_server.grpc.handlers import Method, Unary, UnaryMethod
+from edgemodel_server.grpc.large import Tally, cut_raw, is_short
 from edgemodel_server.grpc.standard import read
 from edgemodel_server.protocol import open_inference as protocol
 from edgemodel_server.protocol.bodies import INLINE_BYTES
+from edgemodel_server.protocol.calls import Lease
+from edgemodel_server.protocol.open_inference import InferRequest
 from edgemodel_server.service import Model, Service, State
 
 if TYPE_CHECKING:
     from edgemodel_server.observability.spans import Tracing
 
 SERVICE = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
-
-LARGE_BYTES = 1024 * 1024
-"""An answer expected to be this large is charged to the budget before it is computed."""
 
 
 def inference_methods(service: Service) -> Mapping[str, Method]:
@@ -113,34 +112,32 @@ class Inference:
         service = self._service
         deadline = call.deadline(service.settings.request_timeout)
         service.scheduler.check(deadline)
-        request: pb.ModelInferRequest = read(pb.ModelInferRequest, content)
-        model = service.named_model(request.model_name, request.model_version or protocol.MODEL_VERSION)
-        expected = _expected_bytes(request, len(content), model)
-        if expected >= LARGE_BYTES:
-            # Many answers may be computed before the first of them is sent.
-            call.lease.hold(COPIES * expected)
+        signature = service.model().signature
         inferred = await run(
             service,
-            partial(messages.decode_request, request, model.signature),
-            inline=len(content) <= INLINE_BYTES or bool(request.raw_input_contents),
+            partial(self._decode, content, call.lease),
+            size=len(content),
+            inline=len(content) <= INLINE_BYTES or (is_short(content, INLINE_BYTES) and not signature.takes_strings),
             started=call.handling.started,
             deadline=deadline,
             headers=call.headers,
             lease=call.lease,
         )
-        encode = partial(messages.encode_response, model.signature, inferred.request, inferred.result.arrays)
-        response = await encoded(service, inferred, encode)
-        return response.SerializeToString()
+        encode = partial(messages.encode_response, signature, inferred.request, inferred.result.arrays, call.lease)
+        return await encoded(service, inferred, encode)
+
+    def _decode(self, content: bytes, lease: Lease) -> InferRequest:
+        if len(content) <= INLINE_BYTES:
+            request = read(pb.ModelInferRequest, content)
+            return self._request(request, [memoryview(raw) for raw in request.raw_input_contents], lease)
+        with Tally(lease) as tally:
+            rest, raw = cut_raw(content, tally)
+            return self._request(read(pb.ModelInferRequest, rest), raw, lease)
+
+    def _request(self, message: pb.ModelInferRequest, raw: Sequence[memoryview], lease: Lease) -> InferRequest:
+        model = self._service.named_model(message.model_name, message.model_version or protocol.MODEL_VERSION)
+        return messages.decode_request(message, raw, model.signature, lease)
 
     def _named_model(self, kind: Any, content: bytes) -> Model:
         request = read(kind, content)
         return self._service.named_model(request.name, request.version or protocol.MODEL_VERSION)
-
-
-def _expected_bytes(request: pb.ModelInferRequest, size: int, model: Model) -> int:
-    """What the outputs of a request of ``size`` bytes will take, by those of one row when the model was warmed up."""
-    if not model.profile.outputs or not request.inputs or not request.inputs[0].shape:
-        return 0
-    # What a request says of its shape is checked later: it has no more rows than bytes.
-    rows = max(1, min(request.inputs[0].shape[0], size))
-    return rows * sum(array.nbytes for array in model.profile.outputs[0])

@@ -94,6 +94,8 @@ def _options(service: Service) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_receive_message_length", settings.max_body),
         ("grpc.max_send_message_length", -1),
+        # See ``handlers.unpacked``.
+        ("grpc.per_message_decompression", 0),
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
         # Beyond these, gRPC would cancel calls of anybody, at random.

@@ -91,7 +91,7 @@ class App:
                     handling.authenticate(call.headers)
                     call.lease = lease = handling.lease(scope["client"])
                 answer = await match.handler(call)
-                if not match.is_open:
+                if not match.is_open and not answer.is_charged:
                     lease.hold(sum(map(len, answer.parts)))
             except ClientDisconnect:
                 raise

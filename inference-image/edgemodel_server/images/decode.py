@@ -13,8 +13,8 @@ from edgemodel_contract.task import Datatype, Preprocessing
 from edgemodel_server.errors import ModelError, TooLargeError
 from edgemodel_server.images.forms import Upload
 from edgemodel_server.images.headers import FORMATS, Header, damaged, read_header
-from edgemodel_server.protocol.calls import Memory
 from edgemodel_server.protocol.datatypes import FLOATS, NUMPY, Array
+from edgemodel_server.protocol.memory import Memory
 
 DRAFT_FACTOR = 3
 """A JPEG is decoded at a half, a quarter or an eighth of its size where that is still so many times the model's: what

@@ -7,6 +7,8 @@
 * ``tensors``        JSON values ↔ numpy arrays
 * ``raw``            raw bytes ↔ numpy arrays
 * ``jsons``          JSON, strictly
+* ``long_lists``     JSON that is long because of lists of numbers, piece by piece
+* ``memory``         what may be taken of the server's memory
 * ``plain``          requests as most are: JSON of floats, read faster
 * ``layouts``        JSON before raw bytes that was read before
 * ``classification`` an output as its largest values, with index and label

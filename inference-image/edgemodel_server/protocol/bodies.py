@@ -85,7 +85,7 @@ class Reading:
                     await self._discard(declared)
                 chunk, more = await self._chunk()
                 if not more and len(chunk) <= limit:
-                    self._hold(len(chunk))
+                    self.hold(len(chunk))
                     return chunk
                 if declared and self._call.read_into is not None:
                     return await self._read_into(declared, chunk, self._call.read_into)
@@ -95,7 +95,7 @@ class Reading:
                     size += len(chunk)
                     if size > limit:
                         await self._discard(size)
-                    self._hold(len(chunk))
+                    self.hold(len(chunk))
                     body += chunk
                     if not more:
                         return body
@@ -108,11 +108,11 @@ class Reading:
         filled; ``begin`` is there already."""
         body = np.empty(length, np.uint8).data
         have = len(begin)
-        self._hold(have)
+        self.hold(have)
         body[:have] = begin
         while have < length:
             piece = body[have : have + PIECE_BYTES]
-            self._hold(len(piece))
+            self.hold(len(piece))
             try:
                 await read_into(piece)
             except ConnectionResetError:
@@ -121,14 +121,14 @@ class Reading:
         return body
 
     async def _unpack(self, body: Body, coding: str) -> Body:
-        content: Body | None = None
+        """``body`` without its coding. What is short when unpacked is unpacked here."""
         if len(body) <= INLINE_BYTES:
+            before = self._held
             with contextlib.suppress(TooLargeError):
-                content = decompress(body, coding, INLINE_BYTES)
-        if content is None:
-            content = await self._reader.offload(decompress, body, coding, self._reader.limit)
-        self._hold(len(content))
-        return content
+                return decompress(body, coding, min(INLINE_BYTES, self._reader.limit), self)
+            self.release(self._held - before)
+        unpacked: Body = await self._reader.offload(decompress, body, coding, self._reader.limit, self)
+        return unpacked
 
     async def _discard(self, declared: int) -> None:
         limit = self._reader.limit
@@ -147,6 +147,16 @@ class Reading:
             raise ClientDisconnect
         return message.get("body", b""), message.get("more_body", False)
 
-    def _hold(self, size: int) -> None:
+    def hold(self, size: int) -> None:
+        """Charge ``size`` bytes until the body is done with.
+
+        Raises:
+            RequestError: there is no memory for them.
+        """
         self._call.lease.hold(size)
         self._held += size
+
+    def release(self, size: int) -> None:
+        """Give ``size`` bytes of them back."""
+        self._call.lease.release(size)
+        self._held -= size

@@ -19,6 +19,7 @@ from edgemodel_server.errors import (
     UnauthorizedError,
     shown,
 )
+from edgemodel_server.protocol.memory import Memory
 
 JSON = b"application/json"
 BINARY = b"application/octet-stream"
@@ -42,16 +43,6 @@ wait for the message ``http.disconnect`` takes a task, and longer than all else 
 
 TIMEOUT_HEADERS = {b"x-request-timeout": 1.0, b"x-envoy-expected-rq-timeout-ms": 0.001}
 """Headers that say how long the client waits, and their unit in seconds. Envoy, and with it Istio, sends the second."""
-
-
-class Memory(Protocol):
-    """What a request may hold of the server's memory."""
-
-    def hold(self, size: int) -> None:
-        """Take ``size`` bytes, before they are there. Raises RequestError if there are none for this request."""
-
-    def release(self, size: int) -> None:
-        """Give back so many."""
 
 
 class Lease(Memory, Protocol):
@@ -159,11 +150,13 @@ class Call:
 
 @dataclass(slots=True)
 class Answer:
-    """One response; ``parts`` are its body."""
+    """One response; ``parts`` are its body. ``is_charged``: the lease of its request was charged with them as they were
+    made."""
 
     status: int
     parts: list[bytes | memoryview]
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    is_charged: bool = False
 
     async def send(self, send: Send) -> None:
         """Write it."""

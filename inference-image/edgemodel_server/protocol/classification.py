@@ -10,6 +10,8 @@ from edgemodel_server.errors import BadRequestError, shown
 from edgemodel_server.protocol.datatypes import Array
 
 MOST_CLASSES = 2**31 - 1
+_ELEMENT_BYTES = 40
+_STRING_BYTES = 256
 
 
 def decode_count(value: Any, spec: TensorSpec, field: str) -> int:
@@ -46,6 +48,12 @@ def classify(array: Array, count: int, labels: Sequence[str]) -> Array:
             text = form % (values[row][place], index)
             strings[row, place] = f"{text}:{labels[index]}" if index < len(labels) else text
     return strings if array.ndim > 1 else strings[0]
+
+
+def classes_bytes(array: Array, count: int) -> int:
+    """At most so many bytes are taken by ``classify``: keys and order of all elements, and a string for each class."""
+    rows = len(array) if array.ndim > 1 else 1
+    return _ELEMENT_BYTES * array.size + _STRING_BYTES * rows * min(count, array.size // max(1, rows))
 
 
 def _row_size(array: Array) -> int:

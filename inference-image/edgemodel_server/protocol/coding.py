@@ -4,10 +4,13 @@ import zlib
 from collections.abc import Iterable
 
 from edgemodel_server.errors import BadRequestError, TooLargeError, UnsupportedContentError, shown
+from edgemodel_server.protocol.memory import Memory
 
 CODINGS = ("gzip", "deflate")
 _LEVEL = 1
 """Tensors of measurements hardly compress: the fastest level takes nearly all there is."""
+_PIECE_BYTES = 1024 * 1024
+"""Packed or unpacked at a time, and charged."""
 _WINDOW = {"gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 
@@ -26,35 +29,64 @@ def coding_of(header: str) -> str | None:
     return coding
 
 
-def decompress(body: bytes | bytearray | memoryview, coding: str, limit: int) -> bytes:
-    """``body`` without its coding; never more than ``limit`` bytes and one are in memory.
+def coding_of_message(content: bytes) -> str | None:
+    """The coding that a message of gRPC is under: none of this server's begins as one of those does."""
+    if content[:2] == b"\x1f\x8b":
+        return "gzip"
+    return "deflate" if content[:1] == b"\x78" and _has_zlib_header(content) else None
+
+
+def decompress(body: bytes | bytearray | memoryview, coding: str, limit: int, memory: Memory) -> bytearray:
+    """``body`` without its coding; never more than ``limit`` bytes. ``memory`` is charged with it as it grows.
 
     Raises:
         TooLargeError: it would have more than ``limit`` bytes.
         BadRequestError: it is damaged, or something follows it.
+        RequestError: there is no memory for it.
     """
     window = _WINDOW[coding]
     if coding == "deflate" and not _has_zlib_header(body):
         window = -zlib.MAX_WBITS  # many clients send the bare stream, which RFC 9110 notes
     decoder = zlib.decompressobj(window)
-    try:
-        content = decoder.decompress(body, limit + 1)
-    except zlib.error as error:
-        raise BadRequestError(f"the body is not {coding}, as Content-Encoding says: {error}") from error
-    if len(content) > limit:
-        raise TooLargeError(
-            f"the body is larger than {limit} bytes when unpacked; send less, or raise EDGEMODEL_MAX_BODY"
-        )
+    content = bytearray()
+    left: bytes | bytearray | memoryview = body
+    while left and not decoder.eof:
+        try:
+            piece = decoder.decompress(left, _PIECE_BYTES)
+        except zlib.error as error:
+            raise BadRequestError(f"the body is not {coding}, as Content-Encoding says: {error}") from error
+        if len(content) + len(piece) > limit:
+            raise TooLargeError(
+                f"the body is larger than {limit} bytes when unpacked; send less, or raise EDGEMODEL_MAX_BODY"
+            )
+        memory.hold(len(piece))
+        content += piece
+        left = decoder.unconsumed_tail
     if not decoder.eof or decoder.unused_data:
         what = "goes on after its end" if decoder.eof else "ends early"
         raise BadRequestError(f"the body is not {coding}, as Content-Encoding says: it {what}")
     return content
 
 
-def compress(parts: Iterable[bytes | memoryview], coding: str) -> bytes:
-    """The parts, one after the other, under ``coding``."""
+def compress(
+    parts: Iterable[bytes | memoryview], coding: str, memory: Memory | None = None
+) -> list[bytes | memoryview]:
+    """The parts, one after the other, under ``coding``. ``memory`` is charged with what becomes of them; None: nothing
+    is, for parts that are known to be small.
+
+    Raises:
+        RequestError: there is no memory for it.
+    """
     encoder = zlib.compressobj(_LEVEL, wbits=_WINDOW[coding])
-    return b"".join([*(encoder.compress(part) for part in parts), encoder.flush()])
+    pieces: list[bytes | memoryview] = []
+    for part in parts:
+        view = memoryview(part)
+        for start in range(0, len(view), _PIECE_BYTES):
+            pieces.append(encoder.compress(view[start : start + _PIECE_BYTES]))
+            if memory is not None:
+                memory.hold(len(pieces[-1]))
+    pieces.append(encoder.flush())
+    return pieces if memory is not None else [b"".join(pieces)]
 
 
 def accepted(header: str) -> str | None:

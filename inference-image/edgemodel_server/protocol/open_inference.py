@@ -7,7 +7,8 @@ other parameters ``timeout`` (microseconds) has an effect; the rest is accepted 
 them to each server.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,14 +18,16 @@ from edgemodel_contract.card import ModelCard
 from edgemodel_contract.task import Datatype, TensorSpec
 from edgemodel_server.errors import BadRequestError, shown
 from edgemodel_server.protocol.bfloat16 import numbers
-from edgemodel_server.protocol.classification import classify, decode_count
+from edgemodel_server.protocol.classification import classes_bytes, classify, decode_count
 from edgemodel_server.protocol.datatypes import Array
-from edgemodel_server.protocol.jsons import loads
+from edgemodel_server.protocol.jsons import Text, loads, tree_bytes
 from edgemodel_server.protocol.layouts import Layouts
+from edgemodel_server.protocol.long_lists import SHORT_BYTES, cut_lists, put_back
+from edgemodel_server.protocol.memory import Memory, charged
 from edgemodel_server.protocol.plain import decode_plain
 from edgemodel_server.protocol.raw import decode_raw, encode_raw
 from edgemodel_server.protocol.shapes import decode_shape
-from edgemodel_server.protocol.tensors import decode_tensor, json_elements
+from edgemodel_server.protocol.tensors import SHORT_ELEMENTS, decode_tensor, json_elements, json_pieces
 
 MODEL_VERSION = "1"
 PLATFORM = "onnxruntime_onnx"
@@ -43,6 +46,11 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     layouts: "Layouts[InferRequest]" = field(default_factory=Layouts, compare=False)
+
+    @property
+    def takes_strings(self) -> bool:
+        """Whether an input is of strings, which are not read without looking at each."""
+        return any(spec.datatype == "BYTES" for spec in self.inputs.values())
 
     @classmethod
     def of(cls, card: ModelCard) -> "Signature":
@@ -94,39 +102,59 @@ class InferResponse:
 
 
 def decode_request(
-    body: bytes | bytearray | memoryview, header_length: int | None, signature: Signature
+    body: bytes | bytearray | memoryview,
+    header_length: int | None,
+    signature: Signature,
+    memory: Memory | None = None,
 ) -> InferRequest:
-    """Read an inference request. ``header_length`` is that of the JSON; None: the body is all JSON.
+    """Read an inference request. ``header_length`` is that of the JSON; None: the body is all JSON. ``memory`` is
+    charged with what long JSON takes beside the body; None: nothing is, for JSON that is known to be short.
 
     Raises:
         BadRequestError: not JSON, or a field is missing, misplaced or does not fit the model; the message names it.
+        RequestError: there is no memory for it.
     """
+    if header_length is None and memory is not None and len(body) > SHORT_BYTES:
+        return _decode_long(body, None, signature, memory)
     if header_length is None:
         content = bytes(body) if isinstance(body, memoryview) else body
         plain = decode_plain(content, signature.inputs)
         if plain is not None:
             return InferRequest(*plain, tuple(signature.outputs))
-        return _decode(content, None, signature)
+        return _decode(content, None, signature, memory)
     if header_length > len(body):
         raise BadRequestError(f"Inference-Header-Content-Length is {header_length} but the body has {len(body)} bytes")
     whole = memoryview(body)
+    if memory is not None and header_length > SHORT_BYTES:
+        return _decode_long(whole[:header_length], Raw(whole[header_length:]), signature, memory)
     header, raw = bytes(whole[:header_length]), whole[header_length:]
     request = signature.layouts.find(header, raw)
     if request is None:
-        request = _decode(header, Raw(raw), signature)
+        request = _decode(header, Raw(raw), signature, memory)
         signature.layouts.learn(header, len(raw), request, signature.inputs)
     return request
 
 
-def _decode(header: bytes | bytearray, raw: "Raw | None", signature: Signature) -> InferRequest:
-    request = loads(header)
+def _decode_long(text: Text, raw: "Raw | None", signature: Signature, memory: Memory) -> InferRequest:
+    rest, lists = cut_lists(text, memory)
+    with charged(memory, tree_bytes(rest) if len(rest) > SHORT_BYTES else 0):
+        request = loads(rest, memory)
+        put_back(request, lists)
+        return _infer_request(request, raw, signature, memory)
+
+
+def _decode(header: bytes | bytearray, raw: "Raw | None", signature: Signature, memory: Memory | None) -> InferRequest:
+    return _infer_request(loads(header), raw, signature, memory)
+
+
+def _infer_request(request: Any, raw: "Raw | None", signature: Signature, memory: Memory | None) -> InferRequest:
     if not isinstance(request, dict):
         raise BadRequestError('the body is not a JSON object; send {"inputs": [...]}')
     identifier = request.get("id")
     if identifier is not None and not isinstance(identifier, str):
         raise BadRequestError(f"id is {shown(identifier)}; give a string")
     parameters = _parameters(request, "parameters")
-    inputs = _decode_inputs(request.get("inputs"), signature.inputs, raw)
+    inputs = _decode_inputs(request.get("inputs"), signature.inputs, raw, memory)
     outputs, binary = _decode_outputs(request.get("outputs"), signature.outputs, parameters)
     return InferRequest(identifier, inputs, outputs, decode_timeout(parameters.get("timeout")), binary)
 
@@ -137,30 +165,67 @@ def encode_response(
     names: Sequence[str],
     arrays: Sequence[Array],
     form: Form = PLAIN,
+    memory: Memory | None = None,
 ) -> InferResponse:
-    """An inference response; elements flat, in row-major order."""
+    """An inference response; elements flat, in row-major order. ``memory`` is charged with what is made of the arrays;
+    None: nothing is, for arrays that are known to be small.
+
+    Raises:
+        RequestError: there is no memory for it.
+    """
+    response: dict[str, Any] = {"model_name": signature.model, "model_version": MODEL_VERSION}
+    if identifier is not None:
+        response["id"] = identifier
     outputs: list[dict[str, Any]] = []
+    long: dict[int, tuple[Datatype, Array]] = {}
     raw: list[bytes | memoryview] = []
-    for name, datatype, array in answers(signature, names, arrays, form):
+    for index, (name, datatype, array) in enumerate(answers(signature, names, arrays, form, memory)):
         output = {"name": name, "datatype": datatype, "shape": array.shape}
         if name in form.raw:
-            content = encode_raw(array)
+            content = encode_raw(array, memory)
             output["parameters"] = {"binary_data_size": len(content)}
             raw.append(content)
+        elif memory is not None and array.size > SHORT_ELEMENTS:
+            long[index] = datatype, array
         else:
             output["data"] = json_elements(numbers(datatype, array))
         outputs.append(output)
-    response: dict[str, Any] = {"model_name": signature.model, "model_version": MODEL_VERSION, "outputs": outputs}
-    if identifier is not None:
-        response["id"] = identifier
-    header = orjson.dumps(response, option=orjson.OPT_SERIALIZE_NUMPY)
-    return InferResponse([header, *raw], len(header) if raw else None)
+    if memory is None or not long:
+        header = [orjson.dumps({**response, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)]
+    else:
+        header = list(_long_response(response, outputs, long, memory))
+    if memory is not None and not long:
+        memory.hold(len(header[0]))
+    return InferResponse([*header, *raw], sum(map(len, header)) if raw else None)
+
+
+def _long_response(
+    response: dict[str, Any],
+    outputs: Sequence[dict[str, Any]],
+    long: Mapping[int, tuple[Datatype, Array]],
+    memory: Memory,
+) -> Iterator[bytes]:
+    """The JSON of a response in pieces; the elements of the outputs in ``long``, by number, are not in ``outputs``."""
+    yield orjson.dumps(response)[:-1] + b',"outputs":['
+    for index, output in enumerate(outputs):
+        start = orjson.dumps(output, option=orjson.OPT_SERIALIZE_NUMPY)
+        yield b"," + start[:-1] if index else start[:-1]
+        if index in long:
+            yield b',"data":['
+            yield from json_pieces(*long[index], memory)
+            yield b"]"
+        yield b"}"
+    yield b"]}"
 
 
 def answers(
-    signature: Signature, names: Sequence[str], arrays: Sequence[Array], form: Form
+    signature: Signature, names: Sequence[str], arrays: Sequence[Array], form: Form, memory: Memory | None = None
 ) -> list[tuple[str, Datatype, Array]]:
-    """Name, datatype and elements of each output as ``form`` wants it."""
+    """Name, datatype and elements of each output as ``form`` wants it; ``memory`` is charged with classes.
+
+    Raises:
+        RequestError: there is no memory for them.
+    """
     found: list[tuple[str, Datatype, Array]] = []
     for name, array in zip(names, arrays, strict=True):
         count = form.classes.get(name)
@@ -168,7 +233,9 @@ def answers(
             found.append((name, signature.outputs[name].datatype, array))
         else:
             values = numbers(signature.outputs[name].datatype, array)
-            found.append((name, "BYTES", classify(values, count, signature.labels.get(name, ()))))
+            labels = signature.labels.get(name, ())
+            with nullcontext() if memory is None else charged(memory, classes_bytes(values, count)):
+                found.append((name, "BYTES", classify(values, count, labels)))
     return found
 
 
@@ -223,7 +290,9 @@ def _tensor_metadata(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
 
-def _decode_inputs(inputs: Any, specs: Mapping[str, TensorSpec], raw: Raw | None) -> dict[str, Array]:
+def _decode_inputs(
+    inputs: Any, specs: Mapping[str, TensorSpec], raw: Raw | None, memory: Memory | None
+) -> dict[str, Array]:
     if not isinstance(inputs, list):
         raise BadRequestError(f"inputs is {shown(inputs)}; give a list with the model's inputs: {', '.join(specs)}")
     arrays: dict[str, Array] = {}
@@ -242,7 +311,7 @@ def _decode_inputs(inputs: Any, specs: Mapping[str, TensorSpec], raw: Raw | None
                 raise BadRequestError(f"{field}.data is missing")
             arrays[name] = decode_tensor(spec, entry["datatype"], entry["shape"], entry["data"], field)
         else:
-            arrays[name] = _decode_binary(spec, entry, size, raw, field)
+            arrays[name] = _decode_binary(spec, entry, size, raw, field, memory)
     check_complete(specs, arrays)
     if raw is not None:
         raw.check_empty()
@@ -286,14 +355,16 @@ def check_no_shared_memory(parameters: Iterable[str], field: str) -> None:
             )
 
 
-def _decode_binary(spec: TensorSpec, entry: dict[str, Any], size: Any, raw: Raw | None, field: str) -> Array:
+def _decode_binary(
+    spec: TensorSpec, entry: dict[str, Any], size: Any, raw: Raw | None, field: str, memory: Memory | None
+) -> Array:
     parameter = f"{field}.parameters.binary_data_size"
     if raw is None:
         raise BadRequestError(f"{parameter} needs the header Inference-Header-Content-Length: the length of the JSON")
     if "data" in entry:
         raise BadRequestError(f"{field} has both data and parameters.binary_data_size; give one of them")
     shape = decode_shape(spec, entry["datatype"], entry["shape"], field)
-    return decode_raw(spec, shape, raw.take(size, parameter), f"{field} as binary")
+    return decode_raw(spec, shape, raw.take(size, parameter), f"{field} as binary", memory)
 
 
 def _decode_outputs(

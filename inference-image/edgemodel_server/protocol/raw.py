@@ -11,21 +11,34 @@ import numpy as np
 from edgemodel_contract.task import TensorSpec
 from edgemodel_server.errors import BadRequestError
 from edgemodel_server.protocol.datatypes import NUMPY, Array
+from edgemodel_server.protocol.memory import Memory
 from edgemodel_server.protocol.shapes import elements, too_large
 
 _LENGTH = Struct("<I")
+_STRING_BYTES = 96
+"""Of a string beside its characters, and of its places in a list and in an array."""
+_WIDEST = 4
+"""Bytes of a character."""
 
 
-def decode_raw(spec: TensorSpec, shape: tuple[int, ...], content: memoryview, field: str) -> Array:
+def decode_raw(
+    spec: TensorSpec, shape: tuple[int, ...], content: memoryview, field: str, memory: Memory | None = None
+) -> Array:
     """The array that ``content`` holds. It is a view of ``content``, read-only, except for ``BOOL`` and ``BYTES``.
 
     ``shape`` fits ``spec`` already. ``field`` is where the tensor was found, for messages. NaN and infinities are
-    numbers like others here.
+    numbers like others here. ``memory`` is charged with strings; None: nothing is, for content that is short.
 
     Raises:
         BadRequestError: another size than the shape's, or bytes that are no value of the datatype.
+        RequestError: there is no memory for the strings.
     """
     if spec.datatype == "BYTES":
+        count = elements(shape)
+        if count * _LENGTH.size > len(content):
+            raise BadRequestError(f"{field} has {len(content)} bytes; {count} elements of BYTES have at least 4 each")
+        if memory is not None:
+            memory.hold(strings_bytes(count, len(content)))
         return _decode_strings(shape, content, field)
     dtype = NUMPY[spec.datatype]
     size = elements(shape) * dtype.itemsize
@@ -43,17 +56,23 @@ def decode_raw(spec: TensorSpec, shape: tuple[int, ...], content: memoryview, fi
         raise too_large(shape, field) from error
 
 
-def encode_raw(array: Array) -> memoryview:
-    """The bytes of ``array``, without a copy where it lies in memory as it goes over the wire."""
+def encode_raw(array: Array, memory: Memory | None = None) -> memoryview:
+    """The bytes of ``array``, without a copy where it lies in memory as it goes over the wire. ``memory`` is charged
+    with them where they are a copy.
+
+    Raises:
+        RequestError: there is no memory for them.
+    """
     if array.dtype.kind in "OSU":
-        return memoryview(_encode_strings(array))
+        encoded = _encode_strings(array)
+        if memory is not None:
+            memory.hold(len(encoded))
+        return memoryview(encoded)
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _decode_strings(shape: tuple[int, ...], content: memoryview, field: str) -> Array:
     count = elements(shape)
-    if count * _LENGTH.size > len(content):
-        raise BadRequestError(f"{field} has {len(content)} bytes; {count} elements of BYTES have at least 4 each")
     items: list[str] = []
     position = 0
     for index in range(count):
@@ -71,6 +90,11 @@ def _decode_strings(shape: tuple[int, ...], content: memoryview, field: str) -> 
     if position != len(content):
         raise BadRequestError(f"{field} has {len(content) - position} bytes after its {count} elements")
     return strings(items, shape, field)
+
+
+def strings_bytes(count: int, size: int) -> int:
+    """At most so many bytes are taken by an array of ``count`` elements of BYTES, ``size`` bytes together."""
+    return _STRING_BYTES * count + _WIDEST * size
 
 
 def strings(items: list[str], shape: tuple[int, ...], field: str) -> Array:

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 
 WEIGHT = 0.2
 """Of the newest measurement, in a moving average."""
+LEAP = 8
+"""A run counts as at most so many times the average. One that took longer was held up by something else; if it was not,
+the next ones show that, too."""
 INLINE_SECONDS = 0.0002
 """Handing an inference to a thread and its result back takes about half of this."""
 INLINE_BYTES = 16 * 1024
@@ -28,7 +31,10 @@ class RunTimes:
         size = max(rows, 1).bit_length()
         each = seconds / max(rows, 1)
         before = self._seconds_per_row.get(size)
-        self._seconds_per_row[size] = each if before is None else before + WEIGHT * (each - before)
+        if before is None:
+            self._seconds_per_row[size] = each
+        else:
+            self._seconds_per_row[size] = before + WEIGHT * (min(each, LEAP * before) - before)
 
     def of(self, rows: int) -> float:
         """The estimate; for sizes not seen that of the next smaller one seen, or else of the next larger, row by row;

@@ -94,6 +94,15 @@ def test_times_are_moving_averages_by_size() -> None:
     assert RunTimes({}).of(3) == 0
 
 
+def test_a_run_that_was_held_up_says_little_of_the_next() -> None:
+    times = RunTimes({1: 0.001})
+    times.observe(1, 5.0)
+    assert times.of(1) < 0.003
+    for _ in range(100):
+        times.observe(1, 5.0)
+    assert times.of(1) == pytest.approx(5.0, rel=0.01)
+
+
 def test_the_wait_is_for_all_that_is_ahead_over_all_workers() -> None:
     times = RunTimes({1: 0.010, 4: 0.020})
     assert wait(times, 0, 4, 1) == 0

@@ -10,6 +10,7 @@ from edgemodel_server.access.budget import Budget, Limits, Pool, client_of
 from edgemodel_server.errors import (
     BusyDecodingError,
     ClientShareError,
+    DeadlineError,
     MemoryFullError,
     OverloadedError,
     TooLargeError,
@@ -58,7 +59,7 @@ def test_one_client_alone_has_two_thirds_and_one_connection_of_it_half(budget: B
     first, second = budget.lease("cam", 1), budget.lease("cam", 2)
     first.hold(600)
     with pytest.raises(ClientShareError, match="read their answers first"):
-        first.hold(1)
+        budget.lease("cam", 1).hold(1)
     second.hold(200)
     with pytest.raises(ClientShareError) as refused:
         second.hold(1)
@@ -79,6 +80,23 @@ def test_what_could_never_be_held_is_too_large_whoever_holds_how_much(budget: Bu
     with pytest.raises(TooLargeError, match="needs 601 bytes of memory at once and may have 600") as refused:
         budget.lease("b", 2).hold(601)
     assert refused.value.status == 413
+
+
+def test_what_a_request_asks_for_piece_by_piece_is_too_large_as_at_once(budget: Budget) -> None:
+    lease = budget.lease("a", 1)
+    lease.hold(500)
+    with pytest.raises(TooLargeError, match="needs 601 bytes of memory at once and may have 600"):
+        lease.hold(101)
+
+
+def test_nothing_is_taken_for_a_request_that_has_ended(budget: Budget) -> None:
+    lease = budget.lease("a", 1)
+    lease.hold(100)
+    lease.close()
+    with pytest.raises(DeadlineError):
+        lease.hold(100)
+    lease.release(100)
+    assert budget.memory.used == 0
 
 
 def test_a_lease_gives_back_what_it_holds_once(budget: Budget) -> None:

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_contract.task import Datatype, TensorSpec
+from edgemodel_server.access.budget import Budget
 from edgemodel_server.errors import BadRequestError
 from edgemodel_server.grpc import open_inference_pb2 as pb
 from edgemodel_server.grpc.contents import FIELDS
@@ -28,6 +29,7 @@ from edgemodel_server.protocol.open_inference import Signature
 from edgemodel_server.protocol.raw import encode_raw
 from edgemodel_server.service import Service, load_model
 from tests.unit.server.builders import identity, mlp
+from tests.unit.server.test_budget import LIMITS
 from tests.unit.server.test_infer import SAMPLES
 from tests.unit.server.test_limits import HeldEngine
 
@@ -359,7 +361,8 @@ messages = st.builds(
 @given(messages)
 def test_any_message_is_a_request_or_a_bad_request(message: pb.ModelInferRequest) -> None:
     try:
-        request = decode_request(message, SIGNATURE)
+        raw = [memoryview(content) for content in message.raw_input_contents]
+        request = decode_request(message, raw, SIGNATURE, Budget(LIMITS).lease("client", 1))
     except BadRequestError as error:
         assert 0 < len(str(error)) < 500  # noqa: PT017
         return

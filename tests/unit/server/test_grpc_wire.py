@@ -74,7 +74,12 @@ async def nothing_held(serving: Serving) -> None:
         (b"", {}, INVALID_ARGUMENT, "the call has no message, or one of more than 10000 bytes"),
         (message(b"\xff"), {}, INVALID_ARGUMENT, "the message is not a inference.ModelInferRequest"),
         (message(bytes(12_000)), {}, RESOURCE_EXHAUSTED, "larger than max (12000 vs. 10000)"),
-        (message(gzip.compress(bytes(200_000)), 1), {"grpc_encoding": "gzip"}, RESOURCE_EXHAUSTED, "larger than max"),
+        (
+            message(gzip.compress(bytes(200_000)), 1),
+            {"grpc_encoding": "gzip"},
+            RESOURCE_EXHAUSTED,
+            "larger than 10000 bytes",
+        ),
         (message(zlib.compress(bytes(200_000)), 1), {"grpc_encoding": "deflate"}, RESOURCE_EXHAUSTED, "larger than"),
         (message(ROW), {"__path": "/none/\u00e9"}, UNIMPLEMENTED, "there is no such method"),
         (message(ROW), {"__path": "/inference.GRPCInferenceService/Model"}, UNIMPLEMENTED, "there is no such method"),
@@ -238,17 +243,18 @@ async def test_slow_messages_have_no_more_room_than_their_client(served: Callabl
 
 async def test_answers_that_are_not_read_are_charged_until_they_are(served: Callable[..., Any]) -> None:
     serving = await served(identity(["FP32"], [1, "N"]), **LARGE)
-    content = message(floats(MIB // 2))
+    # The message, the model's output and the answer that is made of it.
+    content = message(floats(MIB * 3 // 8))
     raw = await serving.open((4, 0))
     raw.send(frame(HEADERS, END_HEADERS, 1, raw.block()))
     assert await raw.send_within_windows(1, content)
-    await held(serving, 4 * MIB)
+    await held(serving, 3 * MIB)
     raw.send(frame(HEADERS, END_HEADERS, 3, raw.block()))
     await raw.send_within_windows(3, content)
     code, sentence = (await raw.answer(3)).status
     assert (code, "read their answers first" in sentence) == (RESOURCE_EXHAUSTED, True)
     open_windows(raw)
-    assert len((await raw.answer(1)).content) > 2 * MIB
+    assert len((await raw.answer(1)).content) > MIB * 3 // 2
     await nothing_held(serving)
 
 

@@ -21,13 +21,19 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
     Raises:
         WireError: the message is malformed.
     """
+    return ((number, value) for number, value, _, _ in placed_fields(message))
+
+
+def placed_fields(message: memoryview) -> Iterator[tuple[int, Value, int, int]]:
+    """As ``fields``, and where each field begins and ends."""
     position, end = 0, len(message)
     while position < end:
+        start = position
         key, position = _varint(message, position)
         number, kind = key >> 3, key & 7
         if kind == 0:
             value, position = _varint(message, position)
-            yield number, value
+            yield number, value, start, position
             continue
         if kind == 2:
             length, position = _varint(message, position)
@@ -39,7 +45,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
             raise WireError(f"field {number} has {length} bytes and {end - position} are left")
         content = message[position : position + length]
         position += length
-        yield number, content if kind == 2 else int.from_bytes(content, "little")
+        yield number, content if kind == 2 else int.from_bytes(content, "little"), start, position
 
 
 def packed(value: Value) -> list[int]:
@@ -87,6 +93,16 @@ def text(value: Value) -> str:
         return bytes(view(value)).decode()
     except UnicodeDecodeError as error:
         raise WireError("a name is not UTF-8") from error
+
+
+def varint(value: int) -> bytes:
+    """An unsigned integer as a varint."""
+    content = bytearray()
+    while value > 0x7F:
+        content.append(value & 0x7F | 0x80)
+        value >>= 7
+    content.append(value)
+    return bytes(content)
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
