@@ -52,14 +52,18 @@ class Certificates:
         return self._material
 
     def refresh(self, now: float) -> bool:
-        """Read the folder again if it changed, and say whether a new certificate is in use; an unusable one is not."""
+        """Read the folder again if it changed, and say whether a new certificate is in use; an unusable one is not, nor
+        what was read while the folder went on changing: that is read again at the next call."""
         if not self._folder.changed(now):
             return False
         try:
             material = read_material(self._folder.path)
             current = new_context(self._folder.path)
         except CertificateError as error:
-            logger.error("%s; the certificate read before stays in use", error)
+            if not self._folder.has_moved:
+                logger.error("%s; the certificate read before stays in use", error)
+            return False
+        if self._folder.has_moved:
             return False
         if (material.authority is None) != (self._material.authority is None):
             logger.error("%s came or went in %s; restart the server", CLIENT_AUTHORITY, self._folder.path)

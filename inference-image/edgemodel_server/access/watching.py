@@ -29,6 +29,12 @@ class Watched:
         self._known = found
         return True
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether it has changed since the last call of ``changed``: what was read meanwhile may be of two states. The
+        next call says so, too."""
+        return fingerprint(self.path) != self._known
+
 
 def fingerprint(folder: Path) -> Fingerprint:
     """Names, inodes, times and sizes of the files, links followed: the kubelet turns a link to a new folder of files.

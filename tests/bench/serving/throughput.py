@@ -17,6 +17,10 @@ from tests.bench.usage import tree_cpu_seconds
 
 CLIENTS = 16
 RESNET_CLIENTS = 4
+REST_GOAL = 2.0
+"""Times the best peer: our own HTTP/1.1 layer is there for this."""
+GRPC_GOAL = 1.5
+"""Times the best peer, which has grpcio below it as we do."""
 
 
 def against_the_limit(setting: Setting) -> Section:
@@ -120,7 +124,7 @@ def _compare(
     if ratios:
         best = min(ratios, key=lambda name: ratios[name])
         name = f"MLP over {'gRPC' if grpc else 'REST'}: times the best peer's ({best}) requests/s"
-        section.goals.append(Goal(name, round(ratios[best], 2), 2, at_least=True))
+        section.goals.append(Goal(name, round(ratios[best], 2), GRPC_GOAL if grpc else REST_GOAL, at_least=True))
     section.details = {"ratios": ratios, "edgemodel": beside}
     return section
 

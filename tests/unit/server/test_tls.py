@@ -7,11 +7,12 @@ import grpc
 import httpx
 import pytest
 
+from edgemodel_server.access.tls import Certificates
 from edgemodel_server.grpc import open_inference_pb2 as pb
 from edgemodel_server.grpc.methods import SERVICE
 from tests.unit.server.builders import mlp, write_folder
 from tests.unit.server.test_infer import INFER, ROW
-from tests.unit.server.test_process import Running, failure, running, wait_until
+from tests.unit.server.test_process import DEADLINE, Running, failure, running, wait_until
 from tools.localcluster.native.pki import Authority, KeyPair
 
 
@@ -70,7 +71,7 @@ def is_live_over_grpc(server: Running, authority: Authority, pair: KeyPair | Non
             response_deserializer=pb.ServerLiveResponse.FromString,
         )
         try:
-            answer: bool = live(pb.ServerLiveRequest(), timeout=10).live
+            answer: bool = live(pb.ServerLiveRequest(), timeout=DEADLINE).live
         except grpc.RpcError:
             return False
         return answer
@@ -81,7 +82,7 @@ def test_both_protocols_speak_tls_and_take_a_new_certificate(tmp_path: Path, aut
     tls = mount(tmp_path / "tls", first)
     folder = write_folder(tmp_path / "model", mlp())
     with running(folder, EDGEMODEL_TLS_DIR=str(tls), EDGEMODEL_DRAIN_SECONDS="0") as server:
-        with httpx.Client(base_url=https(server), verify=trusting(authority)) as client:
+        with httpx.Client(base_url=https(server), verify=trusting(authority), timeout=DEADLINE) as client:
             assert client.post(INFER, json={"inputs": [ROW]}).status_code == 200
             # Larger than what is read at a time.
             large = {"name": "x", "shape": [100_000, 4], "datatype": "FP32", "data": [0.5] * 400_000}
@@ -99,6 +100,32 @@ def test_both_protocols_speak_tls_and_take_a_new_certificate(tmp_path: Path, aut
             assert client.post(INFER, json={"inputs": [ROW]}).status_code == 200
             assert is_live_over_grpc(server, authority)
         assert server.end() == 0
+
+
+def test_a_certificate_is_never_used_with_the_key_of_another(
+    tmp_path: Path, authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [server_pair(authority, name) for name in ("before", "between", "after")]
+    tls = mount(tmp_path / "tls", pairs[0])
+    certificates = Certificates(tls)
+    read = Path.read_bytes
+
+    def turning(path: Path) -> bytes:
+        """As ``Path.read_bytes``, but that the link is turned just before the key is read."""
+        if path.name == "tls.key" and path.parent == tls:
+            monkeypatch.undo()
+            mount(tls, pairs[2])
+        return read(path)
+
+    mount(tls, pairs[1])
+    monkeypatch.setattr(Path, "read_bytes", turning)
+    for now in (10.0, 20.0):
+        certificates.refresh(now)
+        material = certificates.material
+        assert (material.certificate, material.key) in [
+            (pair.cert.read_bytes(), pair.key.read_bytes()) for pair in pairs
+        ]
+    assert certificates.material.certificate == pairs[2].cert.read_bytes()
 
 
 def test_with_an_authority_clients_show_a_certificate(tmp_path: Path, authority: Authority) -> None:
