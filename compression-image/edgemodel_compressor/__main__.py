@@ -10,8 +10,8 @@ from pathlib import Path
 
 from edgemodel_compressor.cli import arguments
 from edgemodel_compressor.errors import TaskError, crash
-from edgemodel_compressor.job.supervisor import guarded
-from edgemodel_compressor.job.termination_message import deliver, failure_code
+from edgemodel_compressor.job.supervisor import supervised
+from edgemodel_compressor.job.termination_message import failure_code, write_result
 from edgemodel_compressor.settings import Settings, read_settings
 from edgemodel_contract.encoding import decode
 from edgemodel_contract.result import EXIT_BAD_INPUT, Failure
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     # The root file system of a Job is read-only, and the libraries' temporary files need a place as well.
     if options.task and os.access(settings.work_dir, os.W_OK):
         os.environ.setdefault("TMPDIR", str(settings.work_dir))
-    return guarded(partial(_work, options, settings), partial(_crashed, options, settings))
+    return supervised(partial(_work, options, settings), partial(_crashed, options, settings))
 
 
 def _work(options: argparse.Namespace, settings: Settings) -> int:
@@ -54,7 +54,7 @@ def _crashed(options: argparse.Namespace, settings: Settings, number: signal.Sig
     error = crash(number)
     if not options.task:
         return _say(error, failure_code(error.reason))
-    return deliver(Failure(task=_digest(options.task), reason=error.reason, message=error.message), settings)
+    return write_result(Failure(task=_digest(options.task), reason=error.reason, message=error.message), settings)
 
 
 def _say(error: TaskError, code: int) -> int:

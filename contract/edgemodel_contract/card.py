@@ -12,6 +12,11 @@ MODEL_DIR = "/edgemodel/model"
 """Folder in the image that holds the layer: the card and the model."""
 CARD_FILE = "card.json"
 MODEL_FILE = "model.onnx"
+REPORT_FILE = "report.json"
+"""What was tried, for programs; ``REPORT_PAGE`` is the same for people."""
+REPORT_PAGE = "report.html"
+ORIGINAL = "original"
+"""The method of the model as it came."""
 
 
 class Provenance(Struct, frozen=True, kw_only=True):

@@ -46,6 +46,16 @@ REQUEST_DURATION_BUCKETS = (
     10.0,
 )
 """Upper bounds in seconds: dense where a 5G edge promises latencies, a factor of at most 2 below one second."""
+THREADS_VARIABLE = "EDGEMODEL_THREADS"
+DRAIN_VARIABLE = "EDGEMODEL_DRAIN_SECONDS"
+MAX_BATCH_SIZE_VARIABLE = "EDGEMODEL_MAX_BATCH_SIZE"
+MAX_BATCH_DELAY_VARIABLE = "EDGEMODEL_MAX_BATCH_DELAY_SECONDS"
+TLS_DIR_VARIABLE = "EDGEMODEL_TLS_DIR"
+AUTH_DIR_VARIABLE = "EDGEMODEL_AUTH_DIR"
+RATE_LIMIT_VARIABLE = "EDGEMODEL_RATE_LIMIT"
+CORS_ORIGINS_VARIABLE = "EDGEMODEL_CORS_ORIGINS"
+PEERS_VARIABLE = "EDGEMODEL_PEERS"
+"""Environment variables of the server that the operator sets; `edgemodel-serve --help` says what they do."""
 TIMINGS_VARIABLE = "EDGEMODEL_TIMINGS"
 """The server's environment variable with ``Timings`` as JSON."""
 IN_FLIGHT_METRIC = "edgemodel_requests_in_flight"

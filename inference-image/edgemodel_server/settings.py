@@ -12,7 +12,22 @@ from typing import Any
 
 from edgemodel_contract.card import MODEL_DIR
 from edgemodel_contract.quantity import parse_size
-from edgemodel_contract.serving import ADMIN_PORT, GRPC_PORT, HTTP_PORT, ORIGIN, TIMINGS_VARIABLE
+from edgemodel_contract.serving import (
+    ADMIN_PORT,
+    AUTH_DIR_VARIABLE,
+    CORS_ORIGINS_VARIABLE,
+    DRAIN_VARIABLE,
+    GRPC_PORT,
+    HTTP_PORT,
+    MAX_BATCH_DELAY_VARIABLE,
+    MAX_BATCH_SIZE_VARIABLE,
+    ORIGIN,
+    PEERS_VARIABLE,
+    RATE_LIMIT_VARIABLE,
+    THREADS_VARIABLE,
+    TIMINGS_VARIABLE,
+    TLS_DIR_VARIABLE,
+)
 
 
 class SettingsError(Exception):
@@ -157,21 +172,21 @@ VARIABLES = (
         "host:port for health and metrics, without TLS and keys; off means none",
     ),
     Variable(
-        "EDGEMODEL_THREADS",
+        THREADS_VARIABLE,
         "threads",
         "0",
         _count_or_none,
         "threads of one inference; 0 means as many as the container's CPU quota, rounded up",
     ),
     Variable(
-        "EDGEMODEL_MAX_BATCH_SIZE",
+        MAX_BATCH_SIZE_VARIABLE,
         "max_batch_size",
         "32",
         _count,
         "most rows of waiting requests that are computed together, where warm-up shows that it pays; 1 means never",
     ),
     Variable(
-        "EDGEMODEL_MAX_BATCH_DELAY_SECONDS",
+        MAX_BATCH_DELAY_VARIABLE,
         "max_batch_delay",
         "0.002",
         _seconds,
@@ -219,7 +234,7 @@ VARIABLES = (
         "most pixels of the images in one request; more are answered 413",
     ),
     Variable(
-        "EDGEMODEL_DRAIN_SECONDS",
+        DRAIN_VARIABLE,
         "drain",
         "5",
         _seconds,
@@ -233,32 +248,30 @@ VARIABLES = (
         "time that requests in flight have to finish after draining",
     ),
     Variable(
-        "EDGEMODEL_TLS_DIR",
+        TLS_DIR_VARIABLE,
         "tls_dir",
         "",
         _folder_or_none,
         "folder with tls.crt and tls.key, read again when they change; with ca.crt, clients must show a certificate",
     ),
     Variable(
-        "EDGEMODEL_AUTH_DIR",
+        AUTH_DIR_VARIABLE,
         "auth_dir",
         "",
         _folder_or_none,
         "folder with a file per client that holds its key, sent as Authorization: Bearer or X-API-Key; read again when "
         "it changes",
     ),
+    Variable(RATE_LIMIT_VARIABLE, "rate_limit", "0", _rate, "requests per second of each key; 0 means without limit"),
     Variable(
-        "EDGEMODEL_RATE_LIMIT", "rate_limit", "0", _rate, "requests per second of each key; 0 means without limit"
-    ),
-    Variable(
-        "EDGEMODEL_CORS_ORIGINS",
+        CORS_ORIGINS_VARIABLE,
         "cors_origins",
         "",
         _origins,
         "origins, with commas between them, whose pages may call this server from a browser; * means any",
     ),
     Variable(
-        "EDGEMODEL_PEERS",
+        PEERS_VARIABLE,
         "peers",
         "",
         str,

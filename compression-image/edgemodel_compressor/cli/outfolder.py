@@ -8,14 +8,13 @@ from pathlib import Path
 import msgspec
 
 from edgemodel_compressor.errors import TaskError
-from edgemodel_compressor.publish.card import PAGE_FILE, REPORT_FILE
-from edgemodel_contract.card import CARD_FILE, MODEL_FILE
+from edgemodel_contract.card import CARD_FILE, MODEL_FILE, REPORT_FILE, REPORT_PAGE
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.result import Result
 
 RESULT_FILE = "result.json"
 _DATA_SUFFIX = ".onnx.data"
-_OURS = {MODEL_FILE, CARD_FILE, REPORT_FILE, PAGE_FILE, RESULT_FILE}
+_OURS = {MODEL_FILE, CARD_FILE, REPORT_FILE, REPORT_PAGE, RESULT_FILE}
 
 
 def check_out(out: Path) -> None:

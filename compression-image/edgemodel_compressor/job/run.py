@@ -12,7 +12,7 @@ import msgspec
 from edgemodel_compressor.errors import TaskError, unexpected
 from edgemodel_compressor.fetch.fetcher import job_fetcher
 from edgemodel_compressor.job.pipeline import check_task, require_chosen, run
-from edgemodel_compressor.job.termination_message import deliver
+from edgemodel_compressor.job.termination_message import write_result
 from edgemodel_compressor.progress import Emit, Span, estimating, never_silent
 from edgemodel_compressor.publish.card import model_folder
 from edgemodel_compressor.publish.push import Places, find_base, find_result, publish_image, publish_result
@@ -33,7 +33,7 @@ def run_job(task_file: Path, settings: Settings) -> int:
     """Do the task, write its Result to the termination log and to stdout, and return the exit code."""
     with never_silent(line_reporter()) as emit:
         result = answer(task_file, settings, emit)
-    return deliver(result, settings)
+    return write_result(result, settings)
 
 
 def answer(task_file: Path, settings: Settings, emit: Emit) -> Result:

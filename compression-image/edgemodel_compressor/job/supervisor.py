@@ -19,7 +19,7 @@ FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1
 
 
-def guarded(work: Callable[[], int], crashed: Callable[[signal.Signals], int]) -> int:
+def supervised(work: Callable[[], int], crashed: Callable[[signal.Signals], int]) -> int:
     """The exit code of ``work``, run in a child; of ``crashed``, run here, where a signal ended the child.
 
     Signals that ask this process to end are handed on, and end the child through every ``finally``. Temporary files

@@ -16,7 +16,7 @@ from edgemodel_contract.result import (
 )
 
 
-def deliver(result: Result, settings: Settings) -> int:
+def write_result(result: Result, settings: Settings) -> int:
     """Write ``result`` to the termination log and to stdout, and return its exit code."""
     line = encode_result(result)
     try:

@@ -10,12 +10,9 @@ from edgemodel_compressor.onnxmodel.modelfile import model_files
 from edgemodel_compressor.report.document import make_report
 from edgemodel_compressor.report.page import render_page
 from edgemodel_compressor.search.engine import Outcome
-from edgemodel_contract.card import CARD_FILE, MODEL_FILE, Comparison, ModelCard, Provenance
+from edgemodel_contract.card import CARD_FILE, MODEL_FILE, REPORT_FILE, REPORT_PAGE, Comparison, ModelCard, Provenance
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.task import Task
-
-REPORT_FILE = "report.json"
-PAGE_FILE = "report.html"
 
 
 def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes:
@@ -53,7 +50,7 @@ def make_card(task: Task, outcome: Outcome, digests: Mapping[str, str]) -> bytes
 def reports(task: Task, outcome: Outcome, *, clocked: bool) -> dict[str, bytes]:
     """Name → content of the report, as JSON and as a page; with what a clock measured or without."""
     report = make_report(task, outcome, clocked=clocked)
-    return {REPORT_FILE: encode(report), PAGE_FILE: render_page(report).encode()}
+    return {REPORT_FILE: encode(report), REPORT_PAGE: render_page(report).encode()}
 
 
 def model_folder(task: Task, outcome: Outcome, *, clocked: bool = False) -> dict[str, Path | bytes]:

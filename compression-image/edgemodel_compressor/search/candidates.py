@@ -9,8 +9,6 @@ from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_contract.spec import recipe_problem
 from edgemodel_contract.task import Pruning, Quantization, Recipe, Recovery
 
-ORIGINAL = "original"
-
 
 @dataclass(frozen=True)
 class Method:

@@ -19,11 +19,12 @@ from edgemodel_compressor.onnxmodel.modelfile import model_digest, read_model
 from edgemodel_compressor.onnxmodel.runtime import Feed, available_cpus
 from edgemodel_compressor.onnxmodel.tensors import check_numbers, require_concrete
 from edgemodel_compressor.progress import Span
-from edgemodel_compressor.search.candidates import ORIGINAL, check_recipe, named_method
+from edgemodel_compressor.search.candidates import check_recipe, named_method
 from edgemodel_compressor.search.choose import Choice, choose, quality_faults
 from edgemodel_compressor.search.evaluation import Evaluation, Job
 from edgemodel_compressor.search.proposals import FIRST_SHARE, TRAINING_WORK, Facts, Trial, propose, recovery
 from edgemodel_compressor.settings import Settings
+from edgemodel_contract.card import ORIGINAL
 from edgemodel_contract.result import Candidate, Measurement
 from edgemodel_contract.task import Recipe, TensorSpec
 

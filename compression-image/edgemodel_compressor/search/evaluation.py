@@ -25,10 +25,11 @@ from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session, explain
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.registry.layer import compressed_size
 from edgemodel_compressor.search.candidate_builder import CandidateBuilder
-from edgemodel_compressor.search.candidates import ORIGINAL, Method
+from edgemodel_compressor.search.candidates import Method
 from edgemodel_compressor.search.choose import allowed_drop
 from edgemodel_compressor.search.proposals import Trial, Verdict
 from edgemodel_compressor.settings import Settings
+from edgemodel_contract.card import ORIGINAL
 from edgemodel_contract.result import Measurement, OutputQuality
 from edgemodel_contract.task import OutputRule, Recipe, TensorSpec
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgemodel_contract.card import Comparison, ModelCard, Provenance
+from edgemodel_contract.card import ORIGINAL, Comparison, ModelCard, Provenance
 from edgemodel_contract.task import Preprocessing, Recipe, TensorSpec
 from edgemodel_server.errors import ModelError, shown
 from edgemodel_server.model.folder import ModelFolder
@@ -52,7 +52,7 @@ def open_file(path: Path) -> ModelFolder:
             source_digest=digest,
             task="",
             recipe=Recipe(mode="None"),
-            method="original",
+            method=ORIGINAL,
             engine="",
             libraries={},
         ),

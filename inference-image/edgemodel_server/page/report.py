@@ -10,11 +10,10 @@ from typing import Any
 import msgspec
 import orjson
 
+from edgemodel_contract.card import ORIGINAL
 from edgemodel_contract.serving import Timings
 
-REPORT_FILE = "report.json"
 MAX_ENTRIES = 200
-ORIGINAL = "original"
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import orjson
 
-from edgemodel_contract.card import ModelCard
+from edgemodel_contract.card import REPORT_FILE, REPORT_PAGE, ModelCard
 from edgemodel_server.endpoints.routes import Route
 from edgemodel_server.errors import NotFoundError
 from edgemodel_server.page.openapi import document, operations
 from edgemodel_server.page.render import COMMON_HEADERS, FOREIGN_POLICY, Document, render
-from edgemodel_server.page.report import REPORT_FILE, Report, read_report, read_timings, timed
+from edgemodel_server.page.report import Report, read_report, read_timings, timed
 from edgemodel_server.page.view import model_view
 from edgemodel_server.protocol.calls import JSON, Answer, Call
 from edgemodel_server.scheduling.sharing import Sharing
 from edgemodel_server.service import Model, Service, State
 
-REPORT_PAGE = "report.html"
 MAX_FILE = 16 * 2**20
 """Bytes of the largest file beside the model that is read for a page."""
 

@@ -7,13 +7,13 @@ from typing import Any
 import msgspec
 
 from edgemodel_contract.base import Struct
-from edgemodel_contract.card import ModelCard
+from edgemodel_contract.card import ORIGINAL, ModelCard
 from edgemodel_contract.quality import ERRORS, MEANING, SHARES, format_quality, lost
 from edgemodel_contract.quantity import format_duration, format_number
 from edgemodel_contract.task import Recipe, TensorSpec
 from edgemodel_server.page.example import example_input
 from edgemodel_server.page.plot import Best, Plot, Point, scatter
-from edgemodel_server.page.report import ORIGINAL, Entry, Report
+from edgemodel_server.page.report import Entry, Report
 
 _SPACE = "\N{NO-BREAK SPACE}"
 _EXAMPLE_PERIOD = 10

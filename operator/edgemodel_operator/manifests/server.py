@@ -8,10 +8,19 @@ from edgemodel_contract.quantity import parse_duration
 from edgemodel_contract.serving import (
     ADMIN_PORT,
     AUTH_DIR,
+    AUTH_DIR_VARIABLE,
+    CORS_ORIGINS_VARIABLE,
+    DRAIN_VARIABLE,
     GRPC_PORT,
     HTTP_PORT,
+    MAX_BATCH_DELAY_VARIABLE,
+    MAX_BATCH_SIZE_VARIABLE,
+    PEERS_VARIABLE,
+    RATE_LIMIT_VARIABLE,
+    THREADS_VARIABLE,
     TIMINGS_VARIABLE,
     TLS_DIR,
+    TLS_DIR_VARIABLE,
     Timing,
     Timings,
 )
@@ -37,20 +46,20 @@ def environment(
     """``peers`` is the DNS name of the site's replicas, None where they do not help each other; ``timings`` are those
     of the image. What the user's ``own`` variables set is theirs.
     """
-    values = {"EDGEMODEL_THREADS": str(threads(resources)), "EDGEMODEL_DRAIN_SECONDS": str(DRAIN_SECONDS)}
+    values = {THREADS_VARIABLE: str(threads(resources)), DRAIN_VARIABLE: str(DRAIN_SECONDS)}
     if serving.batching is not None:
-        values["EDGEMODEL_MAX_BATCH_SIZE"] = str(serving.batching.max_batch_size)
-        values["EDGEMODEL_MAX_BATCH_DELAY_SECONDS"] = str(serving.batching.max_delay)
+        values[MAX_BATCH_SIZE_VARIABLE] = str(serving.batching.max_batch_size)
+        values[MAX_BATCH_DELAY_VARIABLE] = str(serving.batching.max_delay)
     if serving.tls is not None:
-        values["EDGEMODEL_TLS_DIR"] = TLS_DIR
+        values[TLS_DIR_VARIABLE] = TLS_DIR
     if serving.auth is not None:
-        values["EDGEMODEL_AUTH_DIR"] = AUTH_DIR
+        values[AUTH_DIR_VARIABLE] = AUTH_DIR
         if serving.auth.requests_per_minute is not None:
-            values["EDGEMODEL_RATE_LIMIT"] = f"{serving.auth.requests_per_minute / 60:g}"
+            values[RATE_LIMIT_VARIABLE] = f"{serving.auth.requests_per_minute / 60:g}"
     if serving.cors_origins:
-        values["EDGEMODEL_CORS_ORIGINS"] = ",".join(serving.cors_origins)
+        values[CORS_ORIGINS_VARIABLE] = ",".join(serving.cors_origins)
     if peers is not None:
-        values["EDGEMODEL_PEERS"] = peers
+        values[PEERS_VARIABLE] = peers
     if timings is not None:
         values[TIMINGS_VARIABLE] = encode(_in_seconds(timings)).decode()
     values |= {item.name: item.value for item in own}

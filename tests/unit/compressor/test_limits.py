@@ -34,8 +34,8 @@ def limited(work):
     candidate_builder.prepare = prepare
     return work()
 
-guarded = program.guarded
-program.guarded = lambda work, crashed: guarded(lambda: limited(work), crashed)
+supervised = program.supervised
+program.supervised = lambda work, crashed: supervised(lambda: limited(work), crashed)
 sys.exit(program.main(sys.argv[3:]))
 """
 

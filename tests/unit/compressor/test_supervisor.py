@@ -30,8 +30,8 @@ def work():
         time.sleep(0.5)
         sys.exit(130)
 
-guarded = program.guarded
-program.guarded = lambda _, crashed: guarded(work, crashed)
+supervised = program.supervised
+program.supervised = lambda _, crashed: supervised(work, crashed)
 sys.exit(program.main(sys.argv[2:]))
 """
 
