@@ -32,8 +32,8 @@ http {{
     }}
     server {{
         listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://server;
+        location {prefix} {{
+            proxy_pass http://server{path};
             proxy_http_version 1.1;
             proxy_request_buffering off;
             # As nginx's own documentation has it for protocols that are upgraded to.
@@ -46,13 +46,15 @@ http {{
 
 
 @contextmanager
-def proxying(upstream: int, folder: Path) -> Iterator[int]:
-    """The port of an nginx whose only server is ``upstream``."""
+def proxying(upstream: int, folder: Path, prefix: str = "/") -> Iterator[int]:
+    """The port of an nginx whose only server is ``upstream``; what is below ``prefix`` here is below / there."""
     program = packages.program("nginx", folder)
     port = _free_port()
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "nginx.conf"
-    config.write_text(_CONFIG.format(folder=folder, upstream=upstream, port=port))
+    config.write_text(
+        _CONFIG.format(folder=folder, upstream=upstream, port=port, prefix=prefix, path="" if prefix == "/" else "/")
+    )
     process = subprocess.Popen([program, "-c", str(config), "-e", str(folder / "start.log")])
     try:
         deadline = time.monotonic() + 30
