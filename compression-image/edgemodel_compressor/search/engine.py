@@ -117,7 +117,7 @@ def compress(job: Job, span: Span) -> Outcome:
         )
     _time(job, bench, timing, end)
     original, *compressed = (Candidate(method=name, measured=figures) for name, figures in bench.measured.items())
-    choice, confirmed = _choose(job, bench, original, compressed, timing)
+    choice, confirmed = _choose(job, bench, original, compressed, timing, end)
     return Outcome(
         model=model,
         original=original,
@@ -245,17 +245,19 @@ def _time(job: Job, bench: Evaluation, span: Span, end: float | None) -> None:
 
 
 def _choose(
-    job: Job, bench: Evaluation, original: Candidate, compressed: Sequence[Candidate], span: Span
+    job: Job, bench: Evaluation, original: Candidate, compressed: Sequence[Candidate], span: Span, end: float | None
 ) -> tuple[Choice, tuple[Measurement, Measurement] | None]:
-    """The best candidate whose quality is confirmed, and the figures that confirm it."""
+    """The best candidate whose quality is confirmed, and the figures that confirm it. ``end`` of ``job.clock`` is when
+    the time is used up."""
     refused: dict[str, str] = {}
     while True:
         choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode, refused)
         if choice.chosen is None:
             return choice, None
         method = choice.chosen.method
-        # Where nothing was chosen, nothing is to be confirmed.
-        confirmed = bench.confirmed(method, span) if job.recipe.mode != "None" else None
+        # Without a choice there is nothing to confirm; and of the original, which has lost nothing, only in time.
+        late = method == ORIGINAL and end is not None and job.clock() > end
+        confirmed = None if late or job.recipe.mode == "None" else bench.confirmed(method, span)
         faults = quality_faults(confirmed[1]) if confirmed else []
         if not faults:
             return choice, confirmed

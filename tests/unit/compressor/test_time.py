@@ -92,6 +92,23 @@ def test_a_search_whose_time_is_up_gives_up_what_it_has_not_finished(
     assert len(weighed) <= 1 + len(outcome.tried)
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_the_original_is_confirmed_only_while_there_is_time(
+    settings: Settings, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: bool
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(engine, "peak_memory", lambda *_: now.append(100.0 * late))
+    monkeypatch.setattr(engine, "_try_methods", lambda *_: None)
+    values, labels = builders.blobs(64, (48,))
+    model = load_model(shared / "mlp.onnx", "0" * 64, (), 1)
+    recipe = Recipe(search=Search(timeout=30.0))
+    job = Job(model, Dataset({"x": values}, labels), recipe, 1, tmp_path, settings, lambda: now[-1])
+    outcome = compress(job, Span(lambda _: None))
+    assert outcome.choice.chosen is not None
+    assert outcome.choice.chosen.method == "original"
+    assert (outcome.confirmed is None) == late
+
+
 def test_with_time_enough_nothing_is_given_up(
     settings: Settings, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
