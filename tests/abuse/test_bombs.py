@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
+import grpc
 import pytest
 
 from tests.abuse.conftest import Special, served
-from tests.abuse.messages import png, resized
+from tests.abuse.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Http2, block, frame, message
+from tests.abuse.messages import MODEL_INFER, png, resized
 from tests.abuse.models import open_sizes, widening
 from tests.abuse.server import serving
 from tests.abuse.watch import MIB, Limits, Watch
 from tests.abuse.wire import Answer, NoAnswer, Wire, get, infer, infer_body, post
-from tests.unit.server.builders import brighter_side, mlp, write_folder
+from tests.unit.server.builders import brighter_side, identity, mlp, write_folder
 
 BUFFERED = 128 * MIB
 """The default of EDGEMODEL_MAX_BUFFERED: bytes that all requests together may hold."""
@@ -170,6 +172,87 @@ def test_answers_that_are_much_larger_than_their_requests(special: Special, long
         # 64 MiB as numbers, a quarter of a gigabyte as JSON.
         at_once(8 if long else 3, lambda: answers.append(ask(watch.target.port, post(rows))))
     assert {answer.status for answer in answers} <= {200, 413, 429, 503}
+
+
+LETTERS = b"\x1a" + b"\x80\x80\x80\x0e" + b"a" * (28 * MIB)
+"""A ModelInferRequest with an id of 28 MiB."""
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate"])
+def test_compressed_messages(watch: Watch, coding: str, long: bool) -> None:
+    bomb = gzip.compress(LETTERS, 9) if coding == "gzip" else zlib.compress(LETTERS, 9)
+    # All of it is within the window that a connection begins with.
+    content = message(bomb, flag=1)
+    frames = [content[at : at + 16_000] for at in range(0, len(content), 16_000)]
+    with watch.attack(memory=BUFFERED):
+        outcomes: list[str] = []
+
+        def call() -> None:
+            with Http2(watch.target.grpc_port, seconds=60) as client:
+                client.send(frame(HEADERS, END_HEADERS, 1, block({"grpc-encoding": coding})))
+                for piece in frames[:-1]:
+                    client.send(frame(DATA, 0, 1, piece))
+                client.send(frame(DATA, END_STREAM, 1, frames[-1]))
+                outcomes.append(client.outcome(1))
+
+        at_once(48 if long else 16, call)
+    assert len(outcomes) == (48 if long else 16)
+    assert set(outcomes) <= {"answered 3", "answered 8"}
+
+
+FIELDS_OF_NOTHING = {
+    "inputs": b"\x2a\x00",
+    "outputs": b"\x32\x00",
+    "raw contents": b"\x3a\x00",
+    "parameters": b"\x22\x00",
+}
+
+
+@pytest.mark.parametrize("name", FIELDS_OF_NOTHING)
+def test_messages_of_very_many_fields(watch: Watch, name: str, long: bool) -> None:
+    content = FIELDS_OF_NOTHING[name] * (4 * MIB)
+    outcomes: list[str] = []
+    with watch.attack(memory=BUFFERED):
+        at_once(8 if long else 3, lambda: outcomes.append(call_grpc(watch.target.grpc_port, content)))
+    assert set(outcomes) <= {"INVALID_ARGUMENT", "RESOURCE_EXHAUSTED"}
+
+
+def call_grpc(port: int, content: bytes) -> str:
+    """The status of a call of ModelInfer."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        try:
+            call: Callable[..., bytes] = channel.unary_unary(MODEL_INFER)
+            call(content, timeout=60)
+        except grpc.RpcError as error:
+            return str(error.code().name)
+    return "OK"
+
+
+@pytest.mark.parametrize("wanted", ["all classes", "one class"])
+def test_classes_of_very_many_values(special: Special, wanted: str, long: bool) -> None:
+    classes = 2**31 - 1 if wanted == "all classes" else 1
+    body = b'{"inputs":[{"name":"x","shape":[8,1],"datatype":"FP32","data":[1,1,1,1,1,1,1,1]}],"outputs":[{"name":"y",'
+    body += b'"parameters":{"classification":%d}}]}' % classes
+    answers: list[Answer] = []
+    with special(widening(MIB), "other") as watch, watch.attack(memory=BUFFERED):
+        at_once(8 if long else 2, lambda: answers.append(ask(watch.target.port, post(body))))
+    assert {answer.status for answer in answers} <= {200, 413, 429, 503}
+
+
+def test_very_many_short_strings(special: Special, long: bool) -> None:
+    content = b"\x01\x00\x00\x00\xc3" * (3 * MIB)
+    header = (
+        b'{"inputs":[{"name":"in_BYTES","shape":[%d],"datatype":"BYTES","parameters":{"binary_data_size":%d}}]}'
+        % (
+            3 * MIB,
+            len(content),
+        )
+    )
+    request = post(header + content, f"Inference-Header-Content-Length: {len(header)}")
+    answers: list[Answer] = []
+    with special(identity(["BYTES"], ["N"]), "other") as watch, watch.attack(memory=BUFFERED):
+        at_once(6 if long else 2, lambda: answers.append(ask(watch.target.port, request)))
+    assert {answer.status for answer in answers} <= {400, 413, 429, 503}
 
 
 def test_bodies_that_are_announced_and_do_not_come(watch: Watch) -> None:

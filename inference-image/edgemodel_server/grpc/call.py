@@ -105,6 +105,7 @@ class Call:
             AbortError: always, but where the call has ended already. It ends its handler.
         """
         told = self.handling.refused(error)
+        error.__traceback__ = None
         self.handling.close()
         trailing: list[tuple[str, str]] = []
         if isinstance(told, RefusedError):

@@ -71,6 +71,7 @@ class Handlers:
 
     async def _serve(self, path: str, method: UnaryMethod, context: Context) -> bytes:
         call = Call(self._service, context, path, method.endpoint)
+        content = b""
         try:
             self._connections.begin(call, context)
             if not method.is_open:
@@ -90,6 +91,8 @@ class Handlers:
         except grpc.aio.AbortError:
             raise  # it took too long to send its message
         except Exception as error:
+            # What it holds is large, and gRPC may keep the error for a while.
+            content = b""
             await call.refuse(error)
             return b""
         call.handling.answered(len(answer))
@@ -103,15 +106,16 @@ class Handlers:
             return content
         if len(content) <= INLINE_BYTES:
             with contextlib.suppress(TooLargeError):
-                return bytes(unpacked(content, min(INLINE_BYTES, limit), call.lease))
-        return bytes(await self._service.scheduler.offload_json(unpacked, content, limit, call.lease))
+                return unpacked(content, min(INLINE_BYTES, limit), call.lease)
+        whole: bytes = await self._service.scheduler.offload_json(unpacked, content, limit, call.lease)
+        return whole
 
     async def _serve_stream(self, path: str, method: StreamingMethod, context: Context) -> None:
         call = Call(self._service, context, path, None)
 
         async def messages() -> AsyncIterator[bytes]:
             while (message := await context.read()) is not grpc.aio.EOF:
-                yield bytes(unpacked(message, INLINE_BYTES, call.lease))
+                yield unpacked(message, INLINE_BYTES, call.lease)
 
         try:
             self._connections.begin(call, context)
@@ -132,7 +136,7 @@ class Handlers:
             call.handling.close()
 
 
-def unpacked(content: bytes, limit: int, memory: Memory) -> bytes | bytearray:
+def unpacked(content: bytes, limit: int, memory: Memory) -> bytes:
     """A message without its coding. gRPC is told to leave messages as they are, for it unpacks them before anybody can
     say whether there is memory for them.
 

@@ -36,7 +36,7 @@ def coding_of_message(content: bytes) -> str | None:
     return "deflate" if content[:1] == b"\x78" and _has_zlib_header(content) else None
 
 
-def decompress(body: bytes | bytearray | memoryview, coding: str, limit: int, memory: Memory) -> bytearray:
+def decompress(body: bytes | bytearray | memoryview, coding: str, limit: int, memory: Memory) -> bytes:
     """``body`` without its coding; never more than ``limit`` bytes. ``memory`` is charged with it as it grows.
 
     Raises:
@@ -48,24 +48,27 @@ def decompress(body: bytes | bytearray | memoryview, coding: str, limit: int, me
     if coding == "deflate" and not _has_zlib_header(body):
         window = -zlib.MAX_WBITS  # many clients send the bare stream, which RFC 9110 notes
     decoder = zlib.decompressobj(window)
-    content = bytearray()
+    # Not one that grows: each time, it would leave a hole in memory that is too small for the next.
+    pieces: list[bytes] = []
+    size = 0
     left: bytes | bytearray | memoryview = body
     while left and not decoder.eof:
         try:
             piece = decoder.decompress(left, _PIECE_BYTES)
         except zlib.error as error:
             raise BadRequestError(f"the body is not {coding}, as Content-Encoding says: {error}") from error
-        if len(content) + len(piece) > limit:
+        size += len(piece)
+        if size > limit:
             raise TooLargeError(
                 f"the body is larger than {limit} bytes when unpacked; send less, or raise EDGEMODEL_MAX_BODY"
             )
         memory.hold(len(piece))
-        content += piece
+        pieces.append(piece)
         left = decoder.unconsumed_tail
     if not decoder.eof or decoder.unused_data:
         what = "goes on after its end" if decoder.eof else "ends early"
         raise BadRequestError(f"the body is not {coding}, as Content-Encoding says: it {what}")
-    return content
+    return b"".join(pieces)
 
 
 def compress(

@@ -12,7 +12,7 @@ import pytest
 from edgemodel_contract.task import Datatype
 from edgemodel_server.protocol.datatypes import NUMPY, Array
 from edgemodel_server.protocol.raw import encode_raw
-from tests.unit.server.builders import identity, mlp
+from tests.unit.server.builders import identity, mlp, scaled_by_a_number
 from tests.unit.server.conftest import Serve
 from tests.unit.server.test_infer import INFER, ROW, SAMPLES
 
@@ -86,6 +86,16 @@ async def test_json_and_raw_bytes_mix_in_one_request_and_one_answer(serve: Serve
     assert strings["parameters"] == {"binary_data_size": len(content)}
     assert content == raw[0]
     assert integers["data"] == [1, 2]
+
+
+async def test_an_input_without_dimensions_is_served_as_raw_bytes(serve: Serve) -> None:
+    client = await serve(scaled_by_a_number())
+    values, factor = np.array([[1, 2], [3, 4]], np.float32), np.array(2, np.float32)
+    inputs = [tensor("x", values, "FP32"), tensor("factor", factor, "FP32")]
+    request = {"inputs": inputs, "parameters": {"binary_data_output": True}}
+    header, content = answered(await client.post(INFER, **binary(request, values.tobytes(), factor.tobytes())))
+    assert [output["shape"] for output in header["outputs"]] == [[2, 2], []]
+    assert content == (2 * values).tobytes() + factor.tobytes()
 
 
 async def test_a_json_answer_to_raw_bytes_and_the_other_way_round(serve: Serve) -> None:

@@ -28,7 +28,7 @@ from edgemodel_server.protocol.datatypes import NUMPY, Array
 from edgemodel_server.protocol.open_inference import Signature
 from edgemodel_server.protocol.raw import encode_raw
 from edgemodel_server.service import Service, load_model
-from tests.unit.server.builders import identity, mlp
+from tests.unit.server.builders import identity, mlp, scaled_by_a_number
 from tests.unit.server.test_budget import LIMITS
 from tests.unit.server.test_infer import SAMPLES
 from tests.unit.server.test_limits import HeldEngine
@@ -184,6 +184,36 @@ async def test_a_request_that_does_not_fit_is_refused_by_the_field(
         error = await server.refusal(request_message)
     assert error.code().name == code
     assert message in str(error.details())
+
+
+@pytest.mark.parametrize("where", ["inputs", "outputs"])
+@pytest.mark.parametrize("raw", [False, True])
+async def test_memory_that_client_and_server_share_is_refused_by_name(client: Open, where: str, raw: bool) -> None:
+    request = (raw_row if raw else row)(outputs=[pb.ModelInferRequest.InferRequestedOutputTensor(name="logits")])
+    getattr(request, where)[0].parameters["shared_memory_region"].string_param = "mine"
+    async with client(mlp()) as server:
+        error = await server.refusal(request)
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert f"{where}[0].parameters.shared_memory_region is given" in str(error.details())
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_an_input_without_dimensions_is_served(client: Open, raw: bool) -> None:
+    values, factor = np.array([1, 2, 3, 4], np.float32), np.array([2], np.float32)
+    inputs = [tensor("x", "FP32", [2, 2]), tensor("factor", "FP32", [])]
+    contents = [values.tobytes(), factor.tobytes()] if raw else []
+    if not raw:
+        inputs[0].contents.fp32_contents.extend(values.tolist())
+        inputs[1].contents.fp32_contents.extend(factor.tolist())
+    async with client(scaled_by_a_number()) as server:
+        response = await server.infer(
+            pb.ModelInferRequest(model_name="digits", inputs=inputs, raw_input_contents=contents)
+        )
+    assert {output.name: list(output.shape) for output in response.outputs} == {"y": [2, 2], "same": []}
+    if raw:
+        assert list(response.raw_output_contents) == [(2 * values).tobytes(), factor.tobytes()]
+    else:
+        assert [list(output.contents.fp32_contents) for output in response.outputs] == [[2, 4, 6, 8], [2]]
 
 
 def classes(*, raw: bool, **parameter: Any) -> pb.ModelInferRequest:
