@@ -99,7 +99,11 @@ def format_size(size: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds with three significant digits in the unit a person would choose."""
+    """Seconds with three significant digits in the unit a person would choose; what is shorter than light takes for a
+    centimetre is nothing.
+    """
+    if abs(seconds) < 1e-10:
+        return "0us"
     for unit, factor in (("us", 1e6), ("ms", 1e3)):
         # By what is written, not by what it was: 999.6 ms is 1 s.
         text = format_number(seconds * factor)

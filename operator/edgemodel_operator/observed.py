@@ -99,8 +99,16 @@ class Recommendation:
 
 
 @dataclass(frozen=True)
+class Replicas:
+    """The replicas of one site as the operator asked for them last, and when somebody else had changed them since."""
+
+    asked: int | None = None
+    changed: tuple[datetime, ...] = ()
+
+
+@dataclass(frozen=True)
 class Refusal:
-    """Why the API server did not take a child. ``reason`` is NameConflict or Rejected."""
+    """Why a child is not what was asked for. ``reason`` is NameConflict, Rejected or ChildContested."""
 
     reason: str
     message: str
@@ -122,6 +130,8 @@ class Observed:
     """By site, oldest first."""
     refused_pods: Mapping[str, str] = field(default_factory=dict)
     """Why the API server did not admit the pod of a Job, by the Job's name."""
+    replicas: Mapping[str, Replicas] = field(default_factory=dict)
+    """What the operator asked for last, by site."""
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """Children that the API server did not take, by ``Kind/name``."""
 

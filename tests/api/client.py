@@ -10,6 +10,8 @@ from tools.localcluster.native.control_plane import ControlPlane
 
 Object = dict[str, Any]
 
+_ADMISSION = "/apis/admissionregistration.k8s.io/v1"
+
 _PATHS = {
     "EdgeModel": ("/apis/edge5g.io/v1alpha1", "edgemodels"),
     "Deployment": ("/apis/apps/v1", "deployments"),
@@ -24,8 +26,20 @@ _PATHS = {
     "Namespace": ("/api/v1", "namespaces"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "LimitRange": ("/api/v1", "limitranges"),
+    "HorizontalPodAutoscaler": ("/apis/autoscaling/v1", "horizontalpodautoscalers"),
+    "MutatingWebhookConfiguration": (_ADMISSION, "mutatingwebhookconfigurations"),
+    "MutatingAdmissionPolicy": (_ADMISSION, "mutatingadmissionpolicies"),
+    "MutatingAdmissionPolicyBinding": (_ADMISSION, "mutatingadmissionpolicybindings"),
 }
-CLUSTER_WIDE = frozenset({"Node", "Namespace"})
+CLUSTER_WIDE = frozenset(
+    {
+        "Node",
+        "Namespace",
+        "MutatingWebhookConfiguration",
+        "MutatingAdmissionPolicy",
+        "MutatingAdmissionPolicyBinding",
+    }
+)
 
 
 class RefusedError(Exception):
@@ -72,6 +86,18 @@ class Api:
         """Merge patch (RFC 7386); ``subresource`` such as ``status``."""
         path = _path(kind, namespace, name) + (f"/{subresource}" if subresource else "")
         return self._call("PATCH", path, body=patch, content="application/merge-patch+json")
+
+    def apply(self, obj: Object, manager: str) -> Object:
+        """Server-side apply as another field manager, which takes what it names from whoever has it."""
+        meta = obj["metadata"]
+        path = _path(obj["kind"], meta.get("namespace", ""), meta["name"])
+        query = {"fieldManager": manager, "force": "true"}
+        return self._call("PATCH", path, body=obj, content="application/apply-patch+yaml", query=query)
+
+    def serves(self, kind: str) -> bool:
+        """Whether this version of Kubernetes has the kind."""
+        root, plural = _PATHS[kind]
+        return any(item["name"] == plural for item in self._call("GET", root)["resources"])
 
     def delete(self, kind: str, namespace: str, name: str, propagation: str = "Background") -> None:
         """Delete at once (no grace period); one that is gone is fine."""

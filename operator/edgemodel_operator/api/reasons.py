@@ -15,6 +15,7 @@ SUSPENDED: Final = "Suspended"
 INVALID_SPEC: Final = "InvalidSpec"
 NAME_CONFLICT: Final = "NameConflict"
 REJECTED: Final = "Rejected"
+CHILD_CONTESTED: Final = "ChildContested"
 
 COMPRESSING: Final = "Compressing"
 COMPRESSED: Final = "Compressed"
@@ -44,6 +45,7 @@ WAITING_FOR_WAVE: Final = "WaitingForWave"
 UPDATING: Final = "Updating"
 PROGRESSING: Final = "Progressing"
 DISCONNECTED: Final = "Disconnected"
+DEPLOYMENT_PAUSED: Final = "DeploymentPaused"
 PROGRESS_DEADLINE_EXCEEDED: Final = "ProgressDeadlineExceeded"
 INSUFFICIENT_CAPACITY: Final = "InsufficientCapacity"
 IMAGE_PULL_FAILED: Final = "ImagePullFailed"
@@ -60,6 +62,8 @@ ON_TARGET: Final = "OnTarget"
 NO_METRICS: Final = "NoMetrics"
 NO_TARGET: Final = "NoTarget"
 FIXED: Final = "Fixed"
+EXTERNAL: Final = "External"
+REPLICAS_CONTESTED: Final = "ReplicasContested"
 
 
 class Stalls(Enum):
@@ -169,6 +173,14 @@ NOT_READY: Mapping[str, Explanation] = {
     PROGRESS_DEADLINE_EXCEEDED: Explanation(
         Stalls.YES, "A site's replicas did not become available in time; see the events and the log of its pods."
     ),
+    DEPLOYMENT_PAUSED: Explanation(
+        Stalls.YES, "Somebody has paused a site's Deployment: `kubectl rollout resume` it; the message names it."
+    ),
+    CHILD_CONTESTED: Explanation(
+        Stalls.YES,
+        "Another manager has undone the operator's corrections of a child three times and is left its way: the message "
+        "names the fields. Take them out of the other manager's configuration.",
+    ),
     NAME_CONFLICT: Explanation(
         Stalls.YES, "Another object has the name of a child: rename the EdgeModel, or remove the object."
     ),
@@ -178,7 +190,9 @@ NOT_READY: Mapping[str, Explanation] = {
     ),
 }
 
-_EXPECTED_ELSEWHERE = frozenset({NOT_DEPLOYED, STARTING, ROLLED_OUT, NO_TARGET, FIXED, NO_METRICS, READY, COMPRESSED})
+_EXPECTED_ELSEWHERE = frozenset(
+    {NOT_DEPLOYED, STARTING, ROLLED_OUT, NO_TARGET, FIXED, EXTERNAL, NO_METRICS, READY, COMPRESSED}
+)
 """Reasons of other conditions that are False in the ordinary course of things."""
 
 

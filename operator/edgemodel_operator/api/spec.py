@@ -152,8 +152,15 @@ class Scaling(Struct, frozen=True, kw_only=True):
             lambda s: s.max_replicas is None or s.max_replicas >= s.min_replicas,
             "maxReplicas must not be below minReplicas",
         ),
+        Rule(
+            "self.managedBy != 'External' || (!has(self.maxReplicas) && !has(self.target))",
+            lambda s: s.managed_by != "External" or (s.max_replicas is None and s.target is None),
+            "managedBy: External leaves the replicas to somebody else; remove maxReplicas and target",
+        ),
     )
 
+    managed_by: Literal["Operator", "External"] = "Operator"
+    """Who sets each site's replicas. External: a HorizontalPodAutoscaler or KEDA, on the site's Deployment."""
     min_replicas: ReplicaCount = 1
     """Replicas of each site, with and without traffic."""
     max_replicas: ReplicaCount | None = None

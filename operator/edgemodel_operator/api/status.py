@@ -205,6 +205,9 @@ class SiteStatus(Struct, frozen=True, kw_only=True):
     """The percentile that `spec.scaling.target` names, over the last window."""
     requests_per_second: Figure | None = None
     """Over the last window, all servers together."""
+    contested: str | None = None
+    """Somebody else keeps changing the replicas here: they are left alone until `spec.scaling` no longer has this
+    digest."""
 
 
 class Status(Struct, frozen=True, kw_only=True):

@@ -29,6 +29,7 @@ TIMEOUT_SECONDS = 30
 LEASE_TIMEOUT_SECONDS = 3
 HINT_TIMEOUT_SECONDS = 5
 """For what only explains: a log waits for a kubelet, which may be out of reach, and a reconcile waits for the log."""
+CONFLICT_ATTEMPTS = 5
 LOG_LINES = 20
 LOG_BYTES = 16384
 PAGE = 500
@@ -132,15 +133,38 @@ class Cluster:
         }
         return await self._apply(f"{_path(KIND, namespace, name)}/status", body, force=True)
 
-    async def scale(self, namespace: str, deployment: str, replicas: int) -> None:
-        """Change nothing of a Deployment but its replicas."""
-        await self._json(
+    async def scale(self, namespace: str, deployment: str, replicas: int) -> Object:
+        """Change nothing of a Deployment but its replicas; answers the Deployment."""
+        return await self._json(
             "patch",
-            f"{_path('Deployment', namespace, deployment)}/scale",
+            _path("Deployment", namespace, deployment),
             body={"spec": {"replicas": replicas}},
             content_type="application/merge-patch+json",
             field_manager=MANAGER,
         )
+
+    async def give_up_replicas(self, namespace: str, deployment: str) -> None:
+        """Have a manager of its own own the replicas, as they are: what no manager applies any more goes back to its
+        default.
+        """
+        path = _path("Deployment", namespace, deployment)
+        for _ in range(CONFLICT_ATTEMPTS):
+            present = await self._json("get", path)
+            version = present["metadata"]["resourceVersion"]
+            body = {
+                "apiVersion": "apps/v1",
+                "kind": "Deployment",
+                "metadata": {"name": deployment, "namespace": namespace, "resourceVersion": version},
+                "spec": {"replicas": present["spec"]["replicas"]},
+            }
+            try:
+                await self._apply(path, body, force=True, manager=f"{MANAGER}-replicas")
+            except ApiError as error:
+                if error.status != 409:
+                    raise
+            else:
+                return
+        raise ApiError(0, f"Deployment {namespace}/{deployment} changes all the time; its replicas are given up later")
 
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object and, in the background, what it owns. One that is gone already is fine."""
@@ -200,13 +224,13 @@ class Cluster:
         answer: Object = msgspec.json.decode(data)
         return answer
 
-    async def _apply(self, path: str, body: Object, force: bool) -> Object:
+    async def _apply(self, path: str, body: Object, force: bool, manager: str = MANAGER) -> Object:
         return await self._json(
             "patch",
             path,
             body=body,
             content_type="application/apply-patch+yaml",
-            field_manager=MANAGER,
+            field_manager=manager,
             force_conflicts=str(force).lower(),
         )
 

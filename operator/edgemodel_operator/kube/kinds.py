@@ -47,7 +47,7 @@ _ALL = (
     Kind("Pod", "", "v1", "pods", READ, (("log", ("get",)),)),
     _child("ConfigMap", "", "configmaps"),
     _child("Job", "batch", "jobs"),
-    _child("Deployment", "apps", "deployments", (("scale", ("patch",)),)),
+    _child("Deployment", "apps", "deployments"),
     _child("Service", "", "services"),
     _child("NetworkPolicy", "networking.k8s.io", "networkpolicies"),
     Kind("Event", "events.k8s.io", "v1", "events", ("get", "list", "create", "patch"), watched=False),

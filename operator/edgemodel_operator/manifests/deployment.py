@@ -8,6 +8,7 @@ from edgemodel_contract.serving import LIVE_PATH, READY_PATH
 from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, EnvVar, Resources, Spec, TimingsStatus
 from edgemodel_operator.api.names import DEFAULT_SITE
 from edgemodel_operator.manifests.names import (
+    REPLICAS_ANNOTATION,
     REVISION_ANNOTATION,
     SITE_LABEL,
     child_name,
@@ -47,8 +48,12 @@ def deployment_name(model: EdgeModel, site: str) -> str:
     return child_name(model.metadata.name, site)
 
 
-def build_deployment(model: EdgeModel, spec: Spec, serving: SiteServing, replicas: int, settings: Settings) -> Object:
-    """The Deployment. An update starts the new pod first and stops the old one when the new one is ready."""
+def build_deployment(
+    model: EdgeModel, spec: Spec, serving: SiteServing, replicas: int | None, settings: Settings
+) -> Object:
+    """The Deployment. An update starts the new pod first and stops the old one when the new one is ready. ``replicas``
+    is None where others set them.
+    """
     labels = model_labels(model.metadata.name, "inference") | {SITE_LABEL: serving.site}
     template = {"metadata": {"labels": labels}, "spec": _pod(model, spec, serving, settings)}
     return sealed(
@@ -59,10 +64,11 @@ def build_deployment(model: EdgeModel, spec: Spec, serving: SiteServing, replica
                 model,
                 deployment_name(model, serving.site),
                 labels,
-                {REVISION_ANNOTATION: digest(template)[:16]},
+                {REVISION_ANNOTATION: digest(template)[:16]}
+                | ({REPLICAS_ANNOTATION: "external"} if replicas is None else {}),
             ),
             "spec": {
-                "replicas": replicas,
+                **({} if replicas is None else {"replicas": replicas}),
                 "revisionHistoryLimit": 2,
                 "selector": {"matchLabels": serving_selector(model.metadata.name, serving.site)},
                 "strategy": {
@@ -73,6 +79,12 @@ def build_deployment(model: EdgeModel, spec: Spec, serving: SiteServing, replica
             },
         }
     )
+
+
+def gives_up_replicas(desired: Object, present: Object) -> bool:
+    """Whether applying ``desired`` leaves the replicas to others, and what was applied before did not."""
+    marked = REPLICAS_ANNOTATION in (present["metadata"].get("annotations") or {})
+    return desired["kind"] == "Deployment" and "replicas" not in desired["spec"] and not marked
 
 
 def revision(deployment: Object) -> str | None:

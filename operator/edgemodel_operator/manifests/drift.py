@@ -1,11 +1,18 @@
 """Whether an object in the cluster still is what was applied."""
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 from edgemodel_contract.quantity import parse_quantity
 
 _QUANTITY_FIELDS = frozenset({"requests", "limits", "sizeLimit"})
+
+
+Difference = tuple[str, str]
+"""Where an object is not what was applied, such as ``spec.replicas``, and what stands there."""
+
+_REPRESENTATION_LIMIT = 200
 
 
 def differs(desired: Any, present: Any) -> bool:
@@ -17,31 +24,45 @@ def differs(desired: Any, present: Any) -> bool:
     Quantities count as equal in any notation, and so do a missing field and its
     zero value, which servers leave out.
     """
-    return _differs(desired, present, quantity=False)
+    return next(_differences(desired, present, "", quantity=False), None) is not None
 
 
-def _differs(desired: Any, present: Any, *, quantity: bool) -> bool:
-    if isinstance(desired, dict):
-        return not isinstance(present, dict) or any(
-            _differs(value, present[key], quantity=quantity or key in _QUANTITY_FIELDS)
-            if key in present
-            else bool(value)
-            for key, value in desired.items()
-        )
-    if isinstance(desired, list):
-        names, others = _by_name(desired), _by_name(present)
-        if names is not None and others is not None:
-            return names.keys() != others.keys() or any(
-                _differs(item, others[name], quantity=quantity) for name, item in names.items()
-            )
-        return (
-            not isinstance(present, list)
-            or len(present) != len(desired)
-            or any(_differs(one, other, quantity=quantity) for one, other in zip(desired, present, strict=True))
-        )
-    if quantity:
-        return _amount(str(desired)) != _amount(str(present))
-    return bool(desired != present)
+def differences(desired: Any, present: Any) -> tuple[Difference, ...]:
+    """All of what `differs` is about, in the order of ``desired``."""
+    return tuple(_differences(desired, present, "", quantity=False))
+
+
+def _differences(desired: Any, present: Any, path: str, *, quantity: bool) -> Iterator[Difference]:
+    if isinstance(desired, dict) and isinstance(present, dict):
+        for key, value in desired.items():
+            within = f"{path}.{key}" if path else key
+            if key in present:
+                yield from _differences(value, present[key], within, quantity=quantity or key in _QUANTITY_FIELDS)
+            elif value:
+                yield within, "nothing"
+    elif isinstance(desired, list) and isinstance(present, list):
+        yield from _list_differences(desired, present, path, quantity=quantity)
+    elif isinstance(desired, dict | list) or (
+        _amount(str(desired)) != _amount(str(present)) if quantity else desired != present
+    ):
+        yield path, repr(present)[:_REPRESENTATION_LIMIT]
+
+
+def _list_differences(desired: list[Any], present: list[Any], path: str, *, quantity: bool) -> Iterator[Difference]:
+    names, others = _by_name(desired), _by_name(present)
+    if names is not None and others is not None:
+        for name, item in names.items():
+            if name in others:
+                yield from _differences(item, others[name], f"{path}[{name}]", quantity=quantity)
+            else:
+                yield f"{path}[{name}]", "nothing"
+        for name in sorted(others.keys() - names.keys()):
+            yield f"{path}[{name}]", repr(others[name])[:_REPRESENTATION_LIMIT]
+    elif len(present) != len(desired):
+        yield path, repr(present)[:_REPRESENTATION_LIMIT]
+    else:
+        for index, (one, other) in enumerate(zip(desired, present, strict=True)):
+            yield from _differences(one, other, f"{path}[{index}]", quantity=quantity)
 
 
 def _by_name(items: Any) -> dict[str, Any] | None:

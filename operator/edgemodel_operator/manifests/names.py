@@ -17,6 +17,8 @@ TASK_LABEL = f"{GROUP}/task"
 ATTEMPT_LABEL = f"{GROUP}/attempt"
 HASH_ANNOTATION = f"{GROUP}/applied-hash"
 """Digest of what was applied: tells a changed intent, which may have removed fields, from a drifted object."""
+REPLICAS_ANNOTATION = f"{GROUP}/replicas"
+"""On Deployments whose replicas others set: ``external``."""
 REVISION_ANNOTATION = f"{GROUP}/revision"
 """Digest of the pod template: what a rollout carries from site to site."""
 

@@ -75,7 +75,7 @@ def child_changes(context: Context, compression: Compression | None, sites: list
         present = observed.of_kind("Deployment").get(name)
         if present is not None:
             wanted.append(service)
-            if present["spec"].get("replicas", 1) != item.scaling.replicas:
+            if not item.scaling.is_left and present["spec"].get("replicas", 1) != item.scaling.replicas:
                 scales.append(Scale(name, item.scaling.replicas))
     return ChildChanges(
         apply=tuple(obj for obj in wanted if differs(obj, observed.present(obj))),

@@ -12,7 +12,7 @@ import msgspec
 from edgemodel_operator.api import EdgeModel, Status, reasons
 from edgemodel_operator.manifests.job import build_job
 from edgemodel_operator.manifests.owned import applied_hash
-from edgemodel_operator.observed import Object, Observed, Recommendation
+from edgemodel_operator.observed import Object, Observed, Recommendation, Replicas
 from edgemodel_operator.plan.children import Ref, Scale, child_changes
 from edgemodel_operator.plan.context import Context
 from edgemodel_operator.plan.policy.compression import Compression, Done, Failed, Running, decide
@@ -41,6 +41,8 @@ class Plan:
     transitions: tuple[Transition, ...] = ()
     requeue_after: timedelta | None = None
     recommendations: Mapping[str, tuple[Recommendation, ...]] = field(default_factory=dict)
+    replicas: Mapping[str, Replicas] = field(default_factory=dict)
+    """To be given back the next time, by site, once it has been carried out."""
 
 
 def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime) -> Plan:
@@ -104,6 +106,7 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
         delete=changes.delete,
         requeue_after=max(min(waits), timedelta(seconds=0.1)) if waits else None,
         recommendations={item.health.name: item.scaling.history for item in sites},
+        replicas={item.health.name: item.replicas_asked for item in sites},
     )
 
 

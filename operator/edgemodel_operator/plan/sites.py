@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 from edgemodel_operator.api import ModelStatus, SiteState, reasons
 from edgemodel_operator.manifests.deployment import build_deployment, deployment_name, revision, site_serving
 from edgemodel_operator.manifests.names import SITE_LABEL
-from edgemodel_operator.observed import Object
+from edgemodel_operator.observed import Object, Replicas
 from edgemodel_operator.plan.context import Context
+from edgemodel_operator.plan.policy.contest import is_contested, left_to_others, scaling_digest, seen
 from edgemodel_operator.plan.policy.health import SiteHealth, site_health
 from edgemodel_operator.plan.policy.placement import Site, missing_sites
 from edgemodel_operator.plan.policy.rollout import SiteProgress, admit
@@ -21,12 +22,21 @@ class SitePlan:
     health: SiteHealth
     scaling: Decision
     desired: Object | None
+    replicas: Replicas
+    """As found."""
     admitted: bool = True
 
     @property
     def updated(self) -> bool:
         """The Deployment asks for what is desired already."""
         return self.desired is not None and self.health.revision == revision(self.desired)
+
+    @property
+    def replicas_asked(self) -> Replicas:
+        """The replicas once the plan is carried out."""
+        if self.replicas.asked is None or self.desired is None or not self.health.site.connected:
+            return self.replicas
+        return replace(self.replicas, asked=self.scaling.replicas)
 
 
 def plan_sites(
@@ -36,14 +46,19 @@ def plan_sites(
     model, spec, observed, now = context.model, context.spec, context.observed, context.now
     plans = []
     settled = {site.name: site.revision for site in model.status.sites if site.revision is not None}
+    left = {(site.name, site.contested) for site in model.status.sites}
+    external = spec.scaling.managed_by == "External"
     for site in sites:
         bounds = limits(spec, site.name)
         present = observed.of_kind("Deployment").get(deployment_name(model, site.name))
         pods = [pod for pod in observed.pods if pod.labels.get(SITE_LABEL) == site.name]
-        health = site_health(site, present, pods, bounds.minimum, settled.get(site.name), now)
-        scaling = scale(
+        found = present["spec"].get("replicas", 1) if present else None
+        replicas = seen(observed.replicas.get(site.name, Replicas()), found, now)
+        contested = not external and (is_contested(replicas) or (site.name, scaling_digest(bounds)) in left)
+        health = site_health(site, present, pods, None if external else bounds.minimum, settled.get(site.name), now)
+        scaling = left_to_others(found, external=external, contested=contested) or scale(
             bounds,
-            present["spec"].get("replicas", 1) if present else None,
+            found,
             observed.latency.get(site.name) if site.connected else None,
             observed.recommendations.get(site.name, ()),
             health.capacity_limited,
@@ -53,8 +68,10 @@ def plan_sites(
         desired = None
         if version is not None:
             serving = site_serving(spec, site.name, version.image, version.timings)
-            desired = build_deployment(model, spec, serving, scaling.replicas, context.settings)
-        plans.append(SitePlan(health, scaling, desired))
+            asked = None if scaling.is_left else scaling.replicas
+            desired = build_deployment(model, spec, serving, asked, context.settings)
+        health = replace(health, contested=scaling_digest(bounds) if contested else None)
+        plans.append(SitePlan(health, scaling, desired, replicas))
     admission = admit(
         [
             SiteProgress(
@@ -96,4 +113,4 @@ def _waiting_for_version(item: SitePlan, admitted: bool) -> SitePlan:
             waiting = (reasons.WAITING_FOR_WAVE, "The new version reaches this site in a later wave.")
         state: SiteState = "Progressing" if admitted else "Pending"
         health = replace(health, state=state, reason=waiting[0], message=waiting[1], settled_at=None)
-    return SitePlan(health, item.scaling, item.desired, admitted)
+    return replace(item, health=health, admitted=admitted)

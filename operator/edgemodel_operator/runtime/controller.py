@@ -19,15 +19,23 @@ from edgemodel_operator.api import KIND, EdgeModel, parse
 from edgemodel_operator.kube.cache import Key, Store
 from edgemodel_operator.kube.client import ApiError, Cluster, identity, own_namespace
 from edgemodel_operator.kube.kinds import CHILD_KINDS, WATCHED
-from edgemodel_operator.manifests.drift import differs
 from edgemodel_operator.manifests.event import build_event
 from edgemodel_operator.manifests.names import SITE_LABEL
 from edgemodel_operator.manifests.owned import is_owned
-from edgemodel_operator.observed import COMPRESSION_CONTAINER, Object, Observed, Pod, Recommendation, Refusal, moment
+from edgemodel_operator.observed import (
+    COMPRESSION_CONTAINER,
+    Object,
+    Observed,
+    Pod,
+    Recommendation,
+    Replicas,
+    moment,
+)
 from edgemodel_operator.plan.plan import Plan, plan
 from edgemodel_operator.plan.policy.admission import refused_job_pod
 from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, PATIENCE, mount_failure, starts_slowly
 from edgemodel_operator.plan.status.figures import is_news
+from edgemodel_operator.runtime.applier import Applier
 from edgemodel_operator.runtime.leadership import Leadership
 from edgemodel_operator.runtime.metrics import Metrics
 from edgemodel_operator.runtime.queue import WorkQueue
@@ -58,6 +66,7 @@ class Controller:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.store = Store()
+        self.applier = Applier(self.store, utc_now)
         self.queue: WorkQueue[Key] = WorkQueue()
         self.metrics = Metrics(lambda: len(self.queue) if self._workers else 0)
         self.leadership = Leadership(
@@ -65,6 +74,7 @@ class Controller:
         )
         self.latencies = Latencies(self._targets, settings.latency_window_seconds, utc_now)
         self._recommendations: dict[Key, Mapping[str, tuple[Recommendation, ...]]] = {}
+        self._replicas: dict[Key, Mapping[str, Replicas]] = {}
         self._held: dict[Key, float] = {}
         """EdgeModel → since when (``time.monotonic``) a status that is no news waits to be written."""
         self._workers: list[asyncio.Task[None]] = []
@@ -102,8 +112,9 @@ class Controller:
 
     async def _begin(self) -> None:
         """It is this process's turn: let the workers loose, once the cache knows what the one before has written."""
-        self._recommendations.clear()
-        self._held.clear()
+        for memory in (self._recommendations, self._replicas, self._held):
+            memory.clear()
+        self.applier.forget()
         self._workers = [asyncio.create_task(self._lead(), name="lead")]
 
     async def _lead(self) -> None:
@@ -138,18 +149,21 @@ class Controller:
         raw = self.store.model(key)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             # Owner references make the garbage collector take the children along.
-            self._recommendations.pop(key, None)
-            self._held.pop(key, None)
+            for memory in (self._recommendations, self._replicas, self._held):
+                memory.pop(key, None)
+            self.applier.forget(key)
             return
         model = parse(raw)
         observed = await self._observe(model)
         decided = plan(model, observed, self.settings, utc_now())
-        refusals = await self._carry_out(model, decided)
+        refusals = await self.applier.carry_out(self.cluster, model, decided)
         if refusals:
             again = plan(model, replace(observed, refusals=refusals), self.settings, utc_now())
             decided = replace(decided, status=again.status, transitions=again.transitions)
             self.queue.add_after(key, REFUSED_RETRY_SECONDS)
         self._recommendations[key] = decided.recommendations
+        # What was refused is not what was asked for.
+        self._replicas[key] = {} if refusals else decided.replicas
         await self._report(model, raw, decided)
         if decided.requeue_after is not None:
             self.queue.add_after(key, decided.requeue_after.total_seconds())
@@ -169,6 +183,7 @@ class Controller:
             progress=await self._progress(model, children["Job"], pods),
             latency=self.latencies.of(key),
             recommendations=self._recommendations.get(key, {}),
+            replicas=self._replicas.get(key, {}),
         )
 
     async def _explain(self, model: EdgeModel, pods: tuple[Pod, ...]) -> tuple[Pod, ...]:
@@ -205,56 +220,6 @@ class Controller:
                     await self.cluster.pod_log(model.metadata.namespace, pod.name, COMPRESSION_CONTAINER)
                 )
         return None
-
-    async def _carry_out(self, model: EdgeModel, decided: Plan) -> dict[str, Refusal]:
-        """Apply, scale, delete. What the API server refuses for good reason is returned, by ``Kind/name``."""
-        refusals: dict[str, Refusal] = {}
-        children = {kind: self.store.children(kind, model.key) for kind in {obj["kind"] for obj in decided.apply}}
-        adopts = any(not _is_present(obj, children, model) for obj in decided.apply)
-        if adopts and not await self.cluster.is_alive(model):
-            # The cache lags behind. A child that a deletion has just orphaned would be adopted by the dying owner, and
-            # the garbage collector would take it along.
-            return refusals
-        for obj in decided.apply:
-            kind, name = obj["kind"], obj["metadata"]["name"]
-            present = children[kind].get(name)
-            if present is not None and present["metadata"].get("ownerReferences") and not is_owned(present, model):
-                raise ApiError(409, f"{kind}/{name} of an EdgeModel of the same name is still being deleted")
-            # Both would apply as the same manager, so the API server would hand the object from one to the other.
-            holder = self.store.holder(kind, model.metadata.namespace, name) if present is None else None
-            if holder is not None:
-                refusals[f"{kind}/{name}"] = Refusal("NameConflict", f"it is a child of EdgeModel {holder}.")
-                continue
-            try:
-                # A first apply does not take fields from anybody: an object of this name may be somebody else's.
-                answer = await (self.cluster.apply(obj, force=False) if present is None else self._reapply(obj))
-            except ApiError as error:
-                if error.status not in (400, 403, 409, 422):
-                    raise
-                reason = "NameConflict" if error.status == 409 else "Rejected"
-                refusals[f"{kind}/{name}"] = Refusal(reason, error.message)
-                continue
-            self.store.put(kind, answer)
-        namespace = model.metadata.namespace
-        for change in decided.scale:
-            await self.cluster.scale(namespace, change.name, change.replicas)
-        for ref in decided.delete:
-            await self.cluster.delete(ref.kind, namespace, ref.name)
-        return refusals
-
-    async def _reapply(self, obj: Object) -> Object:
-        """Apply to a child that exists. Entries that were added to its lists by hand, which apply would leave and
-        which may even stand in its way (two ports of one name), are taken out.
-        """
-        try:
-            answer = await self.cluster.apply(obj, force=True)
-        except ApiError as error:
-            if error.status != 422:
-                raise
-        else:
-            if not differs(obj, answer):
-                return answer
-        return await self.cluster.overwrite(obj)
 
     async def _report(self, model: EdgeModel, raw: Object, decided: Plan) -> None:
         """One status write, if there is anything new; then the events, which only follow a truth that is written."""
@@ -363,9 +328,3 @@ class Controller:
             percentile = target.percentile if target is not None else 95
             for pod in ready:
                 yield Target(key, pod.labels[SITE_LABEL], pod.name, pod.ip or "", percentile)
-
-
-def _is_present(obj: Object, children: Mapping[str, Mapping[str, Object]], model: EdgeModel) -> bool:
-    """Whether a child that is to be applied is there and belongs to ``model`` already."""
-    present = children[obj["kind"]].get(obj["metadata"]["name"])
-    return present is not None and is_owned(present, model)

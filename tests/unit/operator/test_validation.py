@@ -194,6 +194,10 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
         "maxLatency must be more than zero": [("compression.objectives", {"maxLatency": "0.0ms"})],
         "the target latency must be more than zero": [("scaling.target", {"latency": "0ms"})],
         "maxReplicas must not be below minReplicas": [("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)],
+        "managedBy: External leaves the replicas to somebody else; remove maxReplicas and target": [
+            ("scaling.managedBy", "External"),
+            ("scaling.maxReplicas", 2),
+        ],
         "the override's maxReplicas must not be below its minReplicas": [
             ("placement.overrides", [{"site": "a", "scaling": {"minReplicas": 3, "maxReplicas": 2}}])
         ],

@@ -20,7 +20,7 @@ from edgemodel_operator.kube.kinds import CHILD_KINDS
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.job import attempt_of
 from edgemodel_operator.manifests.names import TASK_LABEL
-from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, SiteLatency
+from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, Replicas, SiteLatency
 from edgemodel_operator.plan.plan import Plan, plan
 from edgemodel_operator.plan.policy.task import desired_task
 from edgemodel_operator.settings import Settings
@@ -60,6 +60,7 @@ class World:
         self.progress: Progress | None = None
         self.latency: dict[str, SiteLatency] = {}
         self.recommendations: dict[str, tuple[Recommendation, ...]] = {}
+        self.replicas: dict[str, Replicas] = {}
         self.refused_pods: dict[str, str] = {}
         self.refusals: dict[str, Refusal] = {}
         self.events: list[tuple[str, str]] = []
@@ -90,6 +91,7 @@ class World:
             progress=self.progress,
             latency=self.latency,
             recommendations=self.recommendations,
+            replicas=self.replicas,
             refused_pods=self.refused_pods,
             refusals=self.refusals,
         )
@@ -111,6 +113,7 @@ class World:
             del self.objects[ref.kind][ref.name]
             self.pods = {n: pod for n, pod in self.pods.items() if pod.labels.get("job-name") != ref.name}
         self.recommendations = dict(decided.recommendations)
+        self.replicas = dict(decided.replicas)
         self.builder = self.builder.status(decided.status)
         self.events += [
             ("Warning" if item.warning else "Normal", item.condition.reason) for item in decided.transitions
@@ -253,6 +256,8 @@ class World:
         new = with_defaults(obj)
         generation = 1
         if kept is not None:
+            if new["kind"] == "Deployment" and "replicas" not in obj["spec"]:
+                new["spec"]["replicas"] = kept["spec"]["replicas"]
             generation = kept["metadata"]["generation"] + (kept.get("spec") != new.get("spec"))
             if "status" in kept:
                 new["status"] = kept["status"]

@@ -325,6 +325,8 @@ class ControlPlane:
             ]
         else:
             command.append("--controllers=*,-nodelifecycle,-nodeipam")
+            # Tests wait for it.
+            command.append("--horizontal-pod-autoscaler-sync-period=1s")
         self.controller_manager.ensure(command, self._env())
         if options.nodes:
             scheduler = self.folder / "kube-scheduler.kubeconfig"

@@ -33,6 +33,8 @@ class SiteHealth:
     """A replica waits for a node that could take it."""
     deadline_exceeded: bool = False
     """The Deployment gave up waiting for progress."""
+    contested: str | None = None
+    """As in the status."""
 
     @property
     def name(self) -> str:
@@ -44,11 +46,12 @@ def site_health(
     site: Site,
     deployment: Object | None,
     pods: Sequence[Pod],
-    min_replicas: int,
+    min_replicas: int | None,
     settled_revision: str | None,
     now: datetime,
 ) -> SiteHealth:
-    """Judge one site. ``pods`` are the site's inference pods.
+    """Judge one site. ``pods`` are the site's inference pods. ``min_replicas`` is None where others say how many
+    replicas there are, which may be none at all.
 
     ``settled_revision`` is the pod template that stood here when it was looked at last. Where it is still asked for,
     a change that the Deployment controller has not seen yet is one of replicas, and takes nothing away.
@@ -65,7 +68,7 @@ def site_health(
     settled = (
         (current or (settled_revision is not None and settled_revision == revision(deployment)))
         and updated == status.get("replicas", 0)
-        and available >= max(1, min(wanted, min_replicas))
+        and available >= (min(wanted, 1) if min_replicas is None else max(1, min(wanted, min_replicas)))
         and (trouble is None or trouble[0] == reasons.INSUFFICIENT_CAPACITY)
     )
     facts: dict[str, Any] = {
@@ -92,6 +95,16 @@ def site_health(
         )
     if settled:
         return SiteHealth(site, "Ready", settled_at=_settled_since(status, now), **facts)
+    if deployment.get("spec", {}).get("paused") and updated < max(1, status.get("replicas", 0)):
+        name = deployment["metadata"]["name"]
+        return SiteHealth(
+            site,
+            "Degraded",
+            reasons.DEPLOYMENT_PAUSED,
+            f"Somebody has paused Deployment {name}, so that the new version does not come here; "
+            f"kubectl rollout resume deployment/{name} lets it go on.",
+            **facts,
+        )
     if trouble:
         return SiteHealth(site, "Degraded", *trouble, **facts)
     if facts["deadline_exceeded"]:

@@ -41,6 +41,11 @@ class Decision:
     message: str
     history: tuple[Recommendation, ...] = ()
 
+    @property
+    def is_left(self) -> bool:
+        """The replicas are what others make of them: they are not part of what is applied."""
+        return self.reason in (reasons.EXTERNAL, reasons.REPLICAS_CONTESTED)
+
 
 def limits(spec: Spec, site: str) -> Limits:
     """``spec.scaling`` with the overrides of ``site``."""

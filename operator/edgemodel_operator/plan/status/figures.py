@@ -217,6 +217,7 @@ def site_statuses(
                 message=None if ready else health.message[:512],
                 image=health.image,
                 revision=health.revision if health.settled_at else None,
+                contested=health.contested,
                 replicas=health.replicas,
                 ready_replicas=health.ready,
                 latency=_steady(old.latency if old else None, figures.seconds, format_duration, parse_duration)

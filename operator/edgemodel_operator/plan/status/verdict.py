@@ -95,7 +95,12 @@ def all_conditions(facts: Facts) -> list[Finding]:
 def _obstacle(facts: Facts) -> _Obstacle | None:
     """What stands between now and Ready, the first in the order in which a person would mend it."""
     for name, refusal in sorted(facts.refusals.items()):
-        if refusal.reason == reasons.NAME_CONFLICT:
+        if refusal.reason == reasons.CHILD_CONTESTED:
+            text = (
+                f"Another manager keeps changing {name} ({refusal.message}); it is left as it is. Take these fields "
+                "out of the other manager's configuration."
+            )
+        elif refusal.reason == reasons.NAME_CONFLICT:
             text = (
                 f"{name} belongs to somebody else: {refusal.message} Rename the EdgeModel, or remove the other object."
             )
@@ -234,12 +239,14 @@ def _scaling(facts: Facts) -> Finding:
     if facts.spec.suspend:
         return Finding(SCALING_ACTIVE, "False", reasons.SUSPENDED, "spec.suspend is true.")
     for reason, status in (
+        (reasons.REPLICAS_CONTESTED, "False"),
         (reasons.CAPACITY_LIMITED, "True"),
         (reasons.AT_MAXIMUM, "True"),
         (reasons.SCALING_UP, "True"),
         (reasons.SCALING_DOWN, "True"),
         (reasons.ON_TARGET, "True"),
         (reasons.NO_METRICS, "False"),
+        (reasons.EXTERNAL, "False"),
     ):
         names = [name for name, decision in decisions if decision.reason == reason]
         if names:
@@ -255,6 +262,9 @@ def _scaling(facts: Facts) -> Finding:
 
 
 _SCALING_TEXT = {
+    reasons.REPLICAS_CONTESTED: "Somebody else keeps changing the replicas, which are left to them: set "
+    "spec.scaling.managedBy to External, or remove the other autoscaler and change spec.scaling. Sites",
+    reasons.EXTERNAL: "An autoscaler says how many replicas there are (spec.scaling.managedBy)",
     reasons.CAPACITY_LIMITED: "Latency asks for more replicas than the site has room for",
     reasons.AT_MAXIMUM: "Latency is above its target at maxReplicas",
     reasons.SCALING_UP: "Latency is above its target; adding replicas",
