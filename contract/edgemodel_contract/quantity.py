@@ -99,8 +99,8 @@ def format_size(size: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Seconds with three significant digits in the unit a person would choose; what is shorter than light takes for a
-    centimetre is nothing.
+    """Seconds with three significant digits in the unit a person would choose; less than a tenth of a nanosecond is
+    nothing, for no exponent is written.
     """
     if abs(seconds) < 1e-10:
         return "0us"
