@@ -13,8 +13,8 @@ from tests.abuse.server import Target, serving
 from tests.abuse.watch import MIB, STRICT, WIDE, Limits, Neighbours, Watch
 from tests.unit.server.builders import mlp, write_folder
 
-KEPT = 128 * MIB
-"""Bytes that the allocator may keep for itself when all is over; as much as requests may hold together."""
+KEPT = 192 * MIB
+"""Bytes that the allocator may keep for itself when all is over; as much as an attack may take."""
 
 
 @pytest.fixture(scope="session")

@@ -108,6 +108,10 @@ def serving(folder: Path, log: Path, *, descriptors: int | None = None, **env: s
         "EDGEMODEL_ADMIN_LISTEN": "127.0.0.1:0",
         "EDGEMODEL_DRAIN_SECONDS": "0",
         "EDGEMODEL_SHUTDOWN_SECONDS": "1",
+        # As in the server's image: so that the allocator gives back what is large.
+        "MALLOC_ARENA_MAX": "2",
+        "MALLOC_MMAP_THRESHOLD_": "4194304",
+        "MALLOC_TRIM_THRESHOLD_": "16777216",
         **env,
     }
     with log.open("wb") as stream:
