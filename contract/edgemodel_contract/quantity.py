@@ -105,13 +105,13 @@ def format_duration(seconds: float) -> str:
     if abs(seconds) < 1e-10:
         return "0us"
     for unit, factor in (("us", 1e6), ("ms", 1e3)):
-        # By what is written, not by what it was: 999.6 ms is 1 s.
-        text = format_number(seconds * factor)
+        # By what is written, not by what it was: 999.6 ms is 1 s. Below a picosecond there is nothing to say.
+        text = format_number(round(seconds * factor, 6))
         if float(text) < 1000:
             return f"{text}{unit}"
     return f"{format_number(seconds)}s"
 
 
 def format_number(value: float) -> str:
-    """Three significant digits, and never an exponent for what is large."""
-    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
+    """Three significant digits, and never an exponent."""
+    return f"{Decimal(f'{value:.3g}'):f}" if value < 999.5 else f"{value:.0f}"

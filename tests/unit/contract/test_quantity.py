@@ -1,5 +1,6 @@
 """Sizes, durations, percentages and CPUs as people write them."""
 
+import re
 from collections.abc import Callable
 from decimal import Decimal
 
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_contract.quantity import (
+    DURATION_PATTERN,
     format_duration,
     format_megabytes,
     parse_cpu,
@@ -108,3 +110,11 @@ def test_quantities_are_read_as_kubernetes_reads_them(text: str, value: str) -> 
 def test_what_kubernetes_takes_for_no_quantity_is_none(text: str) -> None:
     with pytest.raises(ValueError, match="not a quantity"):
         parse_quantity(text)
+
+
+@given(st.floats(0, 1e6))
+def test_a_duration_is_written_as_the_schema_wants_it(seconds: float) -> None:
+    text = format_duration(seconds)
+    assert re.search(DURATION_PATTERN, text)
+    assert len(text) <= 32
+    assert parse_duration(text) == pytest.approx(seconds, rel=0.006, abs=1e-12)
