@@ -75,7 +75,7 @@ def test_auto_takes_branches_out_of_small_operators_and_says_the_same_again(
     ("words", "sentence"),
     [
         (["--prune-depth", "0.05"], "so small a share of its 4 residual branches is less than one"),
-        (["--prune-depth", "1.5"], "compression.pruning.depth is 1.5; give the share of residual branches to remove"),
+        (["--prune-depth", "1.5"], "argument --prune-depth: '1.5' is not a share: write it like 50%"),
         (["--mode", "None", "--prune-depth", "0.5"], "leave out --prune, --prune-depth and --quantize"),
     ],
 )
@@ -109,4 +109,4 @@ def test_without_samples_nothing_says_which_branches_matter(
     settings: Settings, net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(settings, net, "-o", tmp_path / "out", "--prune-depth", "0.5") == 2
-    assert "Residual branches are chosen by what samples show" in capsys.readouterr().err
+    assert "pruning.depth is measured on data: add dataset" in capsys.readouterr().err
