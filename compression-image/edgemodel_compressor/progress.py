@@ -15,8 +15,8 @@ from edgemodel_contract.progress import Progress
 Step = Literal["Fetching", "Loading", "Measuring", "Compressing", "Evaluating", "Pushing"]
 Emit = Callable[[Progress], None]
 
-LEAST_SHARE = 0.03
-LEAST_SECONDS = 2.0
+MIN_ESTIMATED_SHARE = 0.03
+MIN_ESTIMATED_SECONDS = 2.0
 """An estimate from less than this much is a guess."""
 SILENCE_SECONDS = 4.0
 """Nobody waits longer for a sign of life."""
@@ -65,7 +65,7 @@ def estimating(emit: Emit, clock: Callable[[], float]) -> Emit:
 
     def estimate(progress: Progress) -> None:
         spent, share = clock() - began, progress.fraction
-        if share >= LEAST_SHARE and spent >= LEAST_SECONDS:
+        if share >= MIN_ESTIMATED_SHARE and spent >= MIN_ESTIMATED_SECONDS:
             progress = msgspec.structs.replace(progress, remaining=round(spent * (1 - share) / share, 1))
         emit(progress)
 

@@ -16,7 +16,7 @@ from edgemodel_server.protocol.datatypes import NUMPY
 from edgemodel_server.service import Model
 from edgemodel_server.settings import SettingsError
 
-MOST_ELEMENTS = 64
+MAX_ELEMENTS = 64
 """A request with more elements is written as zeros in binary instead of as JSON."""
 ADDRESS = "127.0.0.1"
 """A model of the command line is served to this machine alone, if the settings say nothing else."""
@@ -118,7 +118,7 @@ def greeting(model: Model, url: str, grpc_address: str | None) -> str:
 def curl(card: ModelCard, url: str) -> str:
     """A command that sends a valid request: as JSON, or where that would be long, all zeros in binary."""
     sizes = [math.prod(example_shape(spec)) for spec in card.inputs]
-    if sum(sizes) <= MOST_ELEMENTS or any(spec.datatype == "BYTES" for spec in card.inputs):
+    if sum(sizes) <= MAX_ELEMENTS or any(spec.datatype == "BYTES" for spec in card.inputs):
         body = shlex.quote(orjson.dumps(example_request(card)).decode())
         return f"curl -H content-type:application/json -d {body} {shlex.quote(url)}"
     bytes_of = [size * NUMPY[spec.datatype].itemsize for spec, size in zip(card.inputs, sizes, strict=True)]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 SEED = 20_150_608
 
-LEAST_TO_CONFIRM = 10
+MIN_TO_CONFIRM = 10
 """With fewer samples nothing is set aside for a confirmation: it would tell of chance."""
 
 Indices = NDArray[np.int64]
@@ -87,13 +87,13 @@ def split(
 def set_aside(parts: Split, labels: NDArray[np.int64] | None) -> Split:
     """``parts`` with a third of each class that evaluates left for the confirmation of the choice.
 
-    The same, where that would be fewer than LEAST_TO_CONFIRM samples.
+    The same, where that would be fewer than MIN_TO_CONFIRM samples.
     """
     order = parts.evaluation
     if labels is not None:
         order = order[np.argsort(labels[order], kind="stable")]
     confirmation = order[1::3]
-    if len(confirmation) < LEAST_TO_CONFIRM:
+    if len(confirmation) < MIN_TO_CONFIRM:
         return parts
     return replace(parts, evaluation=np.setdiff1d(parts.evaluation, confirmation), confirmation=np.sort(confirmation))
 

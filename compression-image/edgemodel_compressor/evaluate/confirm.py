@@ -110,11 +110,11 @@ def _main(folder: Path) -> None:
         arrays = [archive[name] for name in archive.files]
     labels = arrays[len(order.inputs)] if len(arrays) > len(order.inputs) else None
     dataset = Dataset(dict(zip(order.inputs, arrays, strict=False)), labels, whole=frozenset(order.whole))
-    judge = Evaluator(
+    evaluator = Evaluator(
         Samples(dataset, np.arange(len(dataset))), order.metric, order.main, order.rules, widened=order.widened
     )
     files = (Path(order.original), Path(order.candidate))
-    original, candidate = (judge.score(file, order.threads, lambda _: None) for file in files)
+    original, candidate = (evaluator.score(file, order.threads, lambda _: None) for file in files)
     (folder / _SCORES).write_bytes(msgspec.json.encode(Scores(original, candidate)))
 
 

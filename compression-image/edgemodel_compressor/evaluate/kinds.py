@@ -16,9 +16,9 @@ _NORMS = {"LayerNormalization", "SkipLayerNormalization", "SimplifiedLayerNormal
 _NORMS |= {"RMSNormalization", "SkipSimplifiedLayerNormalization", "EmbedLayerNormalization"}
 _ROOTS = {"Sqrt", "ReduceL2"}
 _POOLS = {"GlobalAveragePool", "ReduceMean"}
-LEAST_VECTOR = 16
+MIN_VECTOR = 16
 """Features from which on a mean over positions is a vector to compare, and not some numbers."""
-LEAST_CLASSES = 2
+MIN_CLASSES = 2
 RARE = 0.05
 """Share of the samples: what is the largest of a list that seldom is no class."""
 
@@ -41,7 +41,7 @@ def kind_of(proto: ModelProto, name: str, answers: Answers) -> Fidelity:
         # A matrix of attention: as many rows as columns, or one for each head.
         attention = len(shape) != 2 or shape[0] == shape[1]
         return "Scores" if attention or not _is_last(end, len(first.shape)) else "Sequence"
-    if end.op_type in _NORMS or end.normalizes or (end.op_type in _POOLS and _features(answers) >= LEAST_VECTOR):
+    if end.op_type in _NORMS or end.normalizes or (end.op_type in _POOLS and _features(answers) >= MIN_VECTOR):
         return "Cosine"
     if end.op_type == "LogSoftmax" and len(shape) == 2:
         return "Sequence"
@@ -111,4 +111,4 @@ def _names_classes(answers: Answers) -> bool:
     best = [int(array.argmax()) for array in answers]
     counts = np.unique(best, return_counts=True)[1]
     usual = counts >= max(RARE * len(best), 1)
-    return len(best) < LEAST_CLASSES or int(usual.sum()) >= LEAST_CLASSES or len(counts) > 1 / RARE
+    return len(best) < MIN_CLASSES or int(usual.sum()) >= MIN_CLASSES or len(counts) > 1 / RARE

@@ -12,7 +12,7 @@ from edgemodel_contract.base import Struct
 
 ROUNDS = 3
 """Of each model by turns, so that a noisy moment falls on both."""
-LEAST_RUNS = 3
+MIN_RUNS = 3
 """Per round; a median needs fewer than a p95."""
 
 
@@ -55,7 +55,7 @@ def by_threads(
         runs: dict[Path, list[float]] = {model: [] for model in models}
         advance(len(measured) / len(counts), f"measuring throughput on {threads} thread(s)")
         for model in models * ROUNDS:
-            runs[model] += latency_round(model, threads, feed, share, LEAST_RUNS)
+            runs[model] += latency_round(model, threads, feed, share, MIN_RUNS)
         rates = [round(1 / float(np.median(times)), 3) for times in runs.values()]
         measured.append(Throughput(threads=threads, original=rates[0], chosen=rates[1] if len(rates) > 1 else None))
     return tuple(sorted(measured, key=lambda item: item.threads))

@@ -14,10 +14,10 @@ from onnx import numpy_helper
 from onnxruntime.transformers.onnx_model_bert import BertOnnxModel
 
 from edgemodel_compressor.errors import NotApplicableError
-from edgemodel_compressor.graph.quantization.files import scratch
+from edgemodel_compressor.graph.files import scratch
 from edgemodel_compressor.graph.quantization.operators import DOMAIN
 from edgemodel_compressor.graph.quantization.prepare import explained, quiet
-from edgemodel_compressor.graph.quantization.tidy import drop_unused
+from edgemodel_compressor.graph.tidy import drop_unused
 from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model, write_model
 from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session
 

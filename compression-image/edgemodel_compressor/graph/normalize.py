@@ -13,8 +13,8 @@ import onnx
 from onnx import NodeProto, numpy_helper
 
 from edgemodel_compressor.errors import NotApplicableError, is_exhausted
-from edgemodel_compressor.graph.quantization.files import remove, scratch
-from edgemodel_compressor.graph.quantization.tidy import has_subgraphs, replace_initializers
+from edgemodel_compressor.graph.files import remove, scratch
+from edgemodel_compressor.graph.tidy import has_subgraphs, replace_initializers
 from edgemodel_compressor.graph.widen import in_half, widen
 from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model, write_model
 from edgemodel_compressor.onnxmodel.runtime import Session, optimize

@@ -3,7 +3,7 @@
 import numpy as np
 from onnx import AttributeProto, ModelProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from edgemodel_compressor.graph.quantization.tidy import has_subgraphs
+from edgemodel_compressor.graph.tidy import has_subgraphs
 
 _HALF, _SINGLE = TensorProto.FLOAT16, TensorProto.FLOAT
 _KINDS = ("to", "dtype")

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 Feed = Mapping[str, Array]
 
 _BFLOAT16 = "tensor(bfloat16)"
-MOST_AT_ONCE = 4
+MAX_PARALLEL = 4
 """Runs of one model: each has its own activations in memory."""
 
 
@@ -80,9 +80,9 @@ class Session:
         return [_array(result) for result in self._session.run_with_ort_values(None, {**values, **others})]
 
     def run_each(self, feeds: Iterable[Feed]) -> Iterator[list[Array]]:
-        """``run`` of each of ``feeds``, in their order: as many at once as there are CPUs for, up to MOST_AT_ONCE."""
-        at_once = min(available_cpus() // self._threads, MOST_AT_ONCE)
-        return in_order(self.run, feeds, at_once if at_once > 1 else 0)
+        """``run`` of each of ``feeds``, in their order: as many at once as there are CPUs for, up to MAX_PARALLEL."""
+        parallel = min(available_cpus() // self._threads, MAX_PARALLEL)
+        return in_order(self.run, feeds, parallel if parallel > 1 else 0)
 
 
 def _value(array: Array) -> Any:

@@ -31,13 +31,13 @@ class Entry(Struct, frozen=True):
 class Layer(Struct, frozen=True):
     """One weight of the chosen model, and how much quantizing its node alone changes the output.
 
-    ``damage`` is noise to signal, from 0; None where it was not measured.
+    ``noise`` is noise over signal of the output, from 0; None where it was not measured.
     """
 
     name: str
     shape: tuple[int, ...]
     sparsity: float
-    damage: float | None = None
+    noise: float | None = None
 
 
 class Parts(Struct, frozen=True):
@@ -128,7 +128,7 @@ def _layers(outcome: Outcome) -> tuple[Layer, ...]:
     if outcome.choice.chosen is None:
         return ()
     return tuple(
-        Layer(name=found.node, shape=found.shape, sparsity=found.sparsity, damage=outcome.damage.get(found.node))
+        Layer(name=found.node, shape=found.shape, sparsity=found.sparsity, noise=outcome.noise.get(found.node))
         for found in weights_of(read_model(outcome.chosen_file))
     )
 

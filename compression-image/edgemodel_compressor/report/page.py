@@ -240,12 +240,12 @@ def _bar(value: float, most: float) -> str:
 def _layers(report: Report) -> str:
     if not report.layers:
         return ""
-    worst = max((layer.damage or 0.0 for layer in report.layers), default=0.0)
+    worst = max((layer.noise or 0.0 for layer in report.layers), default=0.0)
     rows = []
     for layer in report.layers:
         bar = ""
-        if layer.damage is not None and worst > 0:
-            bar = f'<span class="bar" style="width:{8 * layer.damage / worst:.2f}rem"></span> {layer.damage:.2g}'
+        if layer.noise is not None and worst > 0:
+            bar = f'<span class="bar" style="width:{8 * layer.noise / worst:.2f}rem"></span> {layer.noise:.2g}'
         shape = " × ".join(str(size) for size in layer.shape)
         rows.append(
             f"<tr><td>{escape(layer.name)}</td><td>{shape}</td><td>{100 * layer.sparsity:.0f}%</td>"

@@ -17,13 +17,12 @@ from edgemodel_compressor.graph.cost import macs, operators
 from edgemodel_compressor.graph.normalize import normalize
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.quantization.apply import quantize
-from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
+from edgemodel_compressor.graph.quantization.calibration.calibration import Calibration, calibrate
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.mixed import mixed_precision
+from edgemodel_compressor.graph.quantization.mixed_precision.selection import mixed_precision
+from edgemodel_compressor.graph.quantization.mixed_precision.sensitivity import MEASURED, Sensitivity, sensitivity
 from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.graph.quantization.sensitivity import MEASURED, Sensitivity, sensitivity
-from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.structure import (
     NOTHING,
     Analysis,
@@ -40,6 +39,7 @@ from edgemodel_compressor.graph.structure import (
     taylor,
     without,
 )
+from edgemodel_compressor.graph.tidy import tidy
 from edgemodel_compressor.graph.weights import float_weights
 from edgemodel_compressor.onnxmodel.model import Model
 from edgemodel_compressor.onnxmodel.modelfile import model_size, read_model, write_model
@@ -56,14 +56,14 @@ THIN = 1e5
 INFLUENCE_SAMPLES = 64
 SENSITIVITY_SAMPLES = 16
 SENSITIVITY_BYTES = 250e6
-LEAST_MEASURED = 6
-"""Each node whose damage is measured is a model of its own, which is written and loaded: of a large one there are fewer
+MIN_MEASURED = 6
+"""Each node whose noise is measured is a model of its own, which is written and loaded: of a large one there are fewer
 than MEASURED, but these at least."""
 MIXED_TRIALS = 8
 STEP_LABELS = 512
-"""A step of training has as many samples as hold these labels, within LEAST_BATCH and MOST_BATCH: a sample with a label
+"""A step of training has as many samples as hold these labels, within MIN_BATCH and MAX_BATCH: a sample with a label
 for each of its positions says as much as many that have one."""
-LEAST_BATCH, MOST_BATCH = 8, 32
+MIN_BATCH, MAX_BATCH = 8, 32
 BACKWARD = 2
 """Times the arithmetic of running a model that its gradients take."""
 LEARNING_RATE = 1e-3
@@ -130,7 +130,7 @@ class CandidateBuilder:
         if recipe is None or recipe.method != "Static" or samples is None or source not in self._calibrations:
             return []
         feeds = [feed for feed, _ in zip(samples.feeds(), range(SENSITIVITY_SAMPLES), strict=False)]
-        most = int(np.clip(SENSITIVITY_BYTES / model_size(source), LEAST_MEASURED, MEASURED))
+        most = int(np.clip(SENSITIVITY_BYTES / model_size(source), MIN_MEASURED, MEASURED))
         key = (source, recipe)
         if key not in self._rankings:
             message = f"finding which nodes {method.name} should leave as floats"
@@ -359,5 +359,5 @@ class CandidateBuilder:
 def _batch_size(labels: Array | None) -> int:
     """Samples per step of training."""
     if labels is None or labels.dtype.kind == "f":
-        return MOST_BATCH
-    return min(max(STEP_LABELS * len(labels) // max(labels.size, 1), LEAST_BATCH), MOST_BATCH)
+        return MAX_BATCH
+    return min(max(STEP_LABELS * len(labels) // max(labels.size, 1), MIN_BATCH), MAX_BATCH)

@@ -30,7 +30,7 @@ from edgemodel_contract.task import Recipe, TensorSpec
 
 ROUNDS = 3
 """Every good candidate is timed once per round, so that a noisy minute on the machine falls on all of them alike."""
-TIMING_SHARE, MOST_TIMING = 0.35, 120.0
+TIMING_SHARE, MAX_TIMING = 0.35, 120.0
 """Of the search's time what is kept to time and weigh the candidates, and its most in seconds."""
 THROUGHPUT_SHARE = 0.08
 UNHURRIED = 180.0
@@ -60,7 +60,7 @@ class Outcome:
     """How the dataset was split."""
     feed: Feed = field(default_factory=dict)
     """What the models were timed on: one sample."""
-    damage: dict[str, float] = field(default_factory=dict)
+    noise: dict[str, float] = field(default_factory=dict)
     """Of each node of the chosen model that was measured: noise over signal of the output, when it is quantized."""
     throughput: tuple[Throughput, ...] = ()
     """By threads, where that was measured too."""
@@ -104,31 +104,32 @@ def compress(job: Job, span: Span) -> Outcome:
     job = replace(job, model=model)
     end = job.clock() + job.recipe.search.timeout if job.recipe.mode == "Auto" else None
     beginning, searching, timing = span.split(1, 10, 3)
-    bench = Evaluation.set_up(job)
-    bench.measure_original(beginning)
+    evaluation = Evaluation.set_up(job)
+    evaluation.measure_original(beginning)
     if end is not None:
-        reserve = min(TIMING_SHARE * job.recipe.search.timeout, MOST_TIMING)
+        reserve = min(TIMING_SHARE * job.recipe.search.timeout, MAX_TIMING)
         searching = replace(searching, deadline=end - reserve, clock=job.clock)
     try:
-        _try_methods(job, bench, searching)
+        _try_methods(job, evaluation, searching)
     except OutOfTimeError:
-        bench.shop.notes.append(
-            f"The search ended after {len(bench.trials)} trials, because compression.search.timeout was used up."
+        evaluation.builder.notes.append(
+            f"The search ended after {len(evaluation.trials)} trials, because compression.search.timeout was used up."
         )
-    _time(job, bench, timing, end)
-    original, *compressed = (Candidate(method=name, measured=figures) for name, figures in bench.measured.items())
-    choice, confirmed = _choose(job, bench, original, compressed, timing, end)
+    _time(job, evaluation, timing, end)
+    original, *compressed = (Candidate(method=name, measured=figures) for name, figures in evaluation.measured.items())
+    choice, confirmed = _choose(job, evaluation, original, compressed, timing, end)
+    ranking = replace(timing, deadline=end, clock=job.clock)
     return Outcome(
         model=model,
         original=original,
         tried=tuple(compressed),
         choice=choice,
-        files=bench.files,
-        notes=tuple(bench.shop.notes),
+        files=evaluation.files,
+        notes=tuple(evaluation.builder.notes),
         cpu=cpu_name(),
-        parts=bench.parts,
-        feed=bench.feed,
-        damage=told(lambda: _damage(bench, choice, replace(timing, deadline=end, clock=job.clock)), {}, lambda _: None),
+        parts=evaluation.parts,
+        feed=evaluation.feed,
+        noise=told(lambda: _noise_by_node(evaluation, choice, ranking), {}, lambda _: None),
         confirmed=confirmed,
     )
 
@@ -162,13 +163,13 @@ def measure_throughput(outcome: Outcome, seconds: float, span: Span) -> Outcome:
     return replace(outcome, throughput=measured)
 
 
-def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
+def _try_methods(job: Job, evaluation: Evaluation, span: Span) -> None:
     if job.recipe.mode == "None":
         return
     if job.recipe.mode == "Manual":
         method = named_method(job.recipe)
         try:
-            bench.attempt(method, span)
+            evaluation.attempt(method, span)
         except NotApplicableError as error:
             raise TaskError(
                 "UnsupportedModel",
@@ -176,76 +177,87 @@ def _try_methods(job: Job, bench: Evaluation, span: Span) -> None:
             ) from error
         return
     shown = read_model(job.model.path, weights=False)
-    in_float = told(lambda: share_in_float(read_model(bench.shop.base, weights=False)), 1.0, lambda _: None)
+    in_float = told(lambda: share_in_float(read_model(evaluation.builder.base, weights=False)), 1.0, lambda _: None)
     if in_float < WORTH:
-        bench.shop.notes.append(
+        evaluation.builder.notes.append(
             f"The model is compressed already: {1 - in_float:.0%} of its weights are integers or half precision, and "
             "the rest is not worth a search; give the model in single precision to have it compressed further."
         )
         return
     budget = job.recipe.search
-    prunable = job.dataset is not None and bool(bench.shop.analysis.groups)
+    prunable = job.dataset is not None and bool(evaluation.builder.analysis.groups)
     facts = Facts(
         has_dataset=job.dataset is not None,
         can_train=prunable,
-        epoch=bench.shop.epoch,
+        epoch=evaluation.builder.epoch,
         prunable=prunable,
         multiplies=told(lambda: share_multiplied(shown) > 0.5, False, lambda _: None),
         depthwise=told(lambda: share_depthwise(shown) > DEPTHWISE, False, lambda _: None),
-        branches=len(bench.shop.branches) if prunable and bench.shop.thin else 0,
+        branches=len(evaluation.builder.branches) if prunable and evaluation.builder.thin else 0,
         work=min(TRAINING_WORK, TRAINING_WORK * budget.timeout / UNHURRIED),
     )
     # What is not going to be trained is not looked at by torch, which takes seconds to load.
     affordable = recovery(facts, FIRST_SHARE) is not None
-    facts = replace(facts, can_train=affordable and bench.shop.can_train)
-    if facts.prunable and bench.shop.epoch and not affordable:
-        bench.shop.notes.append(
+    facts = replace(facts, can_train=affordable and evaluation.builder.can_train)
+    if facts.prunable and evaluation.builder.epoch and not affordable:
+        evaluation.builder.notes.append(
             "The model is too large to be trained within a search; mode Manual with recovery trains it all the same."
         )
     for part in span.split(*[1.0] * budget.trials):
-        following = propose(facts, bench.trials)
+        following = propose(facts, evaluation.trials)
         if following is None:
             return
         try:
-            bench.attempt(following, part)
+            evaluation.attempt(following, part)
         except NotApplicableError as error:
-            bench.shop.notes.append(f"{following.name} is not possible for this model: {error}.")
-            bench.trials.append(Trial(following, "Impossible"))
-    bench.shop.notes.append(f"The search ended with its {budget.trials} trials (compression.search.trials).")
+            evaluation.builder.notes.append(f"{following.name} is not possible for this model: {error}.")
+            evaluation.trials.append(Trial(following, "Impossible"))
+    evaluation.builder.notes.append(f"The search ended with its {budget.trials} trials (compression.search.trials).")
 
 
-def _time(job: Job, bench: Evaluation, span: Span, end: float | None) -> None:
+def _time(job: Job, evaluation: Evaluation, span: Span, end: float | None) -> None:
     """Latency, throughput and memory of every candidate; more runs of those that may be chosen.
 
     By ``end``, of ``job.clock``, what is left is not weighed, and rounds are shorter, so that it is kept.
     """
-    poor = bench.files.keys() - {trial.method.name for trial in bench.trials if trial.verdict == "Good"} - {ORIGINAL}
+    poor = (
+        evaluation.files.keys()
+        - {trial.method.name for trial in evaluation.trials if trial.verdict == "Good"}
+        - {ORIGINAL}
+    )
     if job.recipe.mode == "Manual":
         poor = set()
-    turns, seconds = _turns(bench, poor, None if end is None else end - job.clock(), job.settings.measure_time / ROUNDS)
-    runs: dict[str, list[float]] = {name: [] for name in bench.files}
+    turns, seconds = _turns(
+        evaluation, poor, None if end is None else end - job.clock(), job.settings.measure_time / ROUNDS
+    )
+    runs: dict[str, list[float]] = {name: [] for name in evaluation.files}
     timing, weighing = span.split(4, 1)
     for index, name in enumerate(turns):
         timing.report("Measuring", f"timing {name} on {job.threads} thread(s)", index / len(turns))
-        runs[name] += latency_round(bench.files[name], job.threads, bench.feed, seconds)
-    feed = save_feed(bench.feed, job.folder / "feed.npz")
+        runs[name] += latency_round(evaluation.files[name], job.threads, evaluation.feed, seconds)
+    feed = save_feed(evaluation.feed, job.folder / "feed.npz")
     for index, (name, times) in enumerate(runs.items()):
         if not times:
             continue
         weighing.report("Measuring", f"weighing {name}", index / len(runs))
         late = end is not None and job.clock() > end
-        bench.measured[name] = msgspec.structs.replace(
-            bench.measured[name],
+        evaluation.measured[name] = msgspec.structs.replace(
+            evaluation.measured[name],
             latency_p50=round(float(np.median(times)), 9),
             latency_p95=round(float(np.percentile(times, 95)), 9),
             throughput=round(len(times) / sum(times), 3),
-            peak_memory=None if name in poor or late else peak_memory(bench.files[name], job.threads, feed),
+            peak_memory=None if name in poor or late else peak_memory(evaluation.files[name], job.threads, feed),
         )
     weighing.report("Measuring", "timed every candidate", 1.0)
 
 
 def _choose(
-    job: Job, bench: Evaluation, original: Candidate, compressed: Sequence[Candidate], span: Span, end: float | None
+    job: Job,
+    evaluation: Evaluation,
+    original: Candidate,
+    compressed: Sequence[Candidate],
+    span: Span,
+    end: float | None,
 ) -> tuple[Choice, tuple[Measurement, Measurement] | None]:
     """The best candidate whose quality is confirmed, and the figures that confirm it. ``end`` of ``job.clock`` is when
     the time is used up."""
@@ -257,37 +269,37 @@ def _choose(
         method = choice.chosen.method
         # Without a choice there is nothing to confirm; and of the original, which has lost nothing, only in time.
         late = method == ORIGINAL and end is not None and job.clock() > end
-        confirmed = None if late or job.recipe.mode == "None" else bench.confirmed(method, span)
+        confirmed = None if late or job.recipe.mode == "None" else evaluation.confirmed(method, span)
         faults = quality_faults(confirmed[1]) if confirmed else []
         if not faults:
             return choice, confirmed
         unread = confirmed[1].samples if confirmed else 0
         refused[method] = f"not confirmed on {unread} other samples: {', '.join(text for text, _ in faults)}"
-        bench.shop.notes.append(f"{method} was chosen first, and {refused[method]}.")
+        evaluation.builder.notes.append(f"{method} was chosen first, and {refused[method]}.")
 
 
-def _turns(bench: Evaluation, poor: set[str], left: float | None, usual: float) -> tuple[list[str], float]:
+def _turns(evaluation: Evaluation, poor: set[str], left: float | None, usual: float) -> tuple[list[str], float]:
     """Which candidate is timed when, and for how many seconds each time, with so many seconds ``left`` in all."""
-    every = [name for index in range(ROUNDS) for name in bench.files if index == 0 or name not in poor]
+    every = [name for index in range(ROUNDS) for name in evaluation.files if index == 0 or name not in poor]
     if left is None or left / 2 >= usual * len(every):
         return every, usual
     # Half of the time is for loading, and for weighing.
     seconds = max(left, 0.0) / 2 / len(every)
     if seconds >= QUICK:
         return every, seconds
-    hopeful = [name for name in bench.files if name not in poor]
+    hopeful = [name for name in evaluation.files if name not in poor]
     return hopeful * ROUNDS, min(max(left, 0.0) / 2 / (len(hopeful) * ROUNDS), usual)
 
 
-def _damage(bench: Evaluation, choice: Choice, span: Span) -> dict[str, float]:
+def _noise_by_node(evaluation: Evaluation, choice: Choice, span: Span) -> dict[str, float]:
     """By node of the chosen model; empty where it has no calibrated integers, or no time is left to measure it."""
     if choice.chosen is None:
         return {}
-    method = next((trial.method for trial in bench.trials if trial.method.name == choice.chosen.method), None)
+    method = next((trial.method for trial in evaluation.trials if trial.method.name == choice.chosen.method), None)
     if method is None:
         return {}
     try:
-        ranking = bench.shop.rank(bench.shop.float_file(method), method, span)
+        ranking = evaluation.builder.rank(evaluation.builder.float_file(method), method, span)
     except OutOfTimeError:
         return {}
-    return {item.node: item.damage for item in ranking if item.measured}
+    return {item.node: item.noise for item in ranking if item.measured}

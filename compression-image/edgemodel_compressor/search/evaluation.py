@@ -33,15 +33,15 @@ from edgemodel_contract.card import ORIGINAL
 from edgemodel_contract.result import Measurement, OutputQuality
 from edgemodel_contract.task import OutputRule, Recipe, TensorSpec
 
-LEAST_TO_TRAIN = 64
+MIN_TO_TRAIN = 64
 """With fewer samples Auto sets none aside for training: they say more as evaluation."""
 
 CALIBRATION_WORK = 2e11
 """Multiply-accumulates of calibration: a large model is calibrated on fewer samples, but on these at least."""
-LEAST_CALIBRATION = 32
+MIN_CALIBRATION = 32
 SAMPLES_SHARE = 0.1
 """Of the search's time what one evaluation may take of it."""
-LEAST_SAMPLES = 8
+MIN_SAMPLES = 8
 HOPELESS = 2.0
 """Times the loss that is allowed: no integers bring floats back that have lost more."""
 
@@ -64,9 +64,9 @@ class Evaluation:
     """The files, figures and verdicts of all candidates so far."""
 
     job: Job
-    shop: CandidateBuilder
+    builder: CandidateBuilder
     parts: Split | None
-    judge: Evaluator | None
+    evaluator: Evaluator | None
     feed: Feed
     files: dict[str, Path] = field(default_factory=dict)
     measured: dict[str, Measurement] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Evaluation:
     @classmethod
     def set_up(cls, job: Job) -> "Evaluation":
         """Split the dataset, and choose what to judge by."""
-        parts, calibration, training, judge = None, None, None, None
+        parts, calibration, training, evaluator = None, None, None, None
         cpu = target_cpu(job.recipe.target_cpu or "Any")
         feed = arbitrary_feed(job.model.inputs)
         if job.dataset is not None:
@@ -94,15 +94,15 @@ class Evaluation:
             calibration, training = Samples(job.dataset, parts.calibration), Samples(job.dataset, parts.recovery)
             samples = Samples(job.dataset, parts.evaluation)
             metric = metric_for(job.model.outputs[main], job.dataset.labels, job.recipe.metric)
-            judge = Evaluator(samples, metric, main, job.recipe.judge, widened=not cpu.reduce_range)
+            evaluator = Evaluator(samples, metric, main, job.recipe.judge, widened=not cpu.reduce_range)
             feed = next(samples.feeds())
-        shop = CandidateBuilder(job.model, job.folder, cpu, calibration, training)
+        builder = CandidateBuilder(job.model, job.folder, cpu, calibration, training)
         if job.recipe.mode != "None" and not target_cpu("Host").computes_as(cpu):
-            shop.notes.append(
+            builder.notes.append(
                 f"The model is made for {cpu.name}, whose integer arithmetic this CPU does not have: quality was "
                 "measured with slower kernels that compute the same, and latencies are those of this CPU."
             )
-        return cls(job, shop, parts, judge, feed)
+        return cls(job, builder, parts, evaluator, feed)
 
     def measure_original(self, span: Span) -> None:
         """Everything but its latency."""
@@ -127,21 +127,21 @@ class Evaluation:
         """Take fewer samples, where a model that takes so many ``seconds`` would spend the search's time on them."""
         if self.job.recipe.mode != "Auto":
             return
-        most = max(int(SAMPLES_SHARE * self.job.recipe.search.timeout / max(seconds, 1e-9)), LEAST_SAMPLES)
-        if self.judge is not None and len(self.judge.samples) > most:
-            total = len(self.judge.samples)
-            self.judge.samples = self.judge.samples.spread(most)
-            self.shop.notes.append(
+        most = max(int(SAMPLES_SHARE * self.job.recipe.search.timeout / max(seconds, 1e-9)), MIN_SAMPLES)
+        if self.evaluator is not None and len(self.evaluator.samples) > most:
+            total = len(self.evaluator.samples)
+            self.evaluator.samples = self.evaluator.samples.spread(most)
+            self.builder.notes.append(
                 f"Candidates are judged on {most} of {total} samples, "
                 "because compression.search.timeout allows no more."
             )
-        if self.shop.calibration is not None and len(self.shop.calibration) > most:
-            self.shop.calibration = self.shop.calibration.spread(most)
+        if self.builder.calibration is not None and len(self.builder.calibration) > most:
+            self.builder.calibration = self.builder.calibration.spread(most)
 
     def figures(self, name: str, path: Path, floats: Path, span: Span, score: Score | None = None) -> Measurement:
         """Size, cost and quality of the model file at ``path``; its integers, if any, were made of ``floats``.
 
-        ``score`` is what the judge has said of it, if it was asked before.
+        ``score`` is what the evaluator has said of it, if it was asked before.
         """
         span.report("Measuring", f"measuring the size of {name}")
         proto = read_model(path)
@@ -160,11 +160,11 @@ class Evaluation:
             macs=told(partial(macs, proto, shapes), None, partial(self._leave_out, "Multiplications of a run")),
         )
         del proto
-        if self.judge is None:
+        if self.evaluator is None:
             return measured
-        message = f"evaluating {name} on {len(self.judge.samples)} samples"
+        message = f"evaluating {name} on {len(self.evaluator.samples)} samples"
         span.report("Evaluating", message)
-        score = score or self.judge.score(path, self.job.threads, partial(span.report, "Evaluating", message))
+        score = score or self.evaluator.score(path, self.job.threads, partial(span.report, "Evaluating", message))
         return with_quality(measured, self._limited(score), score)
 
     def check_original(self) -> None:
@@ -182,7 +182,7 @@ class Evaluation:
                 "The model answers one sample in two ways, so that nothing can be compared with it; export it for "
                 "inference, with dropout and other random operators left out.",
             )
-        problem = self.judge.problem() if self.judge else None
+        problem = self.evaluator.problem() if self.evaluator else None
         if problem is not None:
             raise TaskError("InvalidModel", problem)
 
@@ -190,20 +190,20 @@ class Evaluation:
         """The original and the model ``method``, judged by another process on samples that the search has not read;
         None without a dataset.
         """
-        if self.judge is None or self.parts is None or self.job.dataset is None:
+        if self.evaluator is None or self.parts is None or self.job.dataset is None:
             return None
         unread = self.parts.confirmation if len(self.parts.confirmation) else self.parts.evaluation
         # As it will serve; other kernels only where those of this CPU would compute something else.
         cpu = target_cpu(self.job.recipe.target_cpu or "Any")
-        judge = replace(
-            self.judge,
-            samples=Samples(self.job.dataset, unread).spread(len(self.judge.samples)),
+        evaluator = replace(
+            self.evaluator,
+            samples=Samples(self.job.dataset, unread).spread(len(self.evaluator.samples)),
             widened=not target_cpu("Host").computes_as(cpu),
         )
-        message = f"confirming {method} on {len(judge.samples)} samples"
+        message = f"confirming {method} on {len(evaluator.samples)} samples"
         files = self.files[ORIGINAL], self.files[method]
         alive = partial(span.report, "Evaluating", message, 1.0)
-        scores = confirm(judge, *files, self.job.threads, self.job.folder, alive)
+        scores = confirm(evaluator, *files, self.job.threads, self.job.folder, alive)
         fresh = len(self.parts.confirmation) > 0 or self.job.recipe.mode != "Auto"
         pairs = ((ORIGINAL, scores.original), (method, scores.candidate))
         original, candidate = (
@@ -214,19 +214,19 @@ class Evaluation:
 
     def _leave_out(self, what: str, reason: str) -> None:
         note = f"{what} could not be counted: {reason}."
-        if note not in self.shop.notes:
-            self.shop.notes.append(note)
+        if note not in self.builder.notes:
+            self.builder.notes.append(note)
 
     def holds(self, path: Path, span: Span) -> bool:
         """Whether the model at ``path`` loses no more than is allowed."""
         return self._excess(self._score(path, span)) <= 1.0
 
     def _score(self, path: Path, span: Span) -> Score | None:
-        """What the judge says of the model at ``path``; None where nothing can judge it."""
-        if self.judge is None:
+        """What the evaluator says of the model at ``path``; None where nothing can evaluate it."""
+        if self.evaluator is None:
             return None
-        message = f"evaluating {path.stem} on {len(self.judge.samples)} samples"
-        return self.judge.score(path, self.job.threads, lambda _: span.report("Evaluating", message))
+        message = f"evaluating {path.stem} on {len(self.evaluator.samples)} samples"
+        return self.evaluator.score(path, self.job.threads, lambda _: span.report("Evaluating", message))
 
     def _limited(self, score: Score) -> tuple[OutputQuality, ...]:
         """Each output of ``score`` with what it may lose."""
@@ -258,13 +258,13 @@ class Evaluation:
     def _attempt(self, method: Method, training: Span, building: Span, measuring: Span) -> None:
         training.report("Compressing", f"building {method.name}")
         if method.pruning and method.quantization and self.job.recipe.mode == "Auto":
-            floats = self.shop.build(method.floats, partial(self.holds, span=training), training)
+            floats = self.builder.build(method.floats, partial(self.holds, span=training), training)
             score = self._score(floats, building)
             if self._excess(score) > HOPELESS:
                 self._measure(method.floats, floats, measuring, score)
                 self.trials.append(Trial(method, "Lossy"))
                 return
-        path = self.shop.build(method, partial(self.holds, span=building), building)
+        path = self.builder.build(method, partial(self.holds, span=building), building)
         measured = self._measure(method, path, measuring)
         footprint = measured.size + (measured.layer_size or measured.size)
         self.trials.append(Trial(method, self._verdict(measured), footprint))
@@ -277,7 +277,7 @@ class Evaluation:
             if is_exhausted(error):
                 raise
             raise NotApplicableError(f"ONNX Runtime cannot run the result: {explain(error)}") from error
-        measured = self.figures(method.name, path, self.shop.float_file(method), span, score)
+        measured = self.figures(method.name, path, self.builder.float_file(method), span, score)
         self.files[method.name], self.measured[method.name] = path, measured
         return measured
 
@@ -347,7 +347,7 @@ def _calibration_samples(job: Job, dataset: Dataset) -> int:
     """At most so many samples calibrate."""
     each = told(lambda: macs(read_model(job.model.path, weights=False), dataset.sample_shapes), 0, lambda _: None)
     limit = job.recipe.calibration_samples or job.settings.calibration_samples
-    return min(limit, max(int(CALIBRATION_WORK / max(each, 1)), LEAST_CALIBRATION))
+    return min(limit, max(int(CALIBRATION_WORK / max(each, 1)), MIN_CALIBRATION))
 
 
 def _sets_aside(job: Job) -> bool:
@@ -357,4 +357,4 @@ def _sets_aside(job: Job) -> bool:
         return False
     if job.recipe.mode == "Manual":
         return job.recipe.recovery is not None
-    return job.recipe.mode == "Auto" and job.dataset is not None and len(job.dataset) >= 4 * LEAST_TO_TRAIN
+    return job.recipe.mode == "Auto" and job.dataset is not None and len(job.dataset) >= 4 * MIN_TO_TRAIN

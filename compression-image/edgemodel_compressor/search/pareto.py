@@ -23,8 +23,8 @@ def _point(measured: Measurement, timed: bool) -> tuple[float, float, float]:
     stored = measured.size if measured.layer_size is None else measured.layer_size
     speed = measured.latency_p50 if timed else measured.macs
     # Of two candidates the one that loses less is the better one, whatever is being measured.
-    damage = 0.0 if measured.accuracy is None else lost(measured.metric, 1.0, measured.accuracy)
-    return (float(measured.size + stored), float(speed or 0.0), damage)
+    loss = 0.0 if measured.accuracy is None else lost(measured.metric, 1.0, measured.accuracy)
+    return (float(measured.size + stored), float(speed or 0.0), loss)
 
 
 def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:

@@ -38,13 +38,13 @@ were not, or where half of the weights could become zero without any training.""
 LARGEST_SHARE = 0.96875
 FINEST_STEP = 0.25
 """Between a share that went well and one that did not, a training is worth its time where they are further apart."""
-LEAST_SHARE = 0.125
+MIN_SHARE = 0.125
 """Fewer channels are not worth a training."""
 TRAINING_WORK = 0.5e12
 """Multiply-accumulates of one training: about twenty seconds of two cores."""
 LONGER = 2
 """Times the usual epochs, for a model of small operators."""
-LEAST_EPOCHS = 2
+MIN_EPOCHS = 2
 """Fewer do not bring back what was taken out."""
 
 STATIC = QuantizationRecipe("Static")
@@ -141,7 +141,7 @@ def recovery(facts: Facts, share: float) -> Recovery | None:
     most = Recovery().epochs * (LONGER if facts.branches else 1)
     work = facts.epoch * (1 - share)
     epochs = most if work * most <= facts.work else int(facts.work / work)
-    return Recovery(epochs=epochs) if facts.can_train and epochs >= LEAST_EPOCHS else None
+    return Recovery(epochs=epochs) if facts.can_train and epochs >= MIN_EPOCHS else None
 
 
 def _zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
@@ -224,4 +224,4 @@ def next_share(verdicts: dict[float, Verdict], first: float = FIRST_SHARE) -> fl
         return middle if middle <= LARGEST_SHARE else low
     if low:
         return (low + high) / 2 if high - low > FINEST_STEP else low
-    return max(FIRST_SHARE if high > FIRST_SHARE else high / 2, min(LEAST_SHARE, high))
+    return max(FIRST_SHARE if high > FIRST_SHARE else high / 2, min(MIN_SHARE, high))

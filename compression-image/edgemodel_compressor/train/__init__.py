@@ -3,8 +3,7 @@
 Only this package imports torch, and importing the package itself does not: ask for what is needed where it is needed.
 
 * ``plan``        what is asked and what came of it; no torch
-* ``module``      the graph as a ``torch.nn.Module``; ``operators`` has a file per family
-* ``parameters``  which tensors of a graph are trained
+* ``network``     the graph as a ``torch.nn.Module``, and which of its tensors are trained
 * ``batches``     many samples at once, also where the graph was exported for one
 * ``objective``   the losses: labels, float targets, the original's outputs
 * ``shifting``    more images than there are, where the original answers them

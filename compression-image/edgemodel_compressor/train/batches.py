@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgemodel_compressor.errors import NotApplicableError, first_line
-from edgemodel_compressor.train.module import GraphModule
+from edgemodel_compressor.train.network.module import GraphModule
 
 Arrays = Mapping[str, NDArray[Any]]
 Forward = Callable[[Sequence[Tensor]], tuple[Tensor, ...]]

@@ -13,10 +13,10 @@ import onnx
 import torch
 from torch import Tensor
 
-from edgemodel_compressor.train.module import GraphModule
-from edgemodel_compressor.train.node import Build, Node, Run
-from edgemodel_compressor.train.operators import OPERATORS
-from edgemodel_compressor.train.program import compile_graph
+from edgemodel_compressor.train.network.module import GraphModule
+from edgemodel_compressor.train.network.node import Build, Node, Run
+from edgemodel_compressor.train.network.operators import OPERATORS
+from edgemodel_compressor.train.network.program import compile_graph
 
 Moments = Mapping[str, tuple[Tensor, Tensor]]
 """Mean and standard deviation per channel (channels,) of the tensors that layers write, by name."""
@@ -51,14 +51,14 @@ def correct(proto: onnx.ModelProto, module: GraphModule, samples: Sequence[Tenso
     """
     uses = Counter(name for node in proto.graph.node for name in node.input)
 
-    def mend(node: Node, run: Run) -> Run:
+    def with_correction(node: Node, run: Run) -> Run:
         wanted, names = original.get(node.outputs[0]), node.inputs[1:3]
         own = len(names) == 2 and all(name in module.weights and uses[name] == 1 for name in names)
         if wanted is None or not own:
             return run
         axis = 1 if node.operator == "Gemm" and not node.flag("transB", False) else 0
 
-        def mending(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        def corrected(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
             y = _only(run(x, weight, bias))
             (mean, deviation), (goal, spread) = _moments(y), wanted
             if mean.shape != goal.shape or bias.shape != mean.shape:
@@ -69,9 +69,9 @@ def correct(proto: onnx.ModelProto, module: GraphModule, samples: Sequence[Tenso
             bias.copy_((bias - mean) * gain + goal)
             return (y - _as_channels(mean, y)) * _as_channels(gain, y) + _as_channels(goal, y)
 
-        return mending
+        return corrected
 
-    _run(proto, module, samples, mend)
+    _run(proto, module, samples, with_correction)
 
 
 def _run(

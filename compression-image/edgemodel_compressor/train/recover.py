@@ -19,7 +19,7 @@ from edgemodel_compressor.graph.weights import constants
 from edgemodel_compressor.train.batches import Arrays, Batched, as_tensors, batched
 from edgemodel_compressor.train.correct import channel_moments, correct
 from edgemodel_compressor.train.holdout import hold_out
-from edgemodel_compressor.train.module import GraphModule
+from edgemodel_compressor.train.network.module import GraphModule
 from edgemodel_compressor.train.optimizer import make_optimizer, rate
 from edgemodel_compressor.train.plan import Method, Recovered, StopReason, TrainingPlan
 from edgemodel_compressor.train.shifting import with_shifted

@@ -15,7 +15,7 @@ COPIES = 3
 """Of each image, beside itself."""
 FARTHEST = 1 / 16
 """Of a side, in pixels; half of a step of what looks at 8 × 8 patches."""
-MOST_BYTES = 256 * 2**20
+MAX_SHIFTED_BYTES = 256 * 2**20
 """Of all of them together."""
 _COLOURS = 4
 """An image has so many channels at most: that tells them from its height where they come last."""
@@ -25,11 +25,11 @@ def with_shifted(samples: Sequence[Tensor], seed: int) -> list[Tensor]:
     """``samples``, and COPIES shifted ones of each: first all as they are, then all first copies, and so on.
 
     Images, float tensors of four dimensions with samples first, all move alike, and edges are repeated; other inputs
-    are copied as they are. Where no input is an image large enough to move, or so many would take MOST_BYTES:
+    are copied as they are. Where no input is an image large enough to move, or so many would take MAX_SHIFTED_BYTES:
     ``samples`` as they are.
     """
     farthest = min((_farthest(tensor) for tensor in samples if _is_image(tensor)), default=0)
-    if not farthest or (1 + COPIES) * sum(tensor.nbytes for tensor in samples) > MOST_BYTES:
+    if not farthest or (1 + COPIES) * sum(tensor.nbytes for tensor in samples) > MAX_SHIFTED_BYTES:
         return list(samples)
     random = torch.Generator().manual_seed(seed)
     offsets = torch.randint(0, 2 * farthest + 1, (COPIES, len(samples[0]), 2), generator=random)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.train.batches import batched
-from edgemodel_compressor.train.module import GraphModule
+from edgemodel_compressor.train.network.module import GraphModule
 from edgemodel_compressor.train.objective import (
     Loss,
     class_axis,

@@ -15,9 +15,9 @@ from edgemodel_server.errors import RateLimitedError, UnauthorizedError
 
 logger = logging.getLogger(__name__)
 
-MOST_BYTES = 64 * 1024
+MAX_KEY_BYTES = 64 * 1024
 """Of one key: a JSON Web Token has its room, a file that is none is not read."""
-MOST_CLIENTS = 4096
+MAX_CLIENTS = 4096
 """Clients whose rate is remembered; beyond it the one seen longest ago starts anew."""
 BURST_SECONDS = 1.0
 """What a client has not used of its rate it may catch up on, for this long."""
@@ -93,7 +93,7 @@ class Keys:
     def _count(self, client: str) -> None:
         bucket = self._buckets.pop(client, None) or Bucket(self._rate)
         self._buckets[client] = bucket
-        if len(self._buckets) > MOST_CLIENTS:
+        if len(self._buckets) > MAX_CLIENTS:
             self._buckets.popitem(last=False)
         seconds = bucket.take(time.monotonic())
         if seconds:
@@ -134,8 +134,8 @@ def read_keys(folder: Path) -> dict[bytes, str]:
         if file.name.startswith(".") or not file.is_file():
             continue
         with file.open("rb") as stream:
-            key = stream.read(MOST_BYTES + 1).strip()
-        if key and len(key) <= MOST_BYTES:
+            key = stream.read(MAX_KEY_BYTES + 1).strip()
+        if key and len(key) <= MAX_KEY_BYTES:
             clients[hashlib.sha256(key).digest()] = file.name
     return clients
 

@@ -23,7 +23,7 @@ METRICS_SECONDS = 0.05
 """Time that the server has to give its metrics."""
 IDLE_SECONDS = 30.0
 """A connection on which nothing comes for so long is closed."""
-MOST_CONNECTIONS = 64
+MAX_CONNECTIONS = 64
 """For one more the oldest is closed: probes and scrapers need a handful."""
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 AGE_METRIC = "edgemodel_metrics_age_seconds"
@@ -145,7 +145,7 @@ def handler(server: Server, paths: dict[str, str]) -> type[BaseHTTPRequestHandle
 
 
 class Responder(ThreadingHTTPServer):
-    """A thread per connection, of which there are MOST_CONNECTIONS."""
+    """A thread per connection, of which there are MAX_CONNECTIONS."""
 
     daemon_threads = True
 
@@ -160,7 +160,7 @@ class Responder(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer what comes on a new connection."""
         with contextlib.suppress(OSError, RuntimeError, StopIteration):  # it may be closing just now
-            if len(self._open) >= MOST_CONNECTIONS:
+            if len(self._open) >= MAX_CONNECTIONS:
                 oldest = next(iter(self._open))
                 self._open.pop(oldest, None)
                 oldest.shutdown(SHUT_RDWR)

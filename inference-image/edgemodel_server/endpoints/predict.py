@@ -22,7 +22,7 @@ from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.scheduling.sharing import fault_of
 from edgemodel_server.service import Service
 
-MOST_CLASSES = 1000
+MAX_TOP_K = 1000
 PREDICTION_BYTES = 1024
 """What a label with its probability takes, as objects and as JSON."""
 INLINE_PREDICTIONS = 1000
@@ -116,8 +116,8 @@ def _top_k(query: bytes) -> int | None:
     if not values:
         return None
     value = values[-1]
-    if not value.isdecimal() or not value.isascii() or not 1 <= int(value[:9]) <= MOST_CLASSES:
-        raise BadRequestError(f"top_k is {shown(value)}; give a whole number from 1 to {MOST_CLASSES}")
+    if not value.isdecimal() or not value.isascii() or not 1 <= int(value[:9]) <= MAX_TOP_K:
+        raise BadRequestError(f"top_k is {shown(value)}; give a whole number from 1 to {MAX_TOP_K}")
     return int(value)
 
 

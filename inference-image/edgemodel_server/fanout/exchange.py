@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import httptools
 
 READ_BYTES = 256 * 1024
-MOST_HEADER_BYTES = 64 * 1024
+MAX_HEADER_BYTES = 64 * 1024
 
 
 class ExchangeError(Exception):
@@ -28,8 +28,8 @@ class Response:
     def on_header(self, name: bytes, value: bytes) -> None:
         """Of those that come more than once, the last counts."""
         self.headers[name.lower()] = value
-        if sum(map(len, self.headers)) + sum(map(len, self.headers.values())) > MOST_HEADER_BYTES:
-            raise ExchangeError(f"the headers of the answer are larger than {MOST_HEADER_BYTES} bytes")
+        if sum(map(len, self.headers)) + sum(map(len, self.headers.values())) > MAX_HEADER_BYTES:
+            raise ExchangeError(f"the headers of the answer are larger than {MAX_HEADER_BYTES} bytes")
 
     def on_body(self, data: bytes) -> None:
         """Keep a piece of the body."""

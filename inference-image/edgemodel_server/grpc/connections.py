@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 SWEEP_SECONDS = 0.1
 SLOW_SECONDS = 0.1
 """A message that takes longer is charged to the budget while it comes."""
-MOST_CALLS = 10 * 1024
+MAX_CALLS = 10 * 1024
 """Open at a time, of all clients: each takes up to twenty kilobytes, whether it has a message or not."""
 ANSWER_SECONDS = 60.0
 """A client has so long to take its answer, and as long again as it takes at SLOWEST_RATE."""
@@ -39,7 +39,7 @@ class Connections:
     def __init__(self, settings: Settings) -> None:
         """A server without connections."""
         self._settings = settings
-        self._calls = Pool(MOST_CALLS, least=1)
+        self._calls = Pool(MAX_CALLS, least=1)
         # Both begin with what has been there longest.
         self._receiving: dict[Call, None] = {}
         self._sending: dict[Call, None] = {}

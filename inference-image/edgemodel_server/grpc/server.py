@@ -8,7 +8,7 @@ from typing import Any, cast
 import grpc
 
 from edgemodel_server.access.tls import Certificates, Material
-from edgemodel_server.grpc.connections import ANSWER_SECONDS, MAX_METADATA, MOST_CALLS, Connections
+from edgemodel_server.grpc.connections import ANSWER_SECONDS, MAX_CALLS, MAX_METADATA, Connections
 from edgemodel_server.grpc.handlers import Handlers
 from edgemodel_server.grpc.library import Server, is_news
 from edgemodel_server.grpc.methods import SERVICE, inference_methods
@@ -99,8 +99,8 @@ def _options(service: Service) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
         # Beyond these, gRPC would cancel calls of anybody, at random.
-        ("grpc.server.max_pending_requests", MOST_CALLS),
-        ("grpc.server.max_pending_requests_hard_limit", MOST_CALLS),
+        ("grpc.server.max_pending_requests", MAX_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_CALLS),
         # Between the two, calls would be refused at random.
         ("grpc.max_metadata_size", MAX_METADATA),
         ("grpc.absolute_max_metadata_size", MAX_METADATA),

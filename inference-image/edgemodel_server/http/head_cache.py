@@ -5,14 +5,14 @@ Clients send the same line and headers with every request, and to parse them tak
 
 from edgemodel_server.http.wire import Request
 
-MOST_HEADS = 256
+MAX_HEADS = 256
 """Bodies of JSON differ in length by some digits, and so do the heads that say how long they are."""
-MOST_BYTES = 2048
+MAX_HEAD_BYTES = 2048
 """Of one head."""
 
 
 class HeadCache:
-    """The requests of ``MOST_HEADS`` heads at most; beyond that it begins anew."""
+    """The requests of ``MAX_HEADS`` heads at most; beyond that it begins anew."""
 
     def __init__(self) -> None:
         """An empty cache."""
@@ -28,8 +28,8 @@ class HeadCache:
 
     def add(self, head: bytes, request: Request) -> None:
         """Remember what ``head`` was parsed to."""
-        if len(head) > MOST_BYTES:
+        if len(head) > MAX_HEAD_BYTES:
             return
-        if len(self._requests) >= MOST_HEADS:
+        if len(self._requests) >= MAX_HEADS:
             self._requests.clear()
         self._requests[head] = request

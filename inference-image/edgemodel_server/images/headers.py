@@ -11,7 +11,7 @@ from edgemodel_server.images.forms import Upload
 
 FORMATS = ("PNG", "JPEG", WebPImagePlugin.WebPImageFile.format, "GIF", "BMP")
 """The formats read. Pillow knows many more, each of them more code to attack."""
-MOST_SCANS = 100
+MAX_SCANS = 100
 """Of a JPEG. Each pass over its coefficients may take two bytes of the file, and encoders make about ten."""
 TEXT_BYTES = 1024 * 1024
 """Of a PNG's comments and profile, unpacked: nobody reads them."""
@@ -71,9 +71,9 @@ def read_header(upload: Upload) -> Header:
     besides = 0
     if kind in ("JPEG", "MPO"):
         scans = content.count(b"\xff\xda")
-        if scans > MOST_SCANS:
+        if scans > MAX_SCANS:
             raise UnsupportedContentError(
-                f"{upload.name} is a JPEG of {scans} scans; send one of at most {MOST_SCANS}, as encoders make them"
+                f"{upload.name} is a JPEG of {scans} scans; send one of at most {MAX_SCANS}, as encoders make them"
             )
         # Coefficients of 16 bits, of all components, of the whole image, until the last scan is read.
         besides = 2 * layers if _is_buffered(content) else 0

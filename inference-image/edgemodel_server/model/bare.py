@@ -20,7 +20,7 @@ LABELS_FILE = "labels.txt"
 """Beside the model: a class per line."""
 LABELS_KEYS = ("labels", "classes", "names")
 """Of the file's own metadata; exporters write a list, or a mapping from each index to its name."""
-MOST_LABELS_BYTES = 1024 * 1024
+MAX_LABELS_BYTES = 1024 * 1024
 _FATAL_ONLY = 4
 _CHANNELS = (1, 3)
 
@@ -96,7 +96,7 @@ def _labels(path: Path, metadata: Mapping[str, str], outputs: Sequence[TensorSpe
     file = path.with_name(LABELS_FILE)
     if file.is_file():
         with file.open(encoding="utf-8", errors="replace") as stream:
-            labels, source = tuple(stream.read(MOST_LABELS_BYTES).splitlines()), str(file)
+            labels, source = tuple(stream.read(MAX_LABELS_BYTES).splitlines()), str(file)
     else:
         key = next((key for key in LABELS_KEYS if key in metadata), "")
         labels, source = _parsed(metadata.get(key, "")), f"the metadata {key!r} of {path}"
@@ -110,7 +110,7 @@ def _labels(path: Path, metadata: Mapping[str, str], outputs: Sequence[TensorSpe
 def _parsed(text: str) -> tuple[str, ...]:
     """A list of names, or a mapping from 0, 1, … to them, as JSON or Python writes it; none of anything else."""
     try:
-        value = ast.literal_eval(text) if text and len(text) <= MOST_LABELS_BYTES else None
+        value = ast.literal_eval(text) if text and len(text) <= MAX_LABELS_BYTES else None
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         logger.warning("labels %s of the model's metadata left out: they are no list", shown(text))
         return ()

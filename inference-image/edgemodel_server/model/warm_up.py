@@ -20,7 +20,7 @@ FREE_SIZES = (1, 32, 224)
 """Sizes tried for dimensions other than the batch that the model leaves open."""
 GAIN = 0.9
 """Twice the batch has to take less than this much of the time per row, or requests do not wait to be joined to it."""
-LEAST_GAIN = 0.98
+MIN_GAIN = 0.98
 """Twice the batch takes less than this much of the time per row, or larger ones are no faster."""
 BATCH_SECONDS = 0.5
 """Time for measuring batches; the server is not ready before."""
@@ -111,7 +111,7 @@ def _measured(
         batch = {name: np.repeat(array, 2 * rows, axis=0) for name, array in one.items()}
         seconds_of[2 * rows] = min(_timed(engine, batch)[0] for _ in range(RUNS))
         gain = seconds_of[2 * rows] / (2 * seconds_of[rows])
-        if gain > LEAST_GAIN:
+        if gain > MIN_GAIN:
             return best, rows
         rows *= 2
         waits = waits and gain <= GAIN

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from edgemodel_contract.card import ModelCard
 from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
-from edgemodel_server.endpoints.predict import MOST_CLASSES
+from edgemodel_server.endpoints.predict import MAX_TOP_K
 from edgemodel_server.images.forms import FIELD, MAX_IMAGES
 from edgemodel_server.page.example import example_request, example_shape
 from edgemodel_server.page.schemas import Json, reference, schemas
@@ -145,7 +145,7 @@ def _infer(card: ModelCard) -> Json:
 def _predict() -> Json:
     files = {"type": "array", "items": _BINARY, "minItems": 1, "maxItems": MAX_IMAGES}
     form = {"type": "object", "required": [FIELD], "properties": {FIELD: files}}
-    top_k = {"type": "integer", "minimum": 1, "maximum": MOST_CLASSES}
+    top_k = {"type": "integer", "minimum": 1, "maximum": MAX_TOP_K}
     return {
         "tags": ["Inference"],
         "summary": "Images in, labels out",

@@ -9,7 +9,7 @@ from edgemodel_contract.task import TensorSpec
 from edgemodel_server.errors import BadRequestError, shown
 from edgemodel_server.protocol.datatypes import Array
 
-MOST_CLASSES = 2**31 - 1
+MAX_CLASSES = 2**31 - 1
 _ELEMENT_BYTES = 40
 _STRING_BYTES = 256
 
@@ -20,8 +20,8 @@ def decode_count(value: Any, spec: TensorSpec, field: str) -> int:
     Raises:
         BadRequestError: no number from 1, or the output has no numbers.
     """
-    if type(value) is not int or not 1 <= value <= MOST_CLASSES:
-        raise BadRequestError(f"{field} is {shown(value)}; give a whole number from 1 to {MOST_CLASSES}")
+    if type(value) is not int or not 1 <= value <= MAX_CLASSES:
+        raise BadRequestError(f"{field} is {shown(value)}; give a whole number from 1 to {MAX_CLASSES}")
     if spec.datatype == "BYTES":
         raise BadRequestError(f"{field} is not for output {spec.name!r}: it is BYTES, which have no largest value")
     return value

@@ -8,8 +8,8 @@ from edgemodel_contract.task import TensorSpec
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.protocol.raw import decode_raw
 
-MOST_LAYOUTS = 64
-MOST_BYTES = 2048
+MAX_LAYOUTS = 64
+MAX_LAYOUT_BYTES = 2048
 """Of the JSON."""
 
 
@@ -47,7 +47,7 @@ class Layout(Generic[R]):
 
 
 class Layouts(Generic[R]):
-    """What is known of ``MOST_LAYOUTS`` at most; beyond that it begins anew. Several threads may use it."""
+    """What is known of ``MAX_LAYOUTS`` at most; beyond that it begins anew. Several threads may use it."""
 
     def __init__(self) -> None:
         """Layouts of no request yet."""
@@ -78,7 +78,7 @@ class Layouts(Generic[R]):
         Nothing is learnt where an input's elements are in the JSON, or do not have the same length each: inputs then
         do not fill the raw bytes one after the other.
         """
-        if len(header) > MOST_BYTES or any(specs[name].datatype == "BYTES" for name in request.inputs):
+        if len(header) > MAX_LAYOUT_BYTES or any(specs[name].datatype == "BYTES" for name in request.inputs):
             return
         places: list[Place] = []
         end = 0
@@ -87,6 +87,6 @@ class Layouts(Generic[R]):
             places.append(Place(specs[name], array.shape, begin, end))
         if end != size:
             return
-        if len(self._known) >= MOST_LAYOUTS:
+        if len(self._known) >= MAX_LAYOUTS:
             self._known.clear()
         self._known[header] = Layout(request.of({}), tuple(places), size)

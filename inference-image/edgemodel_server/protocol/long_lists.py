@@ -19,7 +19,7 @@ from edgemodel_server.protocol.shapes import elements
 
 SHORT_BYTES = 64 * 1024
 """JSON up to this size is read whole, and not charged: there is never much of it."""
-LEAST_BYTES = 4096
+MIN_BYTES = 4096
 """Shorter lists stay where they are."""
 _PLACEHOLDER = b"[]"
 _OF_SCALARS = b"0123456789+-.eE \t\r\n" + b"truefalsn"
@@ -134,7 +134,7 @@ def cut_lists(text: Text, memory: Memory) -> tuple[Text, dict[int, LongList]]:
         with charged(memory, _TENSOR_BYTES * count(text, b"{")):
             # Of a key that comes twice the last counts; what is left has both, and is refused for it.
             lists = [(index, memoryview(tensor.data)) for index, tensor in enumerate(_read(text).inputs)]
-            lists = [(index, view) for index, view in lists if len(view) >= LEAST_BYTES and bytes(view[:1]) == b"["]
+            lists = [(index, view) for index, view in lists if len(view) >= MIN_BYTES and bytes(view[:1]) == b"["]
     except (msgspec.MsgspecError, RecursionError):
         return text, {}
     whole = memoryview(text)

@@ -15,7 +15,7 @@ from edgemodel_server.errors import BadRequestError
 from edgemodel_server.protocol.datatypes import NUMPY, Array
 from edgemodel_server.protocol.shapes import decode_shape, elements
 
-MOST_BYTES = 64 * 1024
+MAX_PLAIN_BYTES = 64 * 1024
 """Larger bodies take longest where they are read in either way."""
 _FORMATS: dict[Datatype, str] = {"FP32": "f", "FP64": "d"}
 """How ``struct`` writes them; with a byte order it refuses numbers out of range, and JSON has none that is not finite.
@@ -45,7 +45,7 @@ def decode_plain(
 
     The arrays are those of ``decode_tensor``, but read-only.
     """
-    if len(body) > MOST_BYTES:
+    if len(body) > MAX_PLAIN_BYTES:
         return None
     # Every key has a colon. A body without further ones has no key twice, of which the parser would take the last.
     has_id = body.count(b":") - 1 - _TENSOR_KEYS * len(specs)

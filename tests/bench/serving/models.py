@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from edgemodel_compressor.graph.quantization.apply import quantize
-from edgemodel_compressor.graph.quantization.calibration import calibrate
+from edgemodel_compressor.graph.quantization.calibration.calibration import calibrate
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_contract.card import MODEL_FILE

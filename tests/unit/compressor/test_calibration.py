@@ -10,9 +10,9 @@ from hypothesis.extra import numpy as hnp
 
 from edgemodel_compressor.data.dataset import Dataset
 from edgemodel_compressor.errors import NotApplicableError
-from edgemodel_compressor.graph.quantization.calibration import calibrate
-from edgemodel_compressor.graph.quantization.histogram import BINS, Histogram
-from edgemodel_compressor.graph.quantization.ranges import range_of
+from edgemodel_compressor.graph.quantization.calibration.calibration import calibrate
+from edgemodel_compressor.graph.quantization.calibration.histogram import BINS, Histogram
+from edgemodel_compressor.graph.quantization.calibration.ranges import range_of
 from edgemodel_compressor.graph.quantization.recipe import CalibrationMethod
 from edgemodel_compressor.onnxmodel.model import load_model
 from edgemodel_compressor.search.evaluation import Evaluation, Job

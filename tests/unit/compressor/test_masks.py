@@ -8,10 +8,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from edgemodel_compressor.graph.quantization.apply import quantize
-from edgemodel_compressor.graph.quantization.calibration import calibrate
+from edgemodel_compressor.graph.quantization.calibration.calibration import calibrate
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
+from edgemodel_compressor.graph.quantization.mixed_precision.sensitivity import noise_ratio, sensitivity
 from edgemodel_compressor.graph.quantization.recipe import CalibrationMethod, QuantizationRecipe
-from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio, sensitivity
 from edgemodel_compressor.onnxmodel.runtime import Feed, Session
 from tests.unit.compressor import builders
 
@@ -82,4 +82,4 @@ def test_masking_is_no_suspect_because_it_stays_in_float(tmp_path: Path, forbidd
     calibration = calibrate(source, FEEDS, tmp_path)
     ranking = sensitivity(source, FEEDS[:4], QuantizationRecipe("Static"), calibration, target_cpu("Any"), tmp_path)
     assert {item.node for item in ranking} == {"scores", "value", "last"}
-    assert all(item.damage < 0.01 for item in ranking)
+    assert all(item.noise < 0.01 for item in ranking)

@@ -16,14 +16,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.prune import prune
-from edgemodel_compressor.graph.quantization import static
 from edgemodel_compressor.graph.quantization.apply import quantize
-from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
+from edgemodel_compressor.graph.quantization.calibration.calibration import Calibration, calibrate
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
+from edgemodel_compressor.graph.quantization.methods import static
+from edgemodel_compressor.graph.quantization.methods.weight_only import pack, quantize_blocks
+from edgemodel_compressor.graph.quantization.mixed_precision.sensitivity import noise_ratio
 from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio
-from edgemodel_compressor.graph.quantization.weight_only import pack, quantize_blocks
 from edgemodel_compressor.graph.weights import share_depthwise, sparsity
 from edgemodel_compressor.onnxmodel import modelfile
 from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session, optimize

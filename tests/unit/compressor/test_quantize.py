@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.quantization.apply import quantize
-from edgemodel_compressor.graph.quantization.calibration import calibrate
+from edgemodel_compressor.graph.quantization.calibration.calibration import calibrate
 from edgemodel_compressor.graph.quantization.cpu import CpuTarget, target_cpu
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
 from edgemodel_compressor.graph.weights import sparsity

@@ -107,7 +107,7 @@ def test_structured_pruning_shows_in_parameters_and_multiplications(run: Run) ->
 def test_layers_say_how_much_they_suffer(run: Run) -> None:
     layers = make_report(*run(), clocked=False).layers
     assert [layer.name for layer in layers]
-    assert any(layer.damage is not None for layer in layers)
+    assert any(layer.noise is not None for layer in layers)
 
 
 def test_without_a_clock_two_runs_give_the_same_bytes(run: Run) -> None:

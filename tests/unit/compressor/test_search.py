@@ -12,8 +12,8 @@ from edgemodel_compressor.search.candidates import Method
 from edgemodel_compressor.search.proposals import (
     FINEST_STEP,
     LARGEST_SHARE,
-    LEAST_EPOCHS,
-    LEAST_SHARE,
+    MIN_EPOCHS,
+    MIN_SHARE,
     TRAINING_WORK,
     Facts,
     Trial,
@@ -188,9 +188,9 @@ def test_what_is_not_trained_gives_a_few_channels_or_none(facts: Facts) -> None:
 def test_a_training_is_within_its_work_or_there_is_none(epoch: float, share: float) -> None:
     training = recovery(Facts(has_dataset=True, can_train=True, epoch=epoch, prunable=True, multiplies=False), share)
     if training is None:
-        assert epoch * (1 - share) * LEAST_EPOCHS > TRAINING_WORK
+        assert epoch * (1 - share) * MIN_EPOCHS > TRAINING_WORK
     else:
-        assert LEAST_EPOCHS <= training.epochs <= Recovery().epochs
+        assert MIN_EPOCHS <= training.epochs <= Recovery().epochs
         assert epoch * (1 - share) * training.epochs <= TRAINING_WORK * (1 + 1e-9)
 
 
@@ -218,7 +218,7 @@ def test_the_search_ends_soon_and_close_to_what_can_go(truth: float, first: floa
     elif best:
         assert truth - best <= FINEST_STEP
     else:
-        assert truth < LEAST_SHARE
+        assert truth < MIN_SHARE
 
 
 @pytest.mark.parametrize("facts", [CONVOLUTIONS, PRODUCTS])

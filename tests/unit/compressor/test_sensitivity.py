@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgemodel_compressor.errors import NotApplicableError
-from edgemodel_compressor.graph.quantization import mixed
-from edgemodel_compressor.graph.quantization.calibration import Calibration, calibrate
+from edgemodel_compressor.graph.quantization.calibration.calibration import Calibration, calibrate
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu, target_cpu
-from edgemodel_compressor.graph.quantization.mixed import mixed_precision
+from edgemodel_compressor.graph.quantization.mixed_precision import selection as mixed
+from edgemodel_compressor.graph.quantization.mixed_precision.selection import mixed_precision
+from edgemodel_compressor.graph.quantization.mixed_precision.sensitivity import noise_ratio, sensitivity
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio, sensitivity
 from edgemodel_compressor.onnxmodel.runtime import Feed, Session
 from tests.unit.compressor import builders
 
@@ -54,7 +54,7 @@ def test_both_ends_of_a_tensor_that_8_bits_cannot_hold_come_first(chain: Path, t
     calibration = calibrate(chain, FEEDS, tmp_path)
     ranking = sensitivity(chain, FEEDS[:16], STATIC, calibration, target_cpu("AVX512VNNI"), tmp_path)
     assert {item.node for item in ranking[:2]} == {"product2", "product3"}
-    assert ranking[1].damage > 10 * ranking[2].damage
+    assert ranking[1].noise > 10 * ranking[2].noise
     assert all(item.measured for item in ranking)
     assert len(ranking) == 6
 

@@ -12,10 +12,10 @@ from onnx.reference import ReferenceEvaluator
 from edgemodel_compressor.data.dataset import Dataset
 from edgemodel_compressor.graph.quantization import cpu as cpu_module
 from edgemodel_compressor.graph.quantization.apply import quantize
-from edgemodel_compressor.graph.quantization.calibration import calibrate
+from edgemodel_compressor.graph.quantization.calibration.calibration import calibrate
 from edgemodel_compressor.graph.quantization.cpu import CpuTarget, TargetCpu, read_host, target_cpu
+from edgemodel_compressor.graph.quantization.mixed_precision.sensitivity import noise_ratio
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio
 from edgemodel_compressor.onnxmodel.model import load_model
 from edgemodel_compressor.onnxmodel.runtime import Feed, Session
 from edgemodel_compressor.progress import Span

@@ -7,11 +7,11 @@ import onnx
 import pytest
 
 from edgemodel_compressor.graph.quantization.apply import quantize
-from edgemodel_compressor.graph.quantization.calibration import calibrate
+from edgemodel_compressor.graph.quantization.calibration.calibration import calibrate
 from edgemodel_compressor.graph.quantization.cpu import target_cpu
+from edgemodel_compressor.graph.quantization.mixed_precision.sensitivity import noise_ratio
 from edgemodel_compressor.graph.quantization.prepare import prepare
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.graph.quantization.sensitivity import noise_ratio
 from edgemodel_compressor.onnxmodel.runtime import Session
 from tests.unit.compressor import builders
 from tests.unit.compressor.strangers import STRANGERS

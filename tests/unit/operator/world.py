@@ -39,7 +39,7 @@ from tests.unit.operator.builders import (
     termination_message,
 )
 
-MOST_STEPS = 20
+MAX_STEPS = 20
 
 
 def equal(one: object, other: object) -> bool:
@@ -122,14 +122,14 @@ class World:
 
     def settle(self) -> Plan:
         """Step until a plan changes nothing; that plan is the answer."""
-        for _ in range(MOST_STEPS):
+        for _ in range(MAX_STEPS):
             decided = self.step()
             if nothing_to_do(decided):
                 again = self.plan()
                 if equal(again.status, decided.status):
                     assert not again.transitions
                     return again
-        raise AssertionError(f"no rest after {MOST_STEPS} plans")
+        raise AssertionError(f"no rest after {MAX_STEPS} plans")
 
     # What the rest of the cluster does.
 
@@ -210,7 +210,7 @@ class World:
         """From apply to every site serving ``version``."""
         self.settle()
         self.finish(success(self.task.digest, version))
-        for _ in range(MOST_STEPS):
+        for _ in range(MAX_STEPS):
             decided = self.settle()
             if self.condition("Ready").status == "True":
                 return self

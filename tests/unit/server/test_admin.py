@@ -14,7 +14,7 @@ import pytest
 
 from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
 from edgemodel_server.admin import channel
-from edgemodel_server.admin.responder import MOST_CONNECTIONS, Server
+from edgemodel_server.admin.responder import MAX_CONNECTIONS, Server
 from tests.unit.server.builders import mlp, write_folder
 from tests.unit.server.test_process import INFER, Running, running, wait_until
 
@@ -105,7 +105,7 @@ def test_it_comes_back_when_its_process_is_killed(server: Running) -> None:
 
 def test_idle_connections_do_not_keep_probes_out(server: Running) -> None:
     with ExitStack() as stack:
-        for _ in range(3 * MOST_CONNECTIONS):
+        for _ in range(3 * MAX_CONNECTIONS):
             stack.enter_context(socket.create_connection(("127.0.0.1", server.ready["admin_port"]), timeout=30))
         assert answers(server, READY_PATH)
 

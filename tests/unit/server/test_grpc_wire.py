@@ -277,7 +277,7 @@ async def test_a_connection_whose_answers_are_not_taken_is_ended(
 async def test_a_client_has_no_more_calls_open_than_its_share(
     served: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connections, "MOST_CALLS", 3)
+    monkeypatch.setattr(connections, "MAX_CALLS", 3)
     raw = await (await served()).open()
     raw.send(*(frame(HEADERS, END_HEADERS, stream, raw.block()) for stream in (1, 3, 5)))
     code, sentence = (await raw.answer(5)).status

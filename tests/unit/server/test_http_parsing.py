@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from edgemodel_server.http.head_cache import MOST_BYTES, MOST_HEADS, HeadCache
+from edgemodel_server.http.head_cache import MAX_HEAD_BYTES, MAX_HEADS, HeadCache
 from edgemodel_server.http.parsing import FRAMING_BYTES, ChunkedBody, check_begin, read_head
 from edgemodel_server.http.wire import ProtocolError
 
@@ -169,11 +169,11 @@ def test_what_comes_beside_the_body_is_bounded(filling: bytes) -> None:
 
 def test_no_more_heads_are_kept_than_there_is_room_for() -> None:
     cache = HeadCache()
-    for number in range(MOST_HEADS + 1):
+    for number in range(MAX_HEADS + 1):
         content = head(start=b"GET /%d HTTP/1.1" % number)
         cache.add(content, read_head(content))
         assert cache.find(content) == read_head(content)
     assert len(cache) == 1
-    long = head(b"X-Long: " + b"a" * MOST_BYTES)
+    long = head(b"X-Long: " + b"a" * MAX_HEAD_BYTES)
     cache.add(long, read_head(long))
     assert cache.find(long) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgemodel_server.access.keys import MOST_BYTES, MOST_CLIENTS, Bucket, Keys
+from edgemodel_server.access.keys import MAX_CLIENTS, MAX_KEY_BYTES, Bucket, Keys
 from edgemodel_server.access.watching import Watched
 from edgemodel_server.errors import RateLimitedError, UnauthorizedError
 from tests.unit.server.builders import mlp
@@ -114,9 +114,9 @@ def test_a_folder_that_cannot_be_read_any_more_leaves_the_keys(folder: Path, mon
 
 
 def test_a_file_that_is_too_large_is_no_key(tmp_path: Path) -> None:
-    (tmp_path / "large").write_bytes(b"k" * (MOST_BYTES + 1))
+    (tmp_path / "large").write_bytes(b"k" * (MAX_KEY_BYTES + 1))
     with pytest.raises(UnauthorizedError):
-        Keys(tmp_path, 0).client({b"x-api-key": b"k" * (MOST_BYTES + 1)})
+        Keys(tmp_path, 0).client({b"x-api-key": b"k" * (MAX_KEY_BYTES + 1)})
 
 
 def test_a_bucket_lets_through_its_rate_and_says_when_the_next_is_due() -> None:
@@ -145,7 +145,7 @@ def test_without_keys_a_client_is_an_address_and_not_all_are_remembered() -> Non
     assert keys.check({}, "10.0.0.1") == "10.0.0.1"
     with pytest.raises(RateLimitedError):
         keys.check({}, "10.0.0.1")
-    for number in range(MOST_CLIENTS):
+    for number in range(MAX_CLIENTS):
         keys.check({}, f"192.0.2.{number}")
     assert keys.check({}, "10.0.0.1") == "10.0.0.1"
 

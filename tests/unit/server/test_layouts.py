@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgemodel_contract.task import Datatype, TensorSpec
 from edgemodel_server.errors import BadRequestError
-from edgemodel_server.protocol.layouts import MOST_BYTES, MOST_LAYOUTS
+from edgemodel_server.protocol.layouts import MAX_LAYOUT_BYTES, MAX_LAYOUTS
 from edgemodel_server.protocol.open_inference import InferRequest, Signature, decode_request
 
 DATATYPES: tuple[Datatype, ...] = ("FP32", "INT64", "BOOL", "BYTES")
@@ -82,7 +82,7 @@ def test_what_was_read_before_is_read_as_for_the_first_time(
         assert same(read(header, raw, known), read(header, raw, signature(kinds)))
 
 
-@pytest.mark.parametrize(("count", "padding", "kept"), [(1, 0, 1), (MOST_LAYOUTS + 1, 0, 1), (1, MOST_BYTES, 0)])
+@pytest.mark.parametrize(("count", "padding", "kept"), [(1, 0, 1), (MAX_LAYOUTS + 1, 0, 1), (1, MAX_LAYOUT_BYTES, 0)])
 def test_no_more_is_kept_than_there_is_room_for(count: int, padding: int, kept: int) -> None:
     known = signature(["FP32"])
     tensor = {"name": "FP32", "datatype": "FP32", "shape": [1], "parameters": {"binary_data_size": 4}}

@@ -119,7 +119,7 @@ def test_long_json_is_read_as_any_other(
             # Longer than any number here.
             patch.setattr(module, "PIECE_BYTES", 30 + piece)
         patch.setattr(open_inference, "SHORT_BYTES", 1)
-        patch.setattr(long_lists, "LEAST_BYTES", 4)
+        patch.setattr(long_lists, "MIN_BYTES", 4)
         account = Account()
         assert result(lambda: decode_request(memoryview(body), None, by, account)) == expected
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgemodel_contract.task import TensorSpec
 from edgemodel_server.protocol.open_inference import Signature, decode_request
-from edgemodel_server.protocol.plain import MOST_BYTES, decode_plain
+from edgemodel_server.protocol.plain import MAX_PLAIN_BYTES, decode_plain
 
 SPECS = {
     "x": TensorSpec(name="x", datatype="FP32", shape=(-1, 2)),
@@ -103,7 +103,7 @@ def test_with_anything_in_any_place_it_is_read_as_any_other(begin: int, length: 
         ("[1,2.5]", "[1,1e400]"),
         (f",{D}", ""),
         (f",{D}", f",{X}"),
-        (f",{D}", f",{D}" + " " * MOST_BYTES),
+        (f",{D}", f",{D}" + " " * MAX_PLAIN_BYTES),
     ],
 )
 def test_what_is_not_certain_to_be_plain_is_left_to_others(old: str, new: str) -> None:

@@ -94,7 +94,7 @@ def _debian_source_entries() -> list[Path]:
 
 
 def _source_tree(work: Path, progress: Progress) -> Path:
-    """Fetch, unpack and mend the source; returns the tree's root."""
+    """Fetch, unpack and patch the source; returns the tree's root."""
     tree = work / "src" / "k8s.io" / "kubernetes"
     if tree.is_dir():
         return tree
@@ -126,7 +126,7 @@ def _source_tree(work: Path, progress: Progress) -> Path:
             cwd=work,
         )
         unpacked = next(path for path in work.glob("kubernetes-*") if path.is_dir())
-        _mend(unpacked)
+        _patch(unpacked)
         tree.parent.mkdir(parents=True, exist_ok=True)
         unpacked.rename(tree)
         for rest in (*work.glob("kubernetes_*"), apt):
@@ -148,13 +148,13 @@ def _candidate(options: Sequence[str]) -> str:
     )
 
 
-def _mend(tree: Path) -> None:
+def _patch(tree: Path) -> None:
     """Two vendored packages of 2020 do not survive Go 1.19, and both break kube-apiserver's custom resources."""
-    _mend_reflect2(tree)
-    _mend_type_validator(tree)
+    _patch_reflect2(tree)
+    _patch_type_validator(tree)
 
 
-def _mend_type_validator(tree: Path) -> None:
+def _patch_type_validator(tree: Path) -> None:
     """Let the validator of custom resources tell an empty string from null.
 
     It compares two `reflect.Value`s, which hold pointers; since Go 1.19 the zero string's are the same, so that every
@@ -168,7 +168,7 @@ def _mend_type_validator(tree: Path) -> None:
     source.write_text(text.replace(mistaken, "if data == nil {"))
 
 
-def _mend_reflect2(tree: Path) -> None:
+def _patch_reflect2(tree: Path) -> None:
     """Replace the vendored reflect2 1.0.1, with which kube-apiserver crashes at the first custom resource.
 
     Under Go 1.18 and later it reads maps through a runtime function that has gained an argument.

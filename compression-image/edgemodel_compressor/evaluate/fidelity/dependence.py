@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 
 from edgemodel_compressor.evaluate.fidelity.fidelity import Answers, Fidelity, floats, same_shapes
 
-LEAST_CORRELATION = 0.5
-LEAST_SLOPE, MOST_SLOPE = 0.4, 2.5
+MIN_CORRELATION = 0.5
+MIN_SLOPE, MAX_SLOPE = 0.4, 2.5
 """By how much answers move where the original's move by one."""
 NO_CORRELATION = 0.1
 """Nothing of the original's dependence on the input is left below this."""
-LEAST_SPREAD = 1e-4
+MIN_SPREAD = 1e-4
 """Of its size: what varies less from sample to sample is taken for constant."""
 
 
@@ -29,13 +29,13 @@ class Dependence:
         """Whether nothing is left of it."""
         return self.correlation < NO_CORRELATION
 
-    def fault(self, most_slope: float = MOST_SLOPE) -> str | None:
+    def fault(self, most_slope: float = MAX_SLOPE) -> str | None:
         """What is wrong with it, as part of a sentence; None where the answers follow the original's."""
         if self.is_none:
             return "its answers no longer depend on the input as the original's do"
-        if self.correlation < LEAST_CORRELATION:
+        if self.correlation < MIN_CORRELATION:
             return f"its answers hardly follow the original's (correlation {self.correlation:.2f})"
-        if not LEAST_SLOPE <= self.slope <= most_slope:
+        if not MIN_SLOPE <= self.slope <= most_slope:
             return f"its answers move {self.slope:.2g} times as much as the original's"
         return None
 
@@ -69,7 +69,7 @@ def dependence(original: Answers, candidate: Answers) -> Dependence:
         a, b = o - means[0], c - means[1]
         own, other, both = own + float((a * a).sum()), other + float((b * b).sum()), both + float((a * b).sum())
         size += float((o * o).sum())
-    if own <= LEAST_SPREAD**2 * size:
+    if own <= MIN_SPREAD**2 * size:
         return Dependence(1.0, 1.0)
     return Dependence(both / math.sqrt(own * other) if other > 1e-12 * own else 0.0, both / own)
 

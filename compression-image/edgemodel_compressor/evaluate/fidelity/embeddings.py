@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from edgemodel_compressor.evaluate.fidelity.fidelity import Answers, Fidelity, floats, worst
 
-LEAST_NEIGHBOURS = 5
-MOST_NEIGHBOURS = 2000
+MIN_NEIGHBOURS = 5
+MAX_NEIGHBOURS = 2000
 TIE = 0.05
 """Another neighbour is as good, where it is further by no more than this share of the distance to a usual sample."""
 
@@ -16,9 +16,9 @@ def embeddings(original: Answers, candidate: Answers) -> Fidelity:
     cosines = np.array([_cosine(o, c) for o, c in zip(original, candidate, strict=True)])
     words = f"the mean cosine to the original's is {cosines.mean():.4f}, the least {cosines.min():.4f}"
     before, after = _pooled(original), _pooled(candidate)
-    if len(before) < LEAST_NEIGHBOURS or before.shape != after.shape:
+    if len(before) < MIN_NEIGHBOURS or before.shape != after.shape:
         return Fidelity(cosines, words)
-    kept = _neighbours_kept(before[:MOST_NEIGHBOURS], after[:MOST_NEIGHBOURS])
+    kept = _neighbours_kept(before[:MAX_NEIGHBOURS], after[:MAX_NEIGHBOURS])
     words += f"; of {len(kept)} samples, {int((kept < 1).sum())} have another nearest neighbour"
     return worst(Fidelity(cosines, words), Fidelity(kept, words))
 

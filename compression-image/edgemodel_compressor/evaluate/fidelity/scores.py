@@ -11,7 +11,7 @@ SMALL, TINY = 0.02, 0.002
 """Scores of decisions, and of maps, that move less than this have not moved."""
 UNDECIDED = 0.01
 """A score this close to a half was on neither side."""
-MOST_RANKED = 1000
+MAX_RANKED = 1000
 
 
 def scores(original: Answers, candidate: Answers) -> Fidelity:
@@ -28,7 +28,7 @@ def scores(original: Answers, candidate: Answers) -> Fidelity:
     words = f"of {samples} samples, {count} crossed a half; the largest score moved by {moved:.2g}"
     found = [Fidelity(close.series, words), Fidelity(1.0 - crossed.mean(axis=1), words)]
     if before.shape[1] == 1 and len(before) > 1:
-        found.append(Fidelity(1.0 - _disorder(before[:MOST_RANKED, 0], after[:MOST_RANKED, 0]), words))
+        found.append(Fidelity(1.0 - _disorder(before[:MAX_RANKED, 0], after[:MAX_RANKED, 0]), words))
     return worst(*found)
 
 

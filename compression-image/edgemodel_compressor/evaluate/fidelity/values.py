@@ -7,7 +7,7 @@ from edgemodel_compressor.evaluate.fidelity.fidelity import Answers, Fidelity, f
 
 FEW_CHANNELS = 16
 """So few have a meaning each, and the worst of them counts; of more, all count alike."""
-MOST_CHANNELS = 4096
+MAX_CHANNELS = 4096
 OTHER_SCALE = 3.0
 """Times the size of others, from which on the indices of an axis are channels of their own."""
 RELATIVE_FLOOR = 1e-3
@@ -52,7 +52,7 @@ def channel_axis(answers: Answers) -> int | None:
         return 1 if len({array.shape for array in answers}) == 1 and first.shape[1] > 1 else None
     found, most = None, np.log(OTHER_SCALE)
     for axis in range(first.ndim):
-        if len({array.shape[axis] for array in answers}) > 1 or not 1 < first.shape[axis] <= MOST_CHANNELS:
+        if len({array.shape[axis] for array in answers}) > 1 or not 1 < first.shape[axis] <= MAX_CHANNELS:
             continue
         sizes = np.sqrt(np.mean([_mean(floats(array) ** 2, axis) for array in answers], axis=0))
         sizes = np.log(np.maximum(sizes, max(sizes.max(initial=0.0), 1e-30) * SMALL_CHANNEL))

@@ -4,18 +4,18 @@ from pathlib import Path
 
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.fuse import fuse, keep_norms_apart
-from edgemodel_compressor.graph.quantization.calibration import Calibration
-from edgemodel_compressor.graph.quantization.convolutions import store_convolutions
+from edgemodel_compressor.graph.quantization.calibration.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.dynamic import dynamic
-from edgemodel_compressor.graph.quantization.half import store_half
+from edgemodel_compressor.graph.quantization.methods.convolutions import store_convolutions
+from edgemodel_compressor.graph.quantization.methods.dynamic import dynamic
+from edgemodel_compressor.graph.quantization.methods.half import store_half
+from edgemodel_compressor.graph.quantization.methods.static import static
+from edgemodel_compressor.graph.quantization.methods.weight_only import weight_only
 from edgemodel_compressor.graph.quantization.operators import INTEGER_OPERATORS
 from edgemodel_compressor.graph.quantization.prepare import explained, prepare
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.graph.quantization.static import static
-from edgemodel_compressor.graph.quantization.tidy import tidy
 from edgemodel_compressor.graph.quantization.tied import share_floats
-from edgemodel_compressor.graph.quantization.weight_only import weight_only
+from edgemodel_compressor.graph.tidy import tidy
 from edgemodel_compressor.onnxmodel.modelfile import read_model, write_model
 from edgemodel_compressor.onnxmodel.runtime import Feed
 

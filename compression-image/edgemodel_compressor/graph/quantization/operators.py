@@ -38,7 +38,7 @@ activations: they cost accuracy, and there is no weight to be saved.
 """
 
 ARITHMETIC = ("Add", "Concat", "Mul")
-"""Carriers that round anew, and so do damage of their own: residual connections, above all."""
+"""Carriers that round anew, and so lose precision of their own: residual connections, above all."""
 
 INTEGER_OPERATORS = frozenset(
     {

@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError
 from onnx import version_converter
 
 from edgemodel_compressor.errors import CutShortError, first_line, not_applicable
+from edgemodel_compressor.graph.files import remove, scratch
 from edgemodel_compressor.graph.normalize import flatten_biases
-from edgemodel_compressor.graph.quantization.files import remove, scratch
 from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model, write_model
 from edgemodel_compressor.onnxmodel.runtime import optimize
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-from edgemodel_compressor.graph.quantization.tidy import has_subgraphs, replace_initializers
+from edgemodel_compressor.graph.tidy import has_subgraphs, replace_initializers
 
 _LEAST = 1024
 """Elements of a table that is worth a node of its own."""

@@ -10,9 +10,9 @@ from onnx import ModelProto, NodeProto
 
 from edgemodel_compressor.graph.shapes import Shapes, tensor_shapes
 from edgemodel_compressor.graph.structure.labels import Axis
-from edgemodel_compressor.graph.structure.operators import RULES
+from edgemodel_compressor.graph.structure.operators.sizes import follow
+from edgemodel_compressor.graph.structure.operators.table import RULES
 from edgemodel_compressor.graph.structure.sharing import unshared
-from edgemodel_compressor.graph.structure.sizes import follow
 from edgemodel_compressor.graph.structure.walk import Cut, Size, Walk
 from edgemodel_compressor.graph.weights import FLOATS
 

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 
-from edgemodel_compressor.graph.structure.mend import mend
 from edgemodel_compressor.graph.structure.selection import Selection
 from edgemodel_compressor.graph.structure.sharing import unshare
+from edgemodel_compressor.graph.structure.stated_sizes import update_stated_sizes
 from edgemodel_compressor.graph.weights import constants
 
 
@@ -46,7 +46,7 @@ def remove(proto: ModelProto, selection: Selection) -> ModelProto:
             values = np.delete(values, gone, axis)
         _store(known[name], values)
     del smaller.graph.value_info[:]
-    mend(smaller, selection)
+    update_stated_sizes(smaller, selection)
     return smaller
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto, helper
 
-from edgemodel_compressor.graph.quantization.tidy import drop_unused, has_subgraphs
 from edgemodel_compressor.graph.shapes import tensor_shapes
+from edgemodel_compressor.graph.tidy import drop_unused, has_subgraphs
 from edgemodel_compressor.graph.weights import float_weights
 
 

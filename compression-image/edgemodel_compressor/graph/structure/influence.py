@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto, helper
 
-from edgemodel_compressor.graph.quantization.files import remove, scratch
+from edgemodel_compressor.graph.files import remove, scratch
 from edgemodel_compressor.graph.structure.branches import Branch
 from edgemodel_compressor.onnxmodel.modelfile import read_model, write_model
 from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session

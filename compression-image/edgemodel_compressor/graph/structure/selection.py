@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgemodel_compressor.graph.structure.analysis import Analysis
-from edgemodel_compressor.graph.structure.expense import weights_per_unit
-from edgemodel_compressor.graph.structure.importance import Scores
+from edgemodel_compressor.graph.structure.importance.expense import weights_per_unit
+from edgemodel_compressor.graph.structure.importance.scores import Scores
 
 Scope = Literal["Global", "Layer"]
 

@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.structure import Selection, activation, analyse, magnitude, remove, taylor
-from edgemodel_compressor.graph.structure.expense import ARITHMETIC, expenses
+from edgemodel_compressor.graph.structure.importance.expense import ARITHMETIC, expenses
 from tests.architectures import Exporter, example, export
 from tests.unit.compressor import builders
 from tests.unit.compressor.structure.running import outputs

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgemodel_compressor.graph.shapes import tensor_shapes
 from edgemodel_compressor.graph.structure import Analysis, Scope, analyse, channels_left, remove, select
-from edgemodel_compressor.graph.structure.expense import weights_per_unit
+from edgemodel_compressor.graph.structure.importance.expense import weights_per_unit
 from tests.architectures import export
 from tests.unit.compressor.structure.running import chance
 

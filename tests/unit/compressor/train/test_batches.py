@@ -10,7 +10,7 @@ import torch
 
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.train.batches import as_tensors, batched
-from edgemodel_compressor.train.module import GraphModule
+from edgemodel_compressor.train.network.module import GraphModule
 from edgemodel_compressor.train.supervision import observe
 from tests import architectures
 from tests.unit.compressor.train import digits

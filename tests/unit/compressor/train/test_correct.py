@@ -7,7 +7,7 @@ from onnx import TensorProto, helper
 
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.train.correct import channel_moments, correct
-from edgemodel_compressor.train.module import GraphModule
+from edgemodel_compressor.train.network.module import GraphModule
 from edgemodel_compressor.train.plan import TrainingPlan
 from edgemodel_compressor.train.recover import recover
 from edgemodel_contract.task import Pruning

@@ -13,7 +13,7 @@ from onnxruntime import InferenceSession
 from torch import nn
 
 from edgemodel_compressor.errors import NotApplicableError
-from edgemodel_compressor.train.module import GraphModule
+from edgemodel_compressor.train.network.module import GraphModule
 from tests import architectures
 from tests.unit.compressor import builders
 from tests.unit.compressor.train import digits

@@ -12,8 +12,8 @@ from onnx import ModelProto
 from onnx.backend.test.loader import load_model_tests
 
 from edgemodel_compressor.errors import NotApplicableError
-from edgemodel_compressor.train.module import GraphModule
-from edgemodel_compressor.train.operators import OPERATORS
+from edgemodel_compressor.train.network.module import GraphModule
+from edgemodel_compressor.train.network.operators import OPERATORS
 
 _DTYPES = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 _REFUSED = {

@@ -16,7 +16,7 @@ from torch import nn
 from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.prune import prune
 from edgemodel_compressor.graph.weights import float_weights, sparsity
-from edgemodel_compressor.train.module import GraphModule
+from edgemodel_compressor.train.network.module import GraphModule
 from edgemodel_compressor.train.plan import Recovered, TrainingPlan
 from edgemodel_compressor.train.recover import Masks, recover
 from edgemodel_compressor.train.supervision import Teacher

@@ -78,9 +78,9 @@ def test_where_nothing_can_move_there_are_no_copies(tensor: Tensor) -> None:
 
 def test_there_are_no_copies_where_they_would_take_too_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     before = images()
-    monkeypatch.setattr(shifting, "MOST_BYTES", (1 + COPIES) * before.nbytes)
+    monkeypatch.setattr(shifting, "MAX_SHIFTED_BYTES", (1 + COPIES) * before.nbytes)
     assert len(with_shifted([before], 0)[0]) > len(before)
-    monkeypatch.setattr(shifting, "MOST_BYTES", (1 + COPIES) * before.nbytes - 1)
+    monkeypatch.setattr(shifting, "MAX_SHIFTED_BYTES", (1 + COPIES) * before.nbytes - 1)
     assert len(with_shifted([before], 0)[0]) == len(before)
 
 

@@ -1,0 +1,1 @@
+"""One way to store weights in fewer bits per file, and what belongs to it."""

@@ -1,0 +1,1 @@
+"""An ONNX graph as a torch module; ``operators`` has a file per family."""
