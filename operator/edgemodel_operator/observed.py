@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from edgemodel_contract.progress import Progress
+from edgemodel_operator.api.labels import SITE_LABEL, TASK_LABEL
 
 Object = dict[str, Any]
 """A Kubernetes object as JSON data."""
@@ -16,9 +17,6 @@ SERVER_CONTAINER = "server"
 COMPRESSION_CONTAINER = "compress"
 CONTAINERS = (SERVER_CONTAINER, COMPRESSION_CONTAINER)
 """Names of the operator's own containers, one in each of its pods."""
-
-_CONDITION_TAINTS = "node.kubernetes.io/"
-"""Prefix of the taints that Kubernetes sets and lifts itself."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +60,84 @@ class Pod:
     termination_message: str = ""
     restarts: int = 0
     deleting: bool = False
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a controller says about an object, as one of its conditions."""
+
+    type: str
+    status: str
+    reason: str = ""
+    message: str = ""
+    changed_at: datetime | None = None
+    """When ``status`` changed."""
+    updated_at: datetime | None = None
+    """When the controller said it last, where it tells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Child:
+    """What decisions need to know of an object that the operator made for an EdgeModel."""
+
+    name: str
+    uid: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    created_at: datetime | None = None
+    applied_hash: str | None = None
+    """Digest of what was applied."""
+    raw: Object = field(default_factory=dict, repr=False, compare=False)
+    """The object itself, for comparison with what it should be."""
+
+    @property
+    def site(self) -> str:
+        """The site it is for; empty where it is for none."""
+        return self.labels.get(SITE_LABEL, "")
+
+    @property
+    def task(self) -> str:
+        """Tag of the compression task that it is for; empty where it is for none."""
+        return self.labels.get(TASK_LABEL, "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment(Child):
+    """The servers of one site. Counts are of replicas."""
+
+    replicas: int = 1
+    """As asked for."""
+    image: str | None = None
+    revision: str | None = None
+    """Digest of the pod template, as the operator applied it."""
+    paused: bool = False
+    current: bool = False
+    """The Deployment controller has seen the last change."""
+    total: int = 0
+    updated: int = 0
+    ready: int = 0
+    available: int = 0
+    conditions: tuple[Condition, ...] = ()
+
+    def condition(self, kind: str) -> Condition | None:
+        """The condition of type ``kind``."""
+        return next((item for item in self.conditions if item.type == kind), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(Child):
+    """One attempt at a compression."""
+
+    attempt: int = 1
+    end: Condition | None = None
+    """Complete or Failed, once it is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Service(Child):
+    """What the servers of one site are reached by."""
+
+    secure: bool = False
+    """Users reach the site over TLS."""
 
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -114,12 +190,18 @@ class Refusal:
     message: str
 
 
+Difference = tuple[str, str]
+"""Where an object is not what was applied, such as ``spec.replicas``, and what stands there."""
+
+C = TypeVar("C", bound=Child)
+
+
 @dataclass(frozen=True)
 class Observed:
     """Everything known about one EdgeModel's surroundings. ``children`` are its own."""
 
     nodes: tuple[Node, ...] = ()
-    children: Mapping[str, Mapping[str, Object]] = field(default_factory=dict)
+    children: Mapping[str, Mapping[str, Child]] = field(default_factory=dict)
     """By kind, then by name."""
     pods: tuple[Pod, ...] = ()
     progress: Progress | None = None
@@ -135,76 +217,32 @@ class Observed:
     refusals: Mapping[str, Refusal] = field(default_factory=dict)
     """Children that the API server did not take, by ``Kind/name``."""
 
-    def of_kind(self, kind: str) -> Mapping[str, Object]:
+    @property
+    def deployments(self) -> Mapping[str, Deployment]:
+        """By name."""
+        return self._of(Deployment)
+
+    @property
+    def jobs(self) -> Mapping[str, Job]:
+        """By name."""
+        return self._of(Job)
+
+    @property
+    def services(self) -> Mapping[str, Service]:
+        """By name."""
+        return self._of(Service)
+
+    def of_kind(self, kind: str) -> Mapping[str, Child]:
         """The children of one kind, by name."""
         return self.children.get(kind, {})
 
     def present(self, obj: Object) -> Object | None:
         """What is there of a child that is wanted."""
-        return self.of_kind(obj["kind"]).get(obj["metadata"]["name"])
+        child = self.of_kind(obj["kind"]).get(obj["metadata"]["name"])
+        return None if child is None else child.raw
 
-
-def node_from(raw: Mapping[str, Any]) -> Node:
-    """Project a v1 Node."""
-    conditions = raw.get("status", {}).get("conditions") or []
-    spec = raw.get("spec") or {}
-    return Node(
-        name=raw["metadata"]["name"],
-        labels=dict(raw["metadata"].get("labels") or {}),
-        ready=any(item["type"] == "Ready" and item["status"] == "True" for item in conditions),
-        open=not spec.get("unschedulable")
-        and not any(
-            taint["effect"] in ("NoSchedule", "NoExecute") and not taint["key"].startswith(_CONDITION_TAINTS)
-            for taint in spec.get("taints") or []
-        ),
-    )
-
-
-def pod_from(raw: Mapping[str, Any]) -> Pod:
-    """Project a v1 Pod of ours: of its containers only the one that the operator named counts, for others put in
-    proxies and agents of their own, before it or behind.
-    """
-    status = raw.get("status") or {}
-    containers = {item["name"]: item for item in status.get("containerStatuses") or []}
-    container: Mapping[str, Any] = next((containers[name] for name in CONTAINERS if name in containers), {})
-    state = container.get("state") or {}
-    waiting = state.get("waiting") or {}
-    ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated") or {}
-    conditions = {item["type"]: item for item in status.get("conditions") or []}
-    scheduled = conditions.get("PodScheduled", {})
-    return Pod(
-        name=raw["metadata"]["name"],
-        labels=dict(raw["metadata"].get("labels") or {}),
-        phase=status.get("phase", "Pending"),
-        uid=raw["metadata"].get("uid", ""),
-        owner=next(
-            (item["uid"] for item in raw["metadata"].get("ownerReferences") or [] if item.get("controller")), ""
-        ),
-        started_at=moment(status["startTime"]) if status.get("startTime") else None,
-        ip=status.get("podIP"),
-        ready=conditions.get("Ready", {}).get("status") == "True",
-        reason=status.get("reason", ""),
-        message=status.get("message", ""),
-        unschedulable=scheduled.get("message", "")
-        if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable"
-        else None,
-        waiting_reason=waiting.get("reason", ""),
-        waiting_message=waiting.get("message", ""),
-        exit_code=ended.get("exitCode"),
-        exit_reason=ended.get("reason", ""),
-        ended_at=moment(ended["finishedAt"]) if ended.get("finishedAt") else None,
-        termination_message=ended.get("message", ""),
-        restarts=container.get("restartCount", 0),
-        deleting="deletionTimestamp" in raw["metadata"],
-    )
-
-
-def event_from(raw: Mapping[str, Any]) -> Event:
-    """Project an events.k8s.io/v1 Event; those written by the older core/v1 API come with ``deprecated`` fields."""
-    series = raw.get("series") or {}
-    said = series.get("lastObservedTime") or raw.get("deprecatedLastTimestamp") or raw.get("eventTime")
-    event = Event(raw.get("reason", ""), raw.get("note", ""), warning=raw.get("type") == "Warning")
-    return replace(event, at=moment(said)) if said else event
+    def _of(self, kind: type[C]) -> dict[str, C]:
+        return {name: child for name, child in self.of_kind(kind.__name__).items() if isinstance(child, kind)}
 
 
 def timestamp(moment: datetime) -> str:

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from edgemodel_operator.manifests.names import METRICS_LABEL, peer_service_name
+from edgemodel_operator.api.labels import METRICS_LABEL
+from edgemodel_operator.manifests.names import peer_service_name
 from tests.api import pod_statuses
 from tests.api.client import Api, Object
 from tests.api.edge_model import COMPRESSOR, SERVER, Model, server_container

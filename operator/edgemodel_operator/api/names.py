@@ -7,6 +7,6 @@ KIND = "EdgeModel"
 PLURAL = "edgemodels"
 
 EDGE_NODE_LABEL = "node-role.kubernetes.io/edge"
-SITE_LABEL = "topology.kubernetes.io/zone"
+NODE_SITE_LABEL = "topology.kubernetes.io/zone"
 DEFAULT_SITE = "default"
 """Of the nodes without the site label, and of those where it is empty."""

@@ -11,7 +11,7 @@ from edgemodel_contract.base import Rule, Struct
 from edgemodel_contract.fields import Name, Resources, SecretRef, keyed, unique
 from edgemodel_contract.serving import ORIGIN
 from edgemodel_contract.written import Seconds
-from edgemodel_operator.api.names import EDGE_NODE_LABEL, SITE_LABEL
+from edgemodel_operator.api.names import EDGE_NODE_LABEL, NODE_SITE_LABEL
 
 NodeLabels = Annotated[dict[str, Annotated[str, Meta(max_length=63)]], Meta(max_length=64)]
 Uri = Annotated[str, Meta(max_length=2048, pattern=r"^(oci|https?|pvc)://[^\s]+$")]
@@ -217,7 +217,7 @@ class Placement(Struct, frozen=True, kw_only=True):
 
     node_selector: NodeLabels = field(default_factory=lambda: {EDGE_NODE_LABEL: ""})
     """Labels that a node must have, all of them."""
-    site_label: Annotated[str, Meta(min_length=1, max_length=317)] = SITE_LABEL
+    site_label: Annotated[str, Meta(min_length=1, max_length=317)] = NODE_SITE_LABEL
     """Node label whose value names the site. Nodes without it form the site ``default``."""
     sites: Annotated[tuple[SiteName, ...], unique(MAX_SITES)] = ()
     """Absent or empty: every site that has a matching node."""

@@ -10,9 +10,11 @@ from typing import Any
 import msgspec
 
 from edgemodel_operator.api import KIND
+from edgemodel_operator.api.labels import MODEL_LABEL
 from edgemodel_operator.kube.kinds import CHILD_KINDS
-from edgemodel_operator.manifests.names import MODEL_LABEL, label_value
-from edgemodel_operator.observed import Node, Object, Pod, node_from, pod_from
+from edgemodel_operator.kube.projection import node_from, pod_from
+from edgemodel_operator.manifests.names import label_value
+from edgemodel_operator.observed import Node, Object, Pod
 
 Key = tuple[str, str]
 """(namespace, name) of an EdgeModel."""

@@ -20,10 +20,11 @@ from kubernetes.aio.dynamic import DynamicClient
 from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
 from edgemodel_operator.api import API_VERSION, KIND, EdgeModel, Status
+from edgemodel_operator.api.labels import MANAGED_BY_LABEL, MANAGER
 from edgemodel_operator.kube.kinds import KINDS, LEASE
+from edgemodel_operator.kube.projection import event_from
 from edgemodel_operator.manifests.event import repetition
-from edgemodel_operator.manifests.names import MANAGED_BY_LABEL, MANAGER
-from edgemodel_operator.observed import Event, Object, event_from
+from edgemodel_operator.observed import Event, Object
 
 TIMEOUT_SECONDS = 30
 LEASE_TIMEOUT_SECONDS = 3

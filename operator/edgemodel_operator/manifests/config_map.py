@@ -3,7 +3,8 @@
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.task import REGISTRY_ACCESS_FILE, TASK_FILE, RegistryAccess, Task
 from edgemodel_operator.api import EdgeModel
-from edgemodel_operator.manifests.names import TASK_LABEL, child_name, model_labels
+from edgemodel_operator.api.labels import TASK_LABEL
+from edgemodel_operator.manifests.names import child_name, model_labels
 from edgemodel_operator.manifests.owned import metadata, sealed
 from edgemodel_operator.observed import Object
 from edgemodel_operator.settings import Settings

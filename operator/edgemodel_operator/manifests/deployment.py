@@ -6,16 +6,9 @@ from typing import Any
 from edgemodel_contract.encoding import digest
 from edgemodel_contract.serving import LIVE_PATH, READY_PATH
 from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, EnvVar, Resources, Spec, TimingsStatus
+from edgemodel_operator.api.labels import REPLICAS_ANNOTATION, REVISION_ANNOTATION, SITE_LABEL
 from edgemodel_operator.api.names import DEFAULT_SITE
-from edgemodel_operator.manifests.names import (
-    REPLICAS_ANNOTATION,
-    REVISION_ANNOTATION,
-    SITE_LABEL,
-    child_name,
-    model_labels,
-    peer_service_name,
-    serving_selector,
-)
+from edgemodel_operator.manifests.names import child_name, model_labels, peer_service_name, serving_selector
 from edgemodel_operator.manifests.owned import metadata, sealed
 from edgemodel_operator.manifests.resources import container_resources
 from edgemodel_operator.manifests.security import container_security_context, pod_security_context
@@ -92,15 +85,6 @@ def revision(deployment: Object) -> str | None:
     annotations = deployment["metadata"].get("annotations") or {}
     value: str | None = annotations.get(REVISION_ANNOTATION)
     return value
-
-
-def image(deployment: Object) -> str | None:
-    """The image that a Deployment asks for."""
-    for container in deployment.get("spec", {}).get("template", {}).get("spec", {}).get("containers", []):
-        if container["name"] == SERVER_CONTAINER:
-            found: str = container["image"]
-            return found
-    return None
 
 
 def _pod(model: EdgeModel, spec: Spec, serving: SiteServing, settings: Settings) -> dict[str, Any]:

@@ -5,12 +5,9 @@ from decimal import Decimal
 from typing import Any
 
 from edgemodel_contract.quantity import parse_quantity
+from edgemodel_operator.observed import Difference
 
 _QUANTITY_FIELDS = frozenset({"requests", "limits", "sizeLimit"})
-
-
-Difference = tuple[str, str]
-"""Where an object is not what was applied, such as ``spec.replicas``, and what stands there."""
 
 _REPRESENTATION_LIMIT = 200
 

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from edgemodel_contract.encoding import digest
 from edgemodel_operator.api import API_VERSION, GROUP, KIND, Condition, EdgeModel
-from edgemodel_operator.manifests.names import MANAGER
+from edgemodel_operator.api.labels import MANAGER
 from edgemodel_operator.observed import Object
 
 NOTE_BYTES = 1024

@@ -16,8 +16,9 @@ from edgemodel_contract.task import (
     Task,
 )
 from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, Spec
+from edgemodel_operator.api.labels import ATTEMPT_LABEL, TASK_LABEL
 from edgemodel_operator.manifests.config_map import task_config_map_name
-from edgemodel_operator.manifests.names import ATTEMPT_LABEL, TASK_LABEL, child_name, model_labels
+from edgemodel_operator.manifests.names import child_name, model_labels
 from edgemodel_operator.manifests.owned import metadata, sealed
 from edgemodel_operator.manifests.resources import container_resources
 from edgemodel_operator.manifests.security import container_security_context, pod_security_context
@@ -69,12 +70,6 @@ def build_job(model: EdgeModel, spec: Spec, task: Task, attempt: int, off_edge: 
     # Jobs cannot be run again nor be changed: another attempt, or other settings, are another Job.
     name = child_name(model.metadata.name, "compress", task.tag[:10], str(attempt), digest(job)[:6])
     return sealed({"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata(model, name, labels), "spec": job})
-
-
-def attempt_of(job: Object) -> int:
-    """The attempt that a Job is; 1 where somebody spoilt its label."""
-    text = (job["metadata"].get("labels") or {}).get(ATTEMPT_LABEL, "")
-    return int(text) if text.isdecimal() else 1
 
 
 def _node_choice(spec: Spec, off_edge: bool) -> dict[str, Any]:

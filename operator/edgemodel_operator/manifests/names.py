@@ -1,26 +1,9 @@
-"""Names and labels of everything the operator makes."""
+"""Names of everything the operator makes, and the labels that pick it out."""
 
 import hashlib
 import re
 
-from edgemodel_operator.api import GROUP
-
-MANAGER = "edgemodel-operator"
-"""Field manager and value of app.kubernetes.io/managed-by."""
-MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
-MODEL_LABEL = f"{GROUP}/model"
-SITE_LABEL = f"{GROUP}/site"
-METRICS_LABEL = f"{GROUP}/metrics"
-"""On a namespace, ``"true"``: its pods may read the servers' metrics."""
-COMPONENT_LABEL = "app.kubernetes.io/component"
-TASK_LABEL = f"{GROUP}/task"
-ATTEMPT_LABEL = f"{GROUP}/attempt"
-HASH_ANNOTATION = f"{GROUP}/applied-hash"
-"""Digest of what was applied: tells a changed intent, which may have removed fields, from a drifted object."""
-REPLICAS_ANNOTATION = f"{GROUP}/replicas"
-"""On Deployments whose replicas others set: ``external``."""
-REVISION_ANNOTATION = f"{GROUP}/revision"
-"""Digest of the pod template: what a rollout carries from site to site."""
+from edgemodel_operator.api.labels import COMPONENT_LABEL, MANAGED_BY_LABEL, MANAGER, MODEL_LABEL, SITE_LABEL
 
 NAME_LIMIT = 63
 """Of a label value, a Service and a pod's host name."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from edgemodel_contract.serving import ADMIN_PORT, GRPC_PORT, HTTP_PORT
 from edgemodel_operator.api import EdgeModel, Spec
-from edgemodel_operator.manifests.names import METRICS_LABEL, child_name, compression_selector, model_labels
+from edgemodel_operator.api.labels import METRICS_LABEL
+from edgemodel_operator.manifests.names import child_name, compression_selector, model_labels
 from edgemodel_operator.manifests.names import serving_selector as inference_selector
 from edgemodel_operator.manifests.owned import metadata, sealed
 from edgemodel_operator.observed import Object

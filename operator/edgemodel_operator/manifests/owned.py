@@ -4,7 +4,7 @@ from typing import Any
 
 from edgemodel_contract.encoding import digest
 from edgemodel_operator.api import API_VERSION, KIND, EdgeModel
-from edgemodel_operator.manifests.names import HASH_ANNOTATION
+from edgemodel_operator.api.labels import HASH_ANNOTATION
 from edgemodel_operator.observed import Object
 
 

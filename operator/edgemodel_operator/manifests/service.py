@@ -2,8 +2,9 @@
 
 from edgemodel_contract.serving import GRPC_PORT, HTTP_PORT
 from edgemodel_operator.api import EdgeModel, Spec
+from edgemodel_operator.api.labels import SITE_LABEL
 from edgemodel_operator.manifests.deployment import deployment_name
-from edgemodel_operator.manifests.names import SITE_LABEL, model_labels, peer_service_name, serving_selector
+from edgemodel_operator.manifests.names import model_labels, peer_service_name, serving_selector
 from edgemodel_operator.manifests.owned import metadata, sealed
 from edgemodel_operator.observed import Object
 
@@ -23,11 +24,6 @@ def build_peer_service(model: EdgeModel, site: str) -> Object:
     """A headless Service: its DNS name gives the addresses of the site's ready replicas."""
     name = peer_service_name(model.metadata.name, site)
     return _service(model, site, name, {"type": "ClusterIP", "clusterIP": "None"}, ("http", HTTP_PORT, HTTP_PORT))
-
-
-def is_secure(service: Object) -> bool:
-    """Whether users reach the site over TLS."""
-    return any(port.get("name") == "https" for port in service.get("spec", {}).get("ports") or [])
 
 
 def wants_tls(spec: Spec) -> bool:

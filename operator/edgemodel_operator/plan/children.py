@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from edgemodel_operator.manifests.config_map import build_task_config_map
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.drift import differs
-from edgemodel_operator.manifests.job import attempt_of, build_job
-from edgemodel_operator.manifests.names import TASK_LABEL, peer_service_name
+from edgemodel_operator.manifests.job import build_job
+from edgemodel_operator.manifests.names import peer_service_name
 from edgemodel_operator.manifests.network_policy import build_compression_policy, build_serving_policy
-from edgemodel_operator.manifests.service import build_peer_service, build_service, is_secure, wants_tls
+from edgemodel_operator.manifests.service import build_peer_service, build_service, wants_tls
 from edgemodel_operator.observed import Object
 from edgemodel_operator.plan.context import Context
 from edgemodel_operator.plan.policy.compression import Compression, Running
@@ -72,10 +72,10 @@ def child_changes(context: Context, compression: Compression | None, sites: list
             wanted += [item.desired, service]
             continue
         name = item.desired["metadata"]["name"]
-        present = observed.of_kind("Deployment").get(name)
+        present = observed.deployments.get(name)
         if present is not None:
             wanted.append(service)
-            if not item.scaling.is_left and present["spec"].get("replicas", 1) != item.scaling.replicas:
+            if not item.scaling.is_left and present.replicas != item.scaling.replicas:
                 scales.append(Scale(name, item.scaling.replicas))
     return ChildChanges(
         apply=tuple(obj for obj in wanted if differs(obj, observed.present(obj))),
@@ -86,10 +86,10 @@ def child_changes(context: Context, compression: Compression | None, sites: list
 
 def _secure(context: Context, item: SitePlan) -> bool:
     """Whether users reach the site over TLS: as before, until all its servers do what is desired."""
-    present = context.observed.of_kind("Service").get(deployment_name(context.model, item.health.name))
+    present = context.observed.services.get(deployment_name(context.model, item.health.name))
     if present is None or (item.updated and item.health.settled_at is not None):
         return wants_tls(context.spec)
-    return is_secure(present)
+    return present.secure
 
 
 def _asks_peers(context: Context, item: SitePlan) -> bool:
@@ -97,7 +97,7 @@ def _asks_peers(context: Context, item: SitePlan) -> bool:
     if context.spec.serving.parallelism == "Site":
         return True
     name = peer_service_name(context.model.metadata.name, item.health.name)
-    return not item.updated and name in context.observed.of_kind("Service")
+    return not item.updated and name in context.observed.services
 
 
 def _superfluous(context: Context, compression: Compression | None, sites: list[SitePlan]) -> list[Ref]:
@@ -117,20 +117,9 @@ def _superfluous(context: Context, compression: Compression | None, sites: list[
         found += [Ref("Service", name) for name in observed.of_kind("Service") if name not in keep]
     if not context.settings.network_policies:
         found += [Ref("NetworkPolicy", name) for name in observed.of_kind("NetworkPolicy")]
-    attempts = [
-        attempt_of(job)
-        for job in observed.of_kind("Job").values()
-        if job["metadata"]["labels"].get(TASK_LABEL) == task.tag
-    ]
-    newest = max(attempts, default=0)
+    newest = max((job.attempt for job in observed.jobs.values() if job.task == task.tag), default=0)
     if isinstance(compression, Running) and compression.job is None:
         newest = compression.attempt
-    for name, job in observed.of_kind("Job").items():
-        if job["metadata"]["labels"].get(TASK_LABEL) != task.tag or attempt_of(job) != newest:
-            found.append(Ref("Job", name))
-    found += [
-        Ref("ConfigMap", name)
-        for name, item in observed.of_kind("ConfigMap").items()
-        if item["metadata"]["labels"].get(TASK_LABEL) != task.tag
-    ]
+    found += [Ref("Job", name) for name, job in observed.jobs.items() if (job.task, job.attempt) != (task.tag, newest)]
+    found += [Ref("ConfigMap", name) for name, item in observed.of_kind("ConfigMap").items() if item.task != task.tag]
     return found

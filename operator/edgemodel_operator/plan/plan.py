@@ -115,12 +115,12 @@ def _compression(context: Context) -> Compression | None:
     model, task, observed = context.model, context.task, context.observed
     if model.status.model is not None and model.status.model.task == task.digest:
         return None
-    found = decide(task, observed.of_kind("Job"), observed.pods, observed.progress, context.now, observed.refused_pods)
+    found = decide(task, observed.jobs, observed.pods, observed.progress, context.now, observed.refused_pods)
     if isinstance(found, Running | Failed) and found.job is not None:
         # Nodes that come and go are no reason to lose the work of a Job that has a node.
         choices = {off_edge(observed.nodes)} if found.reason == reasons.JOB_UNSCHEDULABLE else {True, False}
         intended = [build_job(model, context.spec, task, found.attempt, choice, context.settings) for choice in choices]
-        if applied_hash(observed.of_kind("Job")[found.job]) not in map(applied_hash, intended):
+        if observed.jobs[found.job].applied_hash not in map(applied_hash, intended):
             # More memory or another node, say: what the Job runs with is not part of the task, and Jobs are immutable.
             return Running(found.attempt + 1, job=None, message="The Job's settings have changed; it starts over.")
     return found

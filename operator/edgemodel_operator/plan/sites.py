@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from edgemodel_operator.api import ModelStatus, SiteState, reasons
+from edgemodel_operator.api.labels import SITE_LABEL
 from edgemodel_operator.manifests.deployment import build_deployment, deployment_name, revision, site_serving
-from edgemodel_operator.manifests.names import SITE_LABEL
 from edgemodel_operator.observed import Object, Replicas
 from edgemodel_operator.plan.context import Context
 from edgemodel_operator.plan.policy.contest import is_contested, left_to_others, scaling_digest, seen
@@ -50,9 +50,9 @@ def plan_sites(
     external = spec.scaling.managed_by == "External"
     for site in sites:
         bounds = limits(spec, site.name)
-        present = observed.of_kind("Deployment").get(deployment_name(model, site.name))
+        present = observed.deployments.get(deployment_name(model, site.name))
         pods = [pod for pod in observed.pods if pod.labels.get(SITE_LABEL) == site.name]
-        found = present["spec"].get("replicas", 1) if present else None
+        found = present.replicas if present is not None else None
         replicas = seen(observed.replicas.get(site.name, Replicas()), found, now)
         contested = not external and (is_contested(replicas) or (site.name, scaling_digest(bounds)) in left)
         health = site_health(site, present, pods, None if external else bounds.minimum, settled.get(site.name), now)
@@ -95,12 +95,12 @@ def sites_left_alone(context: Context, sites: tuple[Site, ...]) -> list[SiteHeal
     the status tells that users are served."""
     kept = set(missing_sites(context.spec.placement, sites))
     found = []
-    for deployment in context.observed.of_kind("Deployment").values():
-        name = deployment["metadata"]["labels"].get(SITE_LABEL, "")
+    for deployment in context.observed.deployments.values():
+        name = deployment.site
         if (name in kept or not sites) and name:
             pods = [pod for pod in context.observed.pods if pod.labels.get(SITE_LABEL) == name]
             site = Site(name, connected=True)
-            found.append(site_health(site, deployment, pods, 1, revision(deployment), context.now))
+            found.append(site_health(site, deployment, pods, 1, deployment.revision, context.now))
     return sorted(found, key=lambda health: health.name)
 
 

@@ -16,20 +16,21 @@ from aiohttp import web
 
 from edgemodel_contract.progress import Progress, last_progress
 from edgemodel_operator.api import KIND, EdgeModel, parse
+from edgemodel_operator.api.labels import SITE_LABEL
 from edgemodel_operator.kube.cache import Key, Store
 from edgemodel_operator.kube.client import ApiError, Cluster, identity, own_namespace
 from edgemodel_operator.kube.kinds import CHILD_KINDS, WATCHED
+from edgemodel_operator.kube.projection import child_from
 from edgemodel_operator.manifests.event import build_event
-from edgemodel_operator.manifests.names import SITE_LABEL
 from edgemodel_operator.manifests.owned import is_owned
 from edgemodel_operator.observed import (
     COMPRESSION_CONTAINER,
+    Job,
     Object,
     Observed,
     Pod,
     Recommendation,
     Replicas,
-    moment,
 )
 from edgemodel_operator.plan.plan import Plan, plan
 from edgemodel_operator.plan.policy.admission import refused_job_pod
@@ -171,16 +172,20 @@ class Controller:
     async def _observe(self, model: EdgeModel) -> Observed:
         key = model.key
         children = {
-            kind: {name: obj for name, obj in self.store.children(kind, key).items() if is_owned(obj, model)}
+            kind: {
+                name: child_from(kind, obj)
+                for name, obj in self.store.children(kind, key).items()
+                if is_owned(obj, model)
+            }
             for kind in CHILD_KINDS
         }
+        observed = Observed(nodes=self.store.nodes(), children=children)
         pods = await self._explain(model, self.store.pods(key))
-        return Observed(
-            nodes=self.store.nodes(),
-            children=children,
+        return replace(
+            observed,
             pods=pods,
-            refused_pods=await self._refused_pods(model, children["Job"], pods),
-            progress=await self._progress(model, children["Job"], pods),
+            refused_pods=await self._refused_pods(model, observed.jobs, pods),
+            progress=await self._progress(model, observed.jobs, pods),
             latency=self.latencies.of(key),
             recommendations=self._recommendations.get(key, {}),
             replicas=self._replicas.get(key, {}),
@@ -197,23 +202,20 @@ class Controller:
                 explained[pod.name] = replace(pod, waiting_reason=MOUNT_FAILED, waiting_message=failure)
         return tuple(explained.values())
 
-    async def _refused_pods(
-        self, model: EdgeModel, jobs: Mapping[str, Object], pods: tuple[Pod, ...]
-    ) -> dict[str, str]:
+    async def _refused_pods(self, model: EdgeModel, jobs: Mapping[str, Job], pods: tuple[Pod, ...]) -> dict[str, str]:
         """What keeps Jobs that have no pod from having one, by the Job's name; asked for once a Job is old enough."""
         owners = {pod.owner for pod in pods}
         refused = {}
         for name, job in jobs.items():
-            meta = job["metadata"]
-            if meta["uid"] in owners or utc_now() - moment(meta["creationTimestamp"]) < PATIENCE:
+            if job.uid in owners or job.created_at is None or utc_now() - job.created_at < PATIENCE:
                 continue
-            words = refused_job_pod(await self.cluster.events_about(model.metadata.namespace, meta["uid"]))
+            words = refused_job_pod(await self.cluster.events_about(model.metadata.namespace, job.uid))
             if words is not None:
                 refused[name] = words
         return refused
 
-    async def _progress(self, model: EdgeModel, jobs: Mapping[str, Object], pods: tuple[Pod, ...]) -> Progress | None:
-        owners = {job["metadata"]["uid"] for job in jobs.values()}
+    async def _progress(self, model: EdgeModel, jobs: Mapping[str, Job], pods: tuple[Pod, ...]) -> Progress | None:
+        owners = {job.uid for job in jobs.values()}
         for pod in pods:
             if pod.owner in owners and pod.phase == "Running" and not pod.deleting:
                 return last_progress(

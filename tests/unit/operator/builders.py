@@ -10,16 +10,18 @@ import msgspec
 
 from edgemodel_contract.encoding import encode
 from edgemodel_contract.result import Candidate, Failure, FailureReason, Measurement, Success, encode_result
-from edgemodel_operator.api import EDGE_NODE_LABEL, SITE_LABEL, EdgeModel, Spec, Status, parse
-from edgemodel_operator.manifests import names
+from edgemodel_operator.api import EDGE_NODE_LABEL, NODE_SITE_LABEL, EdgeModel, Spec, Status, parse
+from edgemodel_operator.api.labels import ATTEMPT_LABEL, SITE_LABEL, TASK_LABEL
+from edgemodel_operator.kube.projection import child_from, node_from, pod_from
+from edgemodel_operator.manifests.names import serving_selector
 from edgemodel_operator.observed import (
     COMPRESSION_CONTAINER,
     SERVER_CONTAINER,
+    Deployment,
+    Job,
     Node,
     Object,
     Pod,
-    node_from,
-    pod_from,
     timestamp,
 )
 from edgemodel_operator.settings import Settings
@@ -106,7 +108,7 @@ def node(name: str, site: str | None = None, *, ready: bool = True, edge: bool =
     if edge:
         found[EDGE_NODE_LABEL] = ""
     if site is not None:
-        found[SITE_LABEL] = site
+        found[NODE_SITE_LABEL] = site
     return node_from(
         {
             "metadata": {"name": name, "labels": found},
@@ -132,7 +134,7 @@ class PodBuilder:
         return PodBuilder(raw)
 
     def _container(self, **fields: Any) -> PodBuilder:
-        mine = SERVER_CONTAINER if names.SITE_LABEL in self._raw["metadata"]["labels"] else COMPRESSION_CONTAINER
+        mine = SERVER_CONTAINER if SITE_LABEL in self._raw["metadata"]["labels"] else COMPRESSION_CONTAINER
         statuses = self._raw["status"].get("containerStatuses") or []
         known = next((item for item in statuses if item["name"] == mine), {"name": mine, "restartCount": 0})
         others = [item for item in statuses if item["name"] != mine]
@@ -194,12 +196,12 @@ def pod(name: str, labels: dict[str, str], owner: str = "") -> PodBuilder:
 
 
 def server_pod(site: str, name: str | None = None, model: str = "digits") -> PodBuilder:
-    return pod(name or f"{model}-{site}-pod", names.serving_selector(model, site))
+    return pod(name or f"{model}-{site}-pod", serving_selector(model, site))
 
 
 def job_pod(job: str, name: str | None = None, task: str = "") -> PodBuilder:
     """The Job controller copies the template's labels and adds its own."""
-    return pod(name or f"{job}-pod", {"job-name": job, names.TASK_LABEL: task}, f"uid-of-{job}")
+    return pod(name or f"{job}-pod", {"job-name": job, TASK_LABEL: task}, f"uid-of-{job}")
 
 
 def finished(job: Object, kind: str, reason: str = "", at: datetime = NOW) -> Object:
@@ -209,9 +211,21 @@ def finished(job: Object, kind: str, reason: str = "", at: datetime = NOW) -> Ob
 
 
 def job(name: str, task: str, attempt: int = 1) -> Object:
-    labels = {names.TASK_LABEL: task, names.ATTEMPT_LABEL: str(attempt)}
+    labels = {TASK_LABEL: task, ATTEMPT_LABEL: str(attempt)}
     metadata = {"name": name, "namespace": "default", "uid": f"uid-of-{name}", "labels": labels}
     return {"kind": "Job", "metadata": metadata, "spec": {}}
+
+
+def as_job(raw: Object) -> Job:
+    found = child_from("Job", raw)
+    assert isinstance(found, Job)
+    return found
+
+
+def as_deployment(raw: Object) -> Deployment:
+    found = child_from("Deployment", raw)
+    assert isinstance(found, Deployment)
+    return found
 
 
 def deployment_status(

@@ -2,10 +2,21 @@
 
 import pytest
 
-from edgemodel_operator.observed import COMPRESSION_CONTAINER, Event, pod_from
+from edgemodel_operator.kube.projection import pod_from
+from edgemodel_operator.observed import COMPRESSION_CONTAINER, Deployment, Event, Object
 from edgemodel_operator.plan.policy.admission import explain, refused_job_pod, refused_pods
 from edgemodel_operator.plan.policy.compression import Done, Failed, Running, decide
-from tests.unit.operator.builders import after, finished, job, job_pod, server_pod, success, termination_message
+from tests.unit.operator.builders import (
+    after,
+    as_deployment,
+    as_job,
+    finished,
+    job,
+    job_pod,
+    server_pod,
+    success,
+    termination_message,
+)
 from tests.unit.operator.test_compression_policy import TASK
 
 QUOTA = (
@@ -42,15 +53,19 @@ def test_only_the_last_thing_that_the_job_controller_said_counts() -> None:
     assert refused_job_pod([]) is None
 
 
+def deployment(*conditions: Object) -> Deployment:
+    return as_deployment({"metadata": {"name": "digits-site-a"}, "status": {"conditions": list(conditions)}})
+
+
 def test_a_deployment_says_it_in_a_condition() -> None:
     failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": LIMIT_RANGE}
-    assert refused_pods({"status": {"conditions": [failure]}}) == explain(LIMIT_RANGE)
-    assert refused_pods({"status": {"conditions": [failure | {"status": "False"}]}}) is None
-    assert refused_pods({}) is None
+    assert refused_pods(deployment(failure)) == explain(LIMIT_RANGE)
+    assert refused_pods(deployment(failure | {"status": "False"})) is None
+    assert refused_pods(deployment()) is None
 
 
 def test_a_job_without_a_pod_says_what_keeps_it() -> None:
-    found = decide(TASK, {"compress-1": JOB}, [], None, after(0), {"compress-1": QUOTA})
+    found = decide(TASK, {"compress-1": as_job(JOB)}, [], None, after(0), {"compress-1": QUOTA})
     assert isinstance(found, Running)
     assert found.reason == "QuotaExceeded"
     assert "limited: limits.memory=3Gi" in found.message
@@ -58,7 +73,7 @@ def test_a_job_without_a_pod_says_what_keeps_it() -> None:
 
 def test_a_job_that_never_had_a_pod_does_not_ask_for_more_time() -> None:
     late = finished(JOB, "Failed", "DeadlineExceeded")
-    found = decide(TASK, {"compress-1": late}, [], None, after(0), {"compress-1": QUOTA})
+    found = decide(TASK, {"compress-1": as_job(late)}, [], None, after(0), {"compress-1": QUOTA})
     assert isinstance(found, Failed)
     assert (found.reason, found.retry_at is not None) == ("QuotaExceeded", True)
     assert "activeDeadlineSeconds" not in found.message
@@ -74,7 +89,7 @@ def test_a_job_beside_an_agent_that_runs_on_is_done() -> None:
     pod = job_pod("compress-1").exited(0, termination_message(answer), reason="Completed").beside("vault-agent")
     raw = pod.raw()
     raw["status"]["phase"] = "Running"
-    assert decide(TASK, {"compress-1": JOB}, [pod_from(raw)], None, after(0)) == Done(answer)
+    assert decide(TASK, {"compress-1": as_job(JOB)}, [pod_from(raw)], None, after(0)) == Done(answer)
 
 
 def test_native_sidecars_are_no_containers_of_ours() -> None:

@@ -22,6 +22,7 @@ from tests.unit.operator.builders import (
     NOW,
     PodBuilder,
     after,
+    as_job,
     failure,
     finished,
     job,
@@ -54,7 +55,7 @@ def stands(
     *jobs: Object, pods: list[PodBuilder] | None = None, progress: Progress | None = None, seconds: float = 0
 ) -> Compression:
     built = [pod.build() for pod in pods or []]
-    return decide(TASK, {item["metadata"]["name"]: item for item in jobs}, built, progress, after(seconds))
+    return decide(TASK, {item["metadata"]["name"]: as_job(item) for item in jobs}, built, progress, after(seconds))
 
 
 def waits(found: Compression) -> Running:

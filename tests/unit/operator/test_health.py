@@ -13,6 +13,7 @@ from tests.unit.operator.builders import (
     SETTINGS,
     PodBuilder,
     after,
+    as_deployment,
     deployment_status,
     edge_model,
     image,
@@ -36,7 +37,9 @@ def deployment(wanted: int = 2, generation: int = 3, **status: Any) -> Object:
 def judge(
     found: Object | None, *pods: PodBuilder, site: Site = HERE, minimum: int = 1, settled: str | None = None
 ) -> SiteHealth:
-    return site_health(site, found, [pod.build() for pod in pods], minimum, settled, NOW)
+    return site_health(
+        site, None if found is None else as_deployment(found), [pod.build() for pod in pods], minimum, settled, NOW
+    )
 
 
 def test_nothing_is_deployed_yet() -> None:

@@ -4,7 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from edgemodel_operator.observed import Event, event_from
+from edgemodel_operator.kube.projection import event_from
+from edgemodel_operator.observed import Event
 from edgemodel_operator.plan.policy.mounts import (
     PATIENCE,
     absent_object,

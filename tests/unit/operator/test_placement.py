@@ -2,7 +2,8 @@
 
 import pytest
 
-from edgemodel_operator.observed import Node, Object, node_from
+from edgemodel_operator.kube.projection import node_from
+from edgemodel_operator.observed import Node, Object
 from edgemodel_operator.plan.policy.placement import Site, find_sites, missing_sites, off_edge
 from tests.unit.operator.builders import ModelBuilder, edge_model, node
 

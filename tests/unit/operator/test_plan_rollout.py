@@ -3,7 +3,7 @@
 import pytest
 
 from edgemodel_operator.api import EDGE_NODE_LABEL
-from edgemodel_operator.api.names import SITE_LABEL
+from edgemodel_operator.api.names import NODE_SITE_LABEL
 from edgemodel_operator.observed import Object, SiteLatency
 from edgemodel_operator.plan.children import Ref, Scale
 from tests.unit.operator.builders import edge_model, image, node, success
@@ -148,10 +148,10 @@ def test_a_node_whose_site_label_is_empty_serves_in_the_site_default() -> None:
     world = World(sites=("",)).serve()
     terms = node_selector_terms(world.deployment("default"))
     assert world.condition("Ready").status == "True"
-    assert any(matches(term, {EDGE_NODE_LABEL: "", SITE_LABEL: ""}) for term in terms)
+    assert any(matches(term, {EDGE_NODE_LABEL: "", NODE_SITE_LABEL: ""}) for term in terms)
     assert any(matches(term, {EDGE_NODE_LABEL: ""}) for term in terms)
-    assert any(matches(term, {EDGE_NODE_LABEL: "", SITE_LABEL: "default"}) for term in terms)
-    assert not any(matches(term, {EDGE_NODE_LABEL: "", SITE_LABEL: "site-a"}) for term in terms)
+    assert any(matches(term, {EDGE_NODE_LABEL: "", NODE_SITE_LABEL: "default"}) for term in terms)
+    assert not any(matches(term, {EDGE_NODE_LABEL: "", NODE_SITE_LABEL: "site-a"}) for term in terms)
 
 
 def test_pods_that_a_quota_keeps_from_a_site_are_no_mystery() -> None:

@@ -17,10 +17,9 @@ from edgemodel_contract.result import Failure, Success
 from edgemodel_contract.task import Task
 from edgemodel_operator.api import Condition, EdgeModel, SiteStatus
 from edgemodel_operator.kube.kinds import CHILD_KINDS
+from edgemodel_operator.kube.projection import child_from
 from edgemodel_operator.manifests.deployment import deployment_name
-from edgemodel_operator.manifests.job import attempt_of
-from edgemodel_operator.manifests.names import TASK_LABEL
-from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, Replicas, SiteLatency
+from edgemodel_operator.observed import Object, Observed, Pod, Recommendation, Refusal, Replicas, SiteLatency, timestamp
 from edgemodel_operator.plan.plan import Plan, plan
 from edgemodel_operator.plan.policy.task import desired_task
 from edgemodel_operator.settings import Settings
@@ -86,7 +85,10 @@ class World:
     def observed(self) -> Observed:
         return Observed(
             nodes=tuple(self.nodes),
-            children=copy.deepcopy(self.objects),
+            children={
+                kind: {name: child_from(kind, copy.deepcopy(obj)) for name, obj in objects.items()}
+                for kind, objects in self.objects.items()
+            },
             pods=tuple(self.pods.values()),
             progress=self.progress,
             latency=self.latency,
@@ -224,9 +226,8 @@ class World:
     @property
     def job(self) -> str:
         """Name of the Job with the highest attempt at the present task."""
-        jobs = self.objects["Job"]
-        mine = [name for name, job in jobs.items() if job["metadata"]["labels"].get(TASK_LABEL) == self.task.tag]
-        return sorted(mine, key=lambda name: attempt_of(jobs[name]))[-1]
+        mine = [job for job in self.observed().jobs.values() if job.task == self.task.tag]
+        return sorted(mine, key=lambda job: job.attempt)[-1].name
 
     @property
     def deployed(self) -> list[str]:
@@ -278,7 +279,11 @@ def _container(deployment: Object) -> dict[str, Any]:
 def with_defaults(obj: Object) -> Object:
     """``obj`` as a server gives it back: fields added, empty values left out, quantities in another notation."""
     new: Object = copy.deepcopy(obj)
-    new["metadata"] |= {"uid": f"uid-of-{new['metadata']['name']}", "resourceVersion": "1", "creationTimestamp": "…"}
+    new["metadata"] |= {
+        "uid": f"uid-of-{new['metadata']['name']}",
+        "resourceVersion": "1",
+        "creationTimestamp": timestamp(NOW),
+    }
     if new["kind"] == "Service":
         new["spec"] = {"clusterIP": "10.96.0.1", "sessionAffinity": "None"} | new["spec"]
     if new["kind"] in ("Deployment", "Job"):

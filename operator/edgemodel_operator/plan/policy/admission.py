@@ -6,17 +6,15 @@ The Job controller says so in events, the Deployment controller in a condition.
 from collections.abc import Iterable
 
 from edgemodel_operator.api import reasons
-from edgemodel_operator.observed import Event, Object
+from edgemodel_operator.observed import Deployment, Event
 
 FAILED_CREATE = "FailedCreate"
 
 
-def refused_pods(deployment: Object) -> tuple[str, str] | None:
+def refused_pods(deployment: Deployment) -> tuple[str, str] | None:
     """Reason and words of what keeps a Deployment's pods from being made."""
-    for condition in deployment.get("status", {}).get("conditions") or []:
-        if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
-            return explain(condition.get("message", ""))
-    return None
+    failure = deployment.condition("ReplicaFailure")
+    return explain(failure.message) if failure is not None and failure.status == "True" else None
 
 
 def refused_job_pod(events: Iterable[Event]) -> str | None:

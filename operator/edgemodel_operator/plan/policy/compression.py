@@ -8,9 +8,7 @@ from edgemodel_contract.progress import Progress
 from edgemodel_contract.result import RETRYABLE, Failure, Success, decode_result
 from edgemodel_contract.task import Task
 from edgemodel_operator.api import reasons
-from edgemodel_operator.manifests.job import attempt_of
-from edgemodel_operator.manifests.names import TASK_LABEL
-from edgemodel_operator.observed import Object, Pod, moment
+from edgemodel_operator.observed import Condition, Job, Pod
 from edgemodel_operator.plan.policy.admission import explain
 from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, absent_object
 
@@ -65,7 +63,7 @@ _OUT_OF_MEMORY = (
 
 def decide(
     task: Task,
-    jobs: Mapping[str, Object],
+    jobs: Mapping[str, Job],
     pods: Iterable[Pod],
     progress: Progress | None,
     now: datetime,
@@ -74,12 +72,12 @@ def decide(
     """Where ``task`` stands. The newest attempt counts; attempts of other tasks do not. ``refused`` has the words with
     which the API server refused the pod of a Job, by the Job's name.
     """
-    mine = [job for job in jobs.values() if _labels(job).get(TASK_LABEL) == task.tag]
+    mine = [job for job in jobs.values() if job.task == task.tag]
     if not mine:
         return Running(attempt=1, job=None, message="The compression Job is being created.")
-    job = max(mine, key=attempt_of)
-    name, attempt = job["metadata"]["name"], attempt_of(job)
-    pod = _newest_pod(pods, job["metadata"]["uid"])
+    job = max(mine, key=lambda item: item.attempt)
+    name, attempt = job.name, job.attempt
+    pod = _newest_pod(pods, job.uid)
     if pod is not None and pod.exit_code is not None:
         try:
             result = decode_result(pod.termination_message)
@@ -92,13 +90,13 @@ def decide(
                 # The program outlives its killed worker and knows what happened; only we know what can be done.
                 return _failed(attempt, name, *_OUT_OF_MEMORY, _ended(job, pod, now), now, result)
             return _failed(attempt, name, result.reason, result.message, _ended(job, pod, now), now, result)
-    condition = _finished(job)
+    condition = job.end
     words = (refused or {}).get(name)
     if condition is None or _lags_behind(pod, condition):
         if pod is None and words is not None:
             return _not_admitted(attempt, name, words)
         return _running(attempt, name, pod, progress)
-    if condition["type"] == "Complete" and pod is None:
+    if condition.type == "Complete" and pod is None:
         # The pod, and with it the result, is gone; the registry still has the image, so asking again is cheap.
         return Running(attempt=attempt + 1, job=None, message="The result is being read from the registry again.")
     reason, message = _explain(condition, pod, words)
@@ -119,15 +117,15 @@ def _failed(
     return Failed(attempt, job, reason, message, retry_at, failure)
 
 
-def _explain(condition: Object, pod: Pod | None, refused: str | None) -> tuple[str, str]:
+def _explain(condition: Condition, pod: Pod | None, refused: str | None) -> tuple[str, str]:
     """Reason and sentence for a Job that failed without a word of its own."""
-    if condition.get("reason") == "DeadlineExceeded" and pod is None and refused is not None:
+    if condition.reason == "DeadlineExceeded" and pod is None and refused is not None:
         reason, said = explain(refused)
         return (
             reason,
             f"The compression Job never got its pod: {said}. Change the quota or the policy, then apply again.",
         )
-    if condition.get("reason") == "DeadlineExceeded":
+    if condition.reason == "DeadlineExceeded":
         return (
             reasons.JOB_DEADLINE_EXCEEDED,
             "The compression Job ran longer than spec.compression.job.activeDeadlineSeconds; raise it, or give the Job "
@@ -206,31 +204,15 @@ def _newest_pod(pods: Iterable[Pod], job_uid: str) -> Pod | None:
     return max(mine, key=lambda pod: (not pod.deleting, pod.exit_code is not None, pod.name), default=None)
 
 
-def _labels(obj: Object) -> Mapping[str, str]:
-    labels: Mapping[str, str] = obj["metadata"].get("labels") or {}
-    return labels
-
-
-def _finished(job: Object) -> Object | None:
-    for condition in job.get("status", {}).get("conditions") or []:
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-            found: Object = condition
-            return found
-    return None
-
-
-def _lags_behind(pod: Pod | None, condition: Object) -> bool:
+def _lags_behind(pod: Pod | None, condition: Condition) -> bool:
     """Jobs and pods come by two watches: the Job's end may be seen before its pod's, which has the result."""
-    if pod is None or pod.deleting or condition.get("reason") == "DeadlineExceeded":
+    if pod is None or pod.deleting or condition.reason == "DeadlineExceeded":
         return False
     return pod.phase in ("Pending", "Running")
 
 
-def _ended(job: Object, pod: Pod | None, now: datetime) -> datetime:
+def _ended(job: Job, pod: Pod | None, now: datetime) -> datetime:
     """The pod's own time where it is known, so that a retry is not put off when the Job's condition follows."""
     if pod is not None and pod.ended_at is not None:
         return pod.ended_at
-    condition = _finished(job)
-    if condition is None or "lastTransitionTime" not in condition:
-        return now
-    return moment(condition["lastTransitionTime"])
+    return job.end.changed_at if job.end is not None and job.end.changed_at is not None else now

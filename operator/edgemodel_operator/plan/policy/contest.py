@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 
 from edgemodel_contract.encoding import digest
 from edgemodel_operator.api import reasons
-from edgemodel_operator.manifests.drift import Difference
-from edgemodel_operator.observed import Replicas
+from edgemodel_operator.observed import Difference, Replicas
 from edgemodel_operator.plan.policy.scaling import Decision, Limits
 
 TIMES = 3

@@ -6,8 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from edgemodel_operator.api import SiteState, reasons
-from edgemodel_operator.manifests.deployment import image, revision
-from edgemodel_operator.observed import Object, Pod, moment
+from edgemodel_operator.observed import Deployment, Pod
 from edgemodel_operator.plan.policy.admission import refused_pods
 from edgemodel_operator.plan.policy.mounts import MOUNT_FAILED, absent_object
 from edgemodel_operator.plan.policy.placement import Site
@@ -44,7 +43,7 @@ class SiteHealth:
 
 def site_health(
     site: Site,
-    deployment: Object | None,
+    deployment: Deployment | None,
     pods: Sequence[Pod],
     min_replicas: int | None,
     settled_revision: str | None,
@@ -59,30 +58,27 @@ def site_health(
     if deployment is None:
         state: SiteState = "Pending" if site.connected else "Disconnected"
         return SiteHealth(site, state, reasons.WAITING, "Nothing is deployed here yet.")
-    status = deployment.get("status", {})
-    wanted = deployment.get("spec", {}).get("replicas", 1)
+    wanted, updated, available = deployment.replicas, deployment.updated, deployment.available
     trouble = _trouble(pods) or _not_admitted(deployment)
-    current = status.get("observedGeneration", 0) >= deployment["metadata"].get("generation", 0)
-    updated, available = status.get("updatedReplicas", 0), status.get("availableReplicas", 0)
     # Replicas beyond the minimum that are on their way, or find no room, are scaling; a version stands without them.
     settled = (
-        (current or (settled_revision is not None and settled_revision == revision(deployment)))
-        and updated == status.get("replicas", 0)
+        (deployment.current or (settled_revision is not None and settled_revision == deployment.revision))
+        and updated == deployment.total
         and available >= (min(wanted, 1) if min_replicas is None else max(1, min(wanted, min_replicas)))
         and (trouble is None or trouble[0] == reasons.INSUFFICIENT_CAPACITY)
     )
+    progress = deployment.condition("Progressing")
+    settled_at = progress.updated_at if progress is not None and progress.updated_at is not None else now
     facts: dict[str, Any] = {
-        "image": image(deployment),
-        "revision": revision(deployment),
-        "replicas": status.get("replicas", 0),
-        "ready": status.get("readyReplicas", 0),
+        "image": deployment.image,
+        "revision": deployment.revision,
+        "replicas": deployment.total,
+        "ready": deployment.ready,
         "capacity_limited": trouble is not None and trouble[0] == reasons.INSUFFICIENT_CAPACITY,
         # Before the controller has seen the last change, its verdict is on the version before.
-        "deadline_exceeded": current
-        and any(
-            condition["type"] == "Progressing" and condition.get("reason") == reasons.PROGRESS_DEADLINE_EXCEEDED
-            for condition in status.get("conditions") or []
-        ),
+        "deadline_exceeded": deployment.current
+        and progress is not None
+        and progress.reason == reasons.PROGRESS_DEADLINE_EXCEEDED,
     }
     if not site.connected:
         return SiteHealth(
@@ -90,13 +86,13 @@ def site_health(
             "Disconnected",
             reasons.DISCONNECTED,
             "The site's nodes do not report; what runs there keeps serving and is left alone.",
-            settled_at=_settled_since(status, now) if settled else None,
+            settled_at=settled_at if settled else None,
             **facts,
         )
     if settled:
-        return SiteHealth(site, "Ready", settled_at=_settled_since(status, now), **facts)
-    if deployment.get("spec", {}).get("paused") and updated < max(1, status.get("replicas", 0)):
-        name = deployment["metadata"]["name"]
+        return SiteHealth(site, "Ready", settled_at=settled_at, **facts)
+    if deployment.paused and updated < max(1, deployment.total):
+        name = deployment.name
         return SiteHealth(
             site,
             "Degraded",
@@ -125,14 +121,7 @@ def site_health(
     )
 
 
-def _settled_since(status: Object, now: datetime) -> datetime:
-    for condition in status.get("conditions") or []:
-        if condition["type"] == "Progressing" and condition.get("lastUpdateTime"):
-            return moment(condition["lastUpdateTime"])
-    return now
-
-
-def _not_admitted(deployment: Object) -> tuple[str, str] | None:
+def _not_admitted(deployment: Deployment) -> tuple[str, str] | None:
     refused = refused_pods(deployment)
     if refused is None:
         return None

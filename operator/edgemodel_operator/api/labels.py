@@ -1,0 +1,20 @@
+"""Labels and annotations of everything the operator makes."""
+
+from edgemodel_operator.api.names import GROUP
+
+MANAGER = "edgemodel-operator"
+"""Field manager and value of app.kubernetes.io/managed-by."""
+MANAGED_BY_LABEL = "app.kubernetes.io/managed-by"
+MODEL_LABEL = f"{GROUP}/model"
+SITE_LABEL = f"{GROUP}/site"
+METRICS_LABEL = f"{GROUP}/metrics"
+"""On a namespace, ``"true"``: its pods may read the servers' metrics."""
+COMPONENT_LABEL = "app.kubernetes.io/component"
+TASK_LABEL = f"{GROUP}/task"
+ATTEMPT_LABEL = f"{GROUP}/attempt"
+HASH_ANNOTATION = f"{GROUP}/applied-hash"
+"""Digest of what was applied: tells a changed intent, which may have removed fields, from a drifted object."""
+REPLICAS_ANNOTATION = f"{GROUP}/replicas"
+"""On Deployments whose replicas others set: ``external``."""
+REVISION_ANNOTATION = f"{GROUP}/revision"
+"""Digest of the pod template: what a rollout carries from site to site."""
