@@ -37,7 +37,7 @@ async def infer(service: Service, call: Call) -> Answer:
     """
     signature, scheduler = _model(service, call).signature, service.scheduler
     header_length = call.length(HEADER_LENGTH)
-    _check_content(call)
+    _check_content(call.headers.get(b"content-type"))
     deadline = call.started + call.timeout(service.settings.request_timeout)
     scheduler.check(deadline)
     async with service.bodies.read(call) as body:
@@ -74,7 +74,7 @@ def infer_inline(service: Service, call: Call, body: Body) -> Answer:
     model = _model(service, call)
     signature = model.signature
     header_length = call.length(HEADER_LENGTH)
-    _check_content(call)
+    _check_content(call.headers.get(b"content-type"))
     call.timeout(service.settings.request_timeout)
     request = decode_request(body, header_length, signature)
     decoded = time.perf_counter()
@@ -105,14 +105,15 @@ def _answer(call: Call, response: InferResponse) -> tuple[Answer, str | None]:
     return Answer(200, response.parts, headers, is_charged=True), coding
 
 
-def _check_content(call: Call) -> None:
-    value = call.headers.get(b"content-type")
+@lru_cache(64)
+def _check_content(value: bytes | None) -> None:
+    """Raise UnsupportedContentError if the header Content-Type, None where it is missing, is none that is read."""
     if value is None:
         return
     kind = value.partition(b";")[0].strip().lower()
     # Clients that know of binary tensors call JSON by the second name, too, and ``curl -d`` by the third.
     if kind not in (JSON, BINARY, FORM) and not kind.endswith(b"+json"):
         raise UnsupportedContentError(
-            f"Content-Type is {shown(call.header(b'content-type'))}; send application/json, or with binary tensors "
+            f"Content-Type is {shown(value.decode('latin-1'))}; send application/json, or with binary tensors "
             "application/octet-stream"
         )

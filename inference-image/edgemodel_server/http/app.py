@@ -50,7 +50,7 @@ class App:
         if request.method != b"POST" or not service.is_quick(len(body)) or infer_target(request.path) is None:
             return None
         # What is answered before another request is looked at holds nothing that others could want.
-        call = Call(request.headers, request.path, service.budget.lease(address, address), request.query)
+        call = Call(request.fields, request.path, service.budget.lease(address, address), request.query)
         if b"content-encoding" in call.headers or (self._cors is not None and b"origin" in call.headers):
             return None
         handling = Handling(service, "POST", request.path, address, INFER, inline=True)

@@ -68,6 +68,7 @@ def read_head(content: bytes) -> Request:
         parser.keep_alive,
         _length(values, version),
         any(value.lower() == b"100-continue" for value in values.get(b"expect", ())),
+        dict(headers),
     )
 
 

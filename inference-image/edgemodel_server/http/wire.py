@@ -3,7 +3,7 @@
 import asyncio
 import http
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,8 @@ class Request:
     length: int | None
     expects_continue: bool
     """The client sends the body only when it is told to."""
+    fields: Mapping[bytes, bytes]
+    """The headers by name; of those that come more than once, the last."""
 
 
 def head(status: int, headers: Sequence[Header], date: bytes, connection: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """A request and its answer, as the inference endpoints see them: no more than they need, for there are many."""
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -80,7 +80,7 @@ class Call:
 
     def __init__(
         self,
-        headers: Sequence[tuple[bytes, bytes]],
+        headers: Mapping[bytes, bytes],
         path: str,
         lease: Lease,
         query: bytes = b"",
@@ -88,11 +88,11 @@ class Call:
         read_into: ReadInto | None = None,
         when_gone: WhenGone | None = None,
     ) -> None:
-        """Of the headers that come more than once, the last counts. ``lease`` is closed when the answer is written.
+        """``headers`` have names in lower case. ``lease`` is closed when the answer is written.
         ``read_into`` fills memory with what follows of the body; None where the server cannot, nor say at once
         ``when_gone`` its client is."""
         self.started = time.perf_counter()
-        self.headers = dict(headers)
+        self.headers = headers
         self.path = path
         self.lease = lease
         self.query = query
@@ -105,10 +105,10 @@ class Call:
 
     @classmethod
     def of(cls, scope: Scope, receive: Receive, lease: Lease) -> "Call":
-        """The request that ASGI describes so."""
+        """The request that ASGI describes so; of the headers that come more than once, the last counts."""
         extensions = scope.get("extensions", {})
         read_into, when_gone = extensions.get(READ_INTO), extensions.get(WHEN_GONE)
-        return cls(scope["headers"], scope["path"], lease, scope["query_string"], receive, read_into, when_gone)
+        return cls(dict(scope["headers"]), scope["path"], lease, scope["query_string"], receive, read_into, when_gone)
 
     def header(self, name: bytes, default: str = "") -> str:
         """The value of a header, by its name in lower case."""

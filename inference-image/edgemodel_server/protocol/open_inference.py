@@ -10,7 +10,7 @@ them to each server.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -75,8 +75,7 @@ class Form:
 PLAIN = Form()
 
 
-@dataclass(frozen=True, slots=True)
-class InferRequest:
+class InferRequest(NamedTuple):
     """``inputs`` has every input of the model; ``outputs`` the names wanted, in the order of the answer.
 
     ``timeout`` is in seconds. ``form`` says which outputs to answer as raw bytes, and which as classes.
@@ -93,8 +92,7 @@ class InferRequest:
         return InferRequest(self.id, inputs, self.outputs, self.timeout, self.form)
 
 
-@dataclass(frozen=True, slots=True)
-class InferResponse:
+class InferResponse(NamedTuple):
     """``parts`` are the body. The first ``header_length`` bytes are JSON; None: all of it."""
 
     parts: list[bytes | memoryview]

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,8 +16,7 @@ from edgemodel_server.scheduling.sharing import fault_of
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """The outputs asked for, in order, and how many seconds they waited and were computed."""
 
     arrays: list[Array]

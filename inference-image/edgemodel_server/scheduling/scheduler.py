@@ -31,6 +31,7 @@ from edgemodel_server.scheduling.sharing import Batching, Sharing, fault_of
 P = ParamSpec("P")
 R = TypeVar("R")
 
+NO_WAIT = (0.0,)
 MARGIN = 1.5
 """A request is let in only if it has this many times the time estimated: one that misses its deadline costs as much as
 one that meets it, and what others do on the machine may change while it waits."""
@@ -132,7 +133,7 @@ class Scheduler:
         seconds = time.perf_counter() - began
         # However much larger the inputs are than what was sent of them: they held up all others.
         self._inline_policy.observe(min(_size(inputs), INLINE_BYTES), time.thread_time() - used)
-        self._metrics.computed(self._sharing.rows(inputs) or 1, seconds, [0.0])
+        self._metrics.computed(self._sharing.rows(inputs) or 1, seconds, NO_WAIT)
         return Result(arrays, 0.0, seconds)
 
     def submit(

@@ -59,7 +59,7 @@ class Sharing:
 
     def rows(self, inputs: Mapping[str, Array]) -> int | None:
         """The rows of a request that may share a run with others, and be cut; None for any other."""
-        return len(next(iter(inputs.values()))) if self.proof.covers(inputs) else None
+        return self._profile.proof.rows(inputs)
 
     def kind(self, inputs: Mapping[str, Array], outputs: Sequence[str], rows: int | None) -> Hashable:
         """What requests that share a run have in common; None: this one shares none."""

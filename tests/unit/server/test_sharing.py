@@ -107,9 +107,9 @@ def test_the_graph_tells_whether_rows_are_independent(tmp_path: Path, model: onn
 def test_two_inputs_that_need_not_have_as_many_rows_are_added_alone(tmp_path: Path) -> None:
     proof = prove_independence(open_folder(write_folder(tmp_path, pair_sum())))
     ones, one = np.ones(3, np.float32), np.ones(1, np.float32)
-    assert proof.covers({"a": ones, "b": ones})
-    assert not proof.covers({"a": ones, "b": one})
-    assert not proof.covers({"a": ones[:0], "b": ones[:0]})
+    assert proof.rows({"a": ones, "b": ones}) == len(ones)
+    assert proof.rows({"a": ones, "b": one}) is None
+    assert proof.rows({"a": ones[:0], "b": ones[:0]}) is None
 
 
 def test_a_trial_refutes_a_proof_and_never_makes_one(tmp_path: Path) -> None:

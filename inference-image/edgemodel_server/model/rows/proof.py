@@ -34,14 +34,19 @@ class Proof:
         """Whether rows are independent."""
         return self.reason is None
 
-    def covers(self, inputs: Mapping[str, Array]) -> bool:
-        """Whether it says of these inputs that their rows are independent: they have as many rows each."""
-        return (
-            self.holds
-            and all(array.size for array in inputs.values())
-            and len({array.shape[0] for array in inputs.values()}) == 1
-            and all(len({inputs[name].shape[axis] for name, axis in group}) == 1 for group in self.equal)
-        )
+    def rows(self, inputs: Mapping[str, Array]) -> int | None:
+        """How many independent rows these inputs have, each of them as many; None where nothing is said of them."""
+        if self.reason is not None:
+            return None
+        rows = None
+        for array in inputs.values():
+            if not array.size or rows not in (None, array.shape[0]):
+                return None
+            rows = array.shape[0]
+        for group in self.equal:
+            if len({inputs[name].shape[axis] for name, axis in group}) != 1:
+                return None
+        return rows
 
 
 def prove(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> Proof:
