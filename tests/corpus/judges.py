@@ -39,19 +39,29 @@ def classes(before: Answers, after: Answers) -> Judgement:
     return Judgement("same classes", float(np.mean(alike)), 0.96)
 
 
-def words(before: Answers, after: Answers) -> Judgement:
-    """CTC: the first output is (1, steps, letters) or (steps, 1, letters), with the blank in front."""
+def words(before: Answers, after: Answers, blank: int = 0) -> Judgement:
+    """CTC: the first output is (1, steps, letters) or (steps, 1, letters)."""
     ratios = [
-        SequenceMatcher(None, _read(a[0]), _read(b[0]), autojunk=False).ratio()
+        SequenceMatcher(None, _read(a[0], blank), _read(b[0], blank), autojunk=False).ratio()
         for a, b in zip(before, after, strict=True)
     ]
     return Judgement("same letters", float(np.mean(ratios)), 0.97)
 
 
-def _read(scores: NDArray[Any]) -> list[int]:
+def _read(scores: NDArray[Any], blank: int) -> list[int]:
     best = scores.reshape(-1, scores.shape[-1]).argmax(-1)
     kept = best[np.append(True, best[1:] != best[:-1])]
-    return [int(letter) for letter in kept if letter]
+    return [int(letter) for letter in kept if letter != blank]
+
+
+def marks(before: Answers, after: Answers) -> Judgement:
+    """The first output holds scores of classes per position, of which class 0 is none: F1 of the others."""
+    hits = total = 0
+    for a, b in zip(before, after, strict=True):
+        one, other = a[0].argmax(-1), b[0].argmax(-1)
+        hits += int(((one == other) & (one > 0)).sum())
+        total += int((one > 0).sum()) + int((other > 0).sum())
+    return Judgement("same marks, F1", 2 * hits / max(total, 1), 0.96)
 
 
 def regions(before: Answers, after: Answers) -> Judgement:

@@ -1,8 +1,12 @@
-"""One model by one method, as a person runs it: the program in a process of its own, then the judge."""
+"""One model by one method, as a person runs it: the program in a process of its own, then the judge.
+
+The peers are methods, too: onnxruntime's and NNCF's quantization as their defaults have it, of the same samples.
+"""
 
 import os
 import re
 import selectors
+import shutil
 import subprocess
 import sys
 import time
@@ -15,6 +19,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from tests.bench.compression.peers import install
 from tests.corpus.catalogue import Stranger
 from tests.corpus.judges import Answers, Judgement
 from tests.corpus.samples import Arrays
@@ -24,9 +29,12 @@ METHODS: dict[str, tuple[str, ...]] = {
     "none": ("--mode", "None"),
     "manual": ("--quantize", "dynamic"),
 }
+PEERS = ("ort-dynamic", "ort-static", "nncf")
+PEER_SCRIPT = Path(__file__).parent / "peer_scripts" / "quantize.py"
 JUDGED = 48
-ROUNDS = 15
-"""Of timing, each a run of the original and one of the result."""
+ROUNDS, SECONDS = 15, 3.0
+"""Of timing, each a run of the original and one of the result: so many at least, and as long as this."""
+MOST_ROUNDS = 400
 MOST = 900
 """Seconds after which a run is ended: it is stuck."""
 
@@ -55,15 +63,28 @@ class Result:
     size: float | None = None
     speed: float | None = None
     judgement: Judgement | None = None
+    control: Judgement | None = None
+    """Of the original's own answers, each to the sample before: a judge that takes these for the same sees nothing."""
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is a method of this project's, and no peer's."""
+        return self.method not in PEERS
 
 
 def compress(stranger: Stranger, method: str, limit: str, folder: Path) -> Result:
     """Run it, and judge what comes out on samples that the program has not seen."""
     folder.mkdir(parents=True, exist_ok=True)
     dataset, out = folder / "samples.npz", folder / method
+    shutil.rmtree(out, ignore_errors=True)
     np.savez(dataset, **stranger.make(np.random.default_rng(1), stranger.count))  # type: ignore[arg-type]
-    command = [sys.executable, "-m", "edgemodel_compressor", str(stranger.model()), "--dataset", str(dataset)]
-    command += ["-o", str(out), "--timeout", limit, *METHODS[method], *stranger.options]
+    if method in PEERS:
+        out.mkdir()
+        command = [str(install()), str(PEER_SCRIPT), method, str(_original(stranger, folder)), str(dataset)]
+        command += [str(out / "model.onnx"), *stranger.options, *(name for name, _ in stranger.state)]
+    else:
+        command = [sys.executable, "-m", "edgemodel_compressor", str(stranger.model()), "--dataset", str(dataset)]
+        command += ["-o", str(out), "--timeout", limit, *METHODS[method], *stranger.options]
     done = _run(command, folder / f"{method}.log")
     if done.code:
         return Result(stranger.name, method, done)
@@ -77,6 +98,7 @@ def compress(stranger: Stranger, method: str, limit: str, folder: Path) -> Resul
         made.stat().st_size / original.stat().st_size,
         _speed(original, made, stranger, fresh),
         stranger.judge(before, after),
+        stranger.judge(before, [*before[1:], before[0]]),
     )
 
 
@@ -161,13 +183,13 @@ def _speed(original: Path, made: Path, stranger: Stranger, fresh: Arrays) -> flo
     sessions = [_session(path) for path in (original, made)]
     state = {name: np.zeros(shape, np.float32) for name, shape in stranger.state}
     feeds = [next(_feeds(session, stranger, fresh)) | state for session in sessions]
-    ratios = []
-    for index in range(ROUNDS + 2):
+    ratios: list[float] = []
+    end = time.perf_counter() + SECONDS
+    while len(ratios) < ROUNDS or (time.perf_counter() < end and len(ratios) < MOST_ROUNDS):
         taken = []
         for session, feed in zip(sessions, feeds, strict=True):
             start = time.perf_counter()
             session.run(None, feed)
             taken.append(time.perf_counter() - start)
-        if index >= 2:
-            ratios.append(taken[0] / taken[1])
+        ratios.append(taken[0] / taken[1])
     return float(np.median(ratios))

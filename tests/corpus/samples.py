@@ -1,7 +1,9 @@
 """Samples as the models' own packages prepare them: rendered text, made tones, files that every Python has."""
 
+import json
 import os
 import sysconfig
+import unicodedata
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,11 @@ from tokenizers import Tokenizer
 Random = np.random.Generator
 Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float32]
+
+
+_ARABIC = """كتب الولد الدرس في المدرسة ذهب الرجل إلى السوق البيت الكبير جميل جدا قرأ الطالب كتابا عن تاريخ العرب يوم
+الجمعة صباح الخير هذا بيت صغير والحديقة واسعة شرب القهوة مع صديق العمل الحياة السلام محمد فاطمة مدينة القاهرة النهر
+الجبل الشمس القمر ليلة نهار سافر المسافر بالطائرة وعاد بعد شهر قال المعلم للتلاميذ اكتبوا الواجب"""
 
 
 @cache
@@ -73,8 +80,21 @@ def pages(random: Random, count: int) -> Arrays:
 
 
 def captchas(random: Random, count: int) -> Arrays:
-    """One word each: (count, 3, 60, 160)."""
-    return {"x": np.stack([_centred(_line(random, 60, 160, 1)) for _ in range(count)])}
+    """Four digits or capital letters in colours, with lines across: (count, 3, 60, 160), blue first, from 0 to 255."""
+    made = []
+    for _ in range(count):
+        image = Image.new("RGB", (160, 60), tuple(random.integers(200, 256, 3).tolist()))
+        draw = ImageDraw.Draw(image)
+        for place in range(4):
+            letter = str(random.choice(list("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ")))
+            at = (10 + 36 * place + int(random.integers(-4, 5)), int(random.integers(2, 14)))
+            font = ImageFont.load_default(int(random.integers(34, 46)))
+            draw.text(at, letter, font=font, fill=tuple(random.integers(0, 130, 3).tolist()))
+        for _ in range(3):
+            ends = [(0, int(random.integers(60))), (159, int(random.integers(60)))]
+            draw.line(ends, tuple(random.integers(0, 200, 3).tolist()))
+        made.append(np.asarray(image, np.float32)[..., ::-1].transpose(2, 0, 1))
+    return {"image": np.stack(made)}
 
 
 def file_bytes(random: Random, count: int) -> Arrays:
@@ -138,9 +158,15 @@ def parameters(random: Random, count: int) -> Arrays:
     return {"x": (random.uniform(0, 1, (count, 4)) * [20, 3, 8, 1]).astype(np.float32)}
 
 
-def letters(random: Random, count: int) -> Arrays:
-    """Arabic letters by number, 64 of them: (count, 64)."""
-    return {"x": random.integers(1, 70, (count, 64))}
+def arabic(random: Random, count: int, vocabulary: Path) -> Arrays:
+    """Words without their vowels, by letter: (count, 64)."""
+    numbers = json.loads(vocabulary.read_text(encoding="utf-8"))["char_to_idx"]
+    made = []
+    for _ in range(count):
+        text = unicodedata.normalize("NFD", " ".join(random.choice(_ARABIC.split(), 16).tolist()))
+        bare = [letter for letter in text if unicodedata.category(letter) != "Mn"]
+        made.append([numbers.get(letter, 1) for letter in bare[:64]])
+    return {"x": np.array(made, np.int64)}
 
 
 def faces(random: Random, count: int) -> Arrays:

@@ -23,6 +23,8 @@ def test_a_strangers_model_keeps_doing_its_task(tmp_path: Path, name: str, metho
         return
     assert result.size is not None
     assert result.judgement is not None
+    assert result.control is not None
+    assert not result.control.kept, "the judge takes answers to other samples for the same"
     if method == "none":
         assert result.size == pytest.approx(1, abs=0.05)
         assert result.judgement.same == pytest.approx(1, abs=1e-6)

@@ -6,6 +6,7 @@ import numpy as np
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
 
 from edgemodel_compressor.evaluate.fidelity.fidelity import Answers, is_distribution
+from edgemodel_compressor.evaluate.fidelity.sequences import BLANK_SHARE
 from edgemodel_compressor.onnxmodel.walk import graphs
 from edgemodel_contract.quality import Fidelity
 
@@ -19,6 +20,8 @@ _POOLS = {"GlobalAveragePool", "ReduceMean"}
 MIN_VECTOR = 16
 """Features from which on a mean over positions is a vector to compare, and not some numbers."""
 MIN_CLASSES = 2
+MIN_LETTERS = 10
+"""Classes of an alphabet; half as many letters must have been read."""
 RARE = 0.05
 """Share of the samples: what is the largest of a list that seldom is no class."""
 
@@ -43,7 +46,7 @@ def kind_of(proto: ModelProto, name: str, answers: Answers) -> Fidelity:
         return "Scores" if attention or not _is_last(end, len(first.shape)) else "Sequence"
     if end.op_type in _NORMS or end.normalizes or (end.op_type in _POOLS and _features(answers) >= MIN_VECTOR):
         return "Cosine"
-    if end.op_type == "LogSoftmax" and len(shape) == 2:
+    if (end.op_type == "LogSoftmax" and len(shape) == 2) or (end.projects and _spells(answers)):
         return "Sequence"
     return "Agreement" if len(shape) == 1 and _names_classes(answers) else "Values"
 
@@ -77,6 +80,14 @@ class _End:
         return next((item.i for item in self._attributes() if item.name == "axis"), -1)
 
     @property
+    def projects(self) -> bool:
+        """Whether it is a linear layer, as those that end in scores which only the loss made probabilities of."""
+        node = self._node
+        if node is not None and node.op_type == "Add" and any(name in self._constants for name in node.input):
+            node = next((self._producers.get(name) for name in node.input if name not in self._constants), None)
+        return node is not None and node.op_type in ("Gemm", "MatMul")
+
+    @property
     def normalizes(self) -> bool:
         """Whether it divides by a length or by a deviation, and scales what comes of it at most by constants."""
         node = self._node
@@ -104,6 +115,19 @@ def _is_last(end: _End, rank: int) -> bool:
 
 def _features(answers: Answers) -> int:
     return answers[0].shape[-1] if answers[0].ndim == 2 and answers[0].shape[0] == 1 else 0
+
+
+def _spells(answers: Answers) -> bool:
+    """Whether scores of classes by position, (1, steps, classes) or (steps, 1, classes), are read by CTC: its blank is
+    the first or the last class, the best at most positions, and the others are letters, of which there are several.
+    """
+    if any(array.ndim != 3 or 1 not in array.shape[:2] or array.shape[-1] < MIN_LETTERS for array in answers):
+        return False
+    best = np.concatenate([array.argmax(axis=-1).ravel() for array in answers])
+    found, counts = np.unique(best, return_counts=True)
+    usual = int(found[counts.argmax()])
+    blank = usual in (0, answers[0].shape[-1] - 1) and BLANK_SHARE * len(best) < counts.max() < len(best)
+    return blank and len(found) > MIN_LETTERS // 2
 
 
 def _names_classes(answers: Answers) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgemodel_compressor.evaluate.latency import latency_round
+from edgemodel_compressor.evaluate.latency import WARM_UP_RUNS, latency_round
 from edgemodel_compressor.onnxmodel.runtime import Feed
 from edgemodel_contract.base import Struct
 
@@ -30,6 +30,11 @@ class Throughput(Struct, frozen=True, kw_only=True):
 def thread_counts(cpus: int) -> tuple[int, ...]:
     """1, 2, 4 and so on below ``cpus``, and ``cpus``."""
     return (*(1 << power for power in range(cpus.bit_length()) if 1 << power < cpus), cpus)
+
+
+def least_seconds(loading: float, run: float) -> float:
+    """What ``by_threads`` takes at least for two models that each take so many seconds to load and to run once."""
+    return 2 * 2 * ROUNDS * (loading + (WARM_UP_RUNS + MIN_RUNS) * run)
 
 
 def by_threads(

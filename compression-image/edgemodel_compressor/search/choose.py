@@ -15,6 +15,9 @@ DEFAULT_ACCURACY_DROP = 0.01
 """What Auto may lose where no objective says otherwise: one percentage point, or one percent more errors."""
 LATENCY_NOISE = 0.05
 """Two runs of one model differ by about this much; less is not called slower."""
+SAME_SIZE = 0.05
+"""Models that differ by less take as much room; of these, one that is clearly faster is better than the smallest."""
+CLEARLY = 0.1
 _EPSILON = 1e-9
 
 
@@ -40,7 +43,8 @@ def choose(
     more than one point of accuracy, or one answer, unless the objectives say otherwise, and without objectives is
     neither larger nor slower than the original. With objectives that say nothing of latency, one slower than the
     original is taken only where no other meets them. Smallest means the bytes a node downloads plus those it keeps:
-    layer and model file. ``refused`` maps methods that were found out otherwise to what is wrong with them.
+    layer and model file; of those about as small, one that is clearly faster. ``refused`` maps methods that were found
+    out otherwise to what is wrong with them.
     """
     if mode == "Manual":
         eligible = list(compressed)
@@ -59,12 +63,14 @@ def choose(
         return Choice(None, tuple(_with_reason(item, rejected) for item in rest), closest)
     patient = mode == "Auto" and objectives.max_latency is None
     slower = {item.method: _slower(item.measured, original.measured) if patient else [] for item in passing}
-    chosen = min(passing, key=lambda item: (bool(slower[item.method]), *_footprint(item)))
+    chosen = _best([item for item in passing if not slower[item.method]] or passing)
     others = [item for item in (original, *compressed) if item.method != chosen.method]
     reasons = {
         item.method: slower[item.method][0][0]
         if slower[item.method] and not slower[chosen.method]
         else f"larger than {chosen.method}"
+        if _footprint(item) >= _footprint(chosen)
+        else f"slower than {chosen.method}, and hardly smaller"
         for item in passing
     } | rejected
     return Choice(msgspec.structs.replace(chosen, rejected=None), tuple(_with_reason(item, reasons) for item in others))
@@ -103,6 +109,17 @@ def accuracy_drop(candidate: Measurement, original: Measurement) -> float | None
     if candidate.accuracy is None or original.accuracy is None:
         return None
     return lost(original.metric, original.accuracy, candidate.accuracy)
+
+
+def _best(passing: Sequence[Candidate]) -> Candidate:
+    """The smallest; or of those that are hardly larger the fastest, where it is clearly faster."""
+    smallest = min(passing, key=_footprint)
+    room, latency = _footprint(smallest)[0] * (1 + SAME_SIZE), smallest.measured.latency_p50
+    if latency is None:
+        return smallest
+    alike = [item for item in passing if _footprint(item)[0] <= room and item.measured.latency_p50 is not None]
+    fastest = min(alike, key=lambda item: item.measured.latency_p50 or 0.0)
+    return fastest if (fastest.measured.latency_p50 or 0.0) < (1 - CLEARLY) * latency else smallest
 
 
 def _footprint(candidate: Candidate) -> tuple[int, float, str]:

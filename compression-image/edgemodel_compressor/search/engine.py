@@ -12,7 +12,7 @@ from edgemodel_compressor.data.split import Split
 from edgemodel_compressor.errors import NotApplicableError, OutOfTimeError, TaskError, told
 from edgemodel_compressor.evaluate.latency import cpu_name, latency_round
 from edgemodel_compressor.evaluate.memory import peak_memory, save_feed
-from edgemodel_compressor.evaluate.throughput import Throughput, by_threads
+from edgemodel_compressor.evaluate.throughput import Throughput, by_threads, least_seconds
 from edgemodel_compressor.graph.weights import share_depthwise, share_in_float, share_multiplied
 from edgemodel_compressor.onnxmodel.model import Model
 from edgemodel_compressor.onnxmodel.modelfile import model_digest, read_model
@@ -21,7 +21,7 @@ from edgemodel_compressor.onnxmodel.tensors import check_numbers, require_concre
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.search.candidates import check_recipe, named_method
 from edgemodel_compressor.search.choose import Choice, choose, quality_faults
-from edgemodel_compressor.search.evaluation import Evaluation, Job
+from edgemodel_compressor.search.evaluation import Evaluation, Job, Pace
 from edgemodel_compressor.search.proposals import FIRST_SHARE, TRAINING_WORK, Facts, Trial, propose, recovery
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.card import ORIGINAL
@@ -31,8 +31,16 @@ from edgemodel_contract.task import Recipe, TensorSpec
 ROUNDS = 3
 """Every good candidate is timed once per round, so that a noisy minute on the machine falls on all of them alike."""
 TIMING_SHARE, MAX_TIMING = 0.35, 120.0
-"""Of the search's time what is kept to time and weigh the candidates, and its most in seconds."""
+"""Of the search's time what at most is kept to time and weigh the candidates, and its most in seconds."""
+SHORT_ROUND = 0.5
+"""Seconds of one round of timing for which time is kept; a round may be longer, if there is more."""
+PROCESS = 2.0
+"""Seconds that starting a process takes, which weighs a model or confirms one."""
+FINISHING = 0.5
+"""Share of the time that is kept for timing in which what has been built may still be judged."""
 THROUGHPUT_SHARE = 0.08
+LATE = 0.05
+"""Share of the search's time that measuring throughput may take beyond it."""
 UNHURRIED = 180.0
 """Seconds of search that are enough for trainings of the usual length; a search of less has shorter ones."""
 QUICK = 0.1
@@ -64,6 +72,10 @@ class Outcome:
     """Of each node of the chosen model that was measured: noise over signal of the output, when it is quantized."""
     throughput: tuple[Throughput, ...] = ()
     """By threads, where that was measured too."""
+
+    spare: float | None = None
+    """Seconds of the search's time that are left, and what it may be late by; None where there is no limit."""
+    pace: Pace = field(default_factory=Pace)
 
     confirmed: tuple[Measurement, Measurement] | None = None
     """The original and the chosen model, judged once more on samples that the search has not read."""
@@ -106,11 +118,8 @@ def compress(job: Job, span: Span) -> Outcome:
     beginning, searching, timing = span.split(1, 10, 3)
     evaluation = Evaluation.set_up(job)
     evaluation.measure_original(beginning)
-    if end is not None:
-        reserve = min(TIMING_SHARE * job.recipe.search.timeout, MAX_TIMING)
-        searching = replace(searching, deadline=end - reserve, clock=job.clock)
     try:
-        _try_methods(job, evaluation, searching)
+        _try_methods(job, evaluation, searching, end)
     except OutOfTimeError:
         evaluation.builder.notes.append(
             f"The search ended after {len(evaluation.trials)} trials, because compression.search.timeout was used up."
@@ -131,6 +140,8 @@ def compress(job: Job, span: Span) -> Outcome:
         feed=evaluation.feed,
         noise=told(lambda: _noise_by_node(evaluation, choice, ranking), {}, lambda _: None),
         confirmed=confirmed,
+        spare=None if end is None else end + LATE * job.recipe.search.timeout - job.clock(),
+        pace=evaluation.pace,
     )
 
 
@@ -152,7 +163,14 @@ def throughput_seconds(recipe: Recipe, settings: Settings) -> float:
 
 
 def measure_throughput(outcome: Outcome, seconds: float, span: Span) -> Outcome:
-    """``outcome`` with the throughput of the original and of the chosen or closest model, on up to all CPUs."""
+    """``outcome`` with the throughput of the original and of the chosen or closest model, on up to all CPUs.
+
+    Where the search has used up its time it is left out, and the notes say so.
+    """
+    least = least_seconds(outcome.pace.loading, outcome.pace.run)
+    if outcome.spare is not None and outcome.spare < least:
+        note = "Throughput was not measured, because compression.search.timeout was used up."
+        return replace(outcome, notes=(*outcome.notes, note))
     shown = outcome.choice.chosen or outcome.choice.closest or outcome.original
     files = outcome.files[ORIGINAL], outcome.files[shown.method]
 
@@ -163,7 +181,19 @@ def measure_throughput(outcome: Outcome, seconds: float, span: Span) -> Outcome:
     return replace(outcome, throughput=measured)
 
 
-def _try_methods(job: Job, evaluation: Evaluation, span: Span) -> None:
+def _kept(job: Job, evaluation: Evaluation) -> float:
+    """Seconds that are kept to time, weigh and confirm what is at hand, and one candidate more."""
+    original = evaluation.pace
+    each = (
+        ROUNDS * (original.loading + min(job.settings.measure_time / ROUNDS, SHORT_ROUND)) + original.loading + PROCESS
+    )
+    judged = len(evaluation.evaluator.samples) if evaluation.evaluator else 0
+    confirming = 2 * (original.loading + judged * original.run) + PROCESS
+    need = (len(evaluation.files) + 1) * each + confirming
+    return min(TIMING_SHARE * job.recipe.search.timeout, MAX_TIMING, need)
+
+
+def _try_methods(job: Job, evaluation: Evaluation, span: Span, end: float | None) -> None:
     if job.recipe.mode == "None":
         return
     if job.recipe.mode == "Manual":
@@ -195,6 +225,7 @@ def _try_methods(job: Job, evaluation: Evaluation, span: Span) -> None:
         depthwise=told(lambda: share_depthwise(shown) > DEPTHWISE, False, lambda _: None),
         branches=len(evaluation.builder.branches) if prunable and evaluation.builder.thin else 0,
         work=min(TRAINING_WORK, TRAINING_WORK * budget.timeout / UNHURRIED),
+        hurried=budget.timeout < UNHURRIED,
     )
     # What is not going to be trained is not looked at by torch, which takes seconds to load.
     affordable = recovery(facts, FIRST_SHARE) is not None
@@ -208,7 +239,9 @@ def _try_methods(job: Job, evaluation: Evaluation, span: Span) -> None:
         if following is None:
             return
         try:
-            evaluation.attempt(following, part)
+            kept = _kept(job, evaluation)
+            in_time = part if end is None else replace(part, deadline=end - kept, clock=job.clock)
+            evaluation.attempt(following, in_time, FINISHING * kept)
         except NotApplicableError as error:
             evaluation.builder.notes.append(f"{following.name} is not possible for this model: {error}.")
             evaluation.trials.append(Trial(following, "Impossible"))

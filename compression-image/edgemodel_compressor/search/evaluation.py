@@ -22,7 +22,7 @@ from edgemodel_compressor.graph.weights import sparsity
 from edgemodel_compressor.onnxmodel.model import Model
 from edgemodel_compressor.onnxmodel.modelfile import model_files, model_size, read_model
 from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session, explain
-from edgemodel_compressor.progress import Span
+from edgemodel_compressor.progress import Span, given_up_in_time
 from edgemodel_compressor.registry.layer import compressed_size
 from edgemodel_compressor.search.candidate_builder import CandidateBuilder
 from edgemodel_compressor.search.candidates import Method
@@ -59,6 +59,14 @@ class Job:
     clock: Callable[[], float] = time.monotonic
 
 
+@dataclass(frozen=True)
+class Pace:
+    """Seconds that the original takes."""
+
+    loading: float = 0.0
+    run: float = 0.0
+
+
 @dataclass
 class Evaluation:
     """The files, figures and verdicts of all candidates so far."""
@@ -71,6 +79,7 @@ class Evaluation:
     files: dict[str, Path] = field(default_factory=dict)
     measured: dict[str, Measurement] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
+    pace: Pace = field(default_factory=Pace)
 
     @classmethod
     def set_up(cls, job: Job) -> "Evaluation":
@@ -109,11 +118,13 @@ class Evaluation:
         path = self.job.model.path
         span.report("Measuring", "running the original once")
         try:
+            loading = time.perf_counter()
             session = Session(path, self.job.threads)
             session.run(self.feed)
             began = time.perf_counter()
             session.run(self.feed)
-            self._hurry(time.perf_counter() - began)
+            self.pace = Pace(began - loading, time.perf_counter() - began)
+            self._hurry(self.pace.run)
         except Exception as error:  # ONNX Runtime raises a dozen types, all of them about this model on this input
             shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in self.feed.items())
             raise TaskError(
@@ -246,25 +257,32 @@ class Evaluation:
         """What the worst output has lost, as a multiple of what it may lose; 0 where it is not known."""
         return excess(self._limited(score)) if score is not None else 0.0
 
-    def attempt(self, method: Method, span: Span) -> None:
+    def attempt(self, method: Method, span: Span, finishing: float = 0.0) -> None:
         """Build ``method``, measure it and note the verdict.
+
+        What is built before the deadline of ``span`` may be measured for so many seconds after it.
 
         Raises:
             NotApplicableError: it is not possible for this model.
         """
         with not_applicable():
-            self._attempt(method, *span.split(3 if method.recovery else 1, 1, 2))
+            training, building, measuring = span.split(3 if method.recovery else 1, 1, 2)
+            if measuring.deadline is not None:
+                measuring = replace(measuring, deadline=measuring.deadline + finishing)
+            self._attempt(method, training, building, measuring)
 
     def _attempt(self, method: Method, training: Span, building: Span, measuring: Span) -> None:
         training.report("Compressing", f"building {method.name}")
         if method.pruning and method.quantization and self.job.recipe.mode == "Auto":
-            floats = self.builder.build(method.floats, partial(self.holds, span=training), training)
+            with given_up_in_time(training):
+                floats = self.builder.build(method.floats, partial(self.holds, span=training), training)
             score = self._score(floats, building)
             if self._excess(score) > HOPELESS:
                 self._measure(method.floats, floats, measuring, score)
                 self.trials.append(Trial(method, "Lossy"))
                 return
-        path = self.builder.build(method, partial(self.holds, span=building), building)
+        with given_up_in_time(building):
+            path = self.builder.build(method, partial(self.holds, span=building), building)
         measured = self._measure(method, path, measuring)
         footprint = measured.size + (measured.layer_size or measured.size)
         self.trials.append(Trial(method, self._verdict(measured), footprint))

@@ -57,6 +57,10 @@ COLUMNS = (
 """For products of which one scale for a whole weight loses too much: MiniLM's sentence vectors keep a cosine of 0.99
 with one per column, and 0.85 with one in all."""
 WEIGHTS = QuantizationRecipe("WeightOnly")
+AS_FLOATS = ("WeightOnly", "FP16")
+"""Methods that store less and compute in floats all the same: smaller, and no faster."""
+NO_FASTER = 1.1
+"""What such a model may be smaller by, and is still worth no more than one that computes in integers."""
 HALF = QuantizationRecipe("FP16")
 FALLBACKS = (
     Method(quantization=QuantizationRecipe("Static", calibration="Percentile")),
@@ -87,6 +91,8 @@ class Facts:
     """Residual branches, where starting the operators takes longer than what they compute; elsewhere none may go."""
     work: float = TRAINING_WORK
     """Multiply-accumulates that one training may do."""
+    hurried: bool = False
+    """Time is short: what needs no calibration comes first, so that there is something at hand when it is up."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +114,25 @@ def propose(facts: Facts, trials: Sequence[Trial]) -> Method | None:
     return None
 
 
-def best_quantization(tried: dict[Method, Trial]) -> Method:
-    """The integers that left the smallest good model of those tried without pruning; else no quantization."""
+def best_quantization(facts: Facts, tried: dict[Method, Trial]) -> Method:
+    """The integers that left the smallest good model of those tried without pruning; else no quantization.
+
+    Where integers are faster, hardly less room does not outweigh that.
+    """
     good = [trial for trial in tried.values() if trial.method.pruning is None and trial.verdict == "Good"]
     if not good:
         return Method()
-    return min(good, key=lambda trial: (trial.footprint, trial.method.name)).method
+
+    def worth(trial: Trial) -> tuple[float, str]:
+        slower = not facts.depthwise and not _computes(trial.method)
+        return trial.footprint * (NO_FASTER if slower else 1.0), trial.method.name
+
+    return min(good, key=worth).method
+
+
+def _computes(method: Method) -> bool:
+    """Whether it computes in integers."""
+    return method.quantization is not None and method.quantization.method not in AS_FLOATS
 
 
 def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
@@ -121,15 +140,22 @@ def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
         # Nothing can judge what comes out, so only what changes the answers least.
         yield from (Method(quantization=DYNAMIC), Method(quantization=HALF))
         return
+    if facts.hurried:
+        yield Method(quantization=WEIGHTS)
     yield Method(quantization=STATIC)
     if facts.multiplies:
         yield from (Method(quantization=FUSED), Method(quantization=DYNAMIC))
     if facts.depthwise:
         yield Method(quantization=WEIGHTS)
-    for fallback in (*(COLUMNS if facts.multiplies else ()), *FALLBACKS, Method(quantization=HALF)):
-        if best_quantization(tried) != Method():
+    for fallback in (*(COLUMNS if facts.multiplies else ()), *FALLBACKS):
+        best = best_quantization(facts, tried)
+        if _computes(best) or (facts.depthwise and best != Method()):
             return
         yield fallback
+    for stored in (WEIGHTS, HALF):
+        if best_quantization(facts, tried) != Method():
+            return
+        yield Method(quantization=stored)
 
 
 def recovery(facts: Facts, share: float) -> Recovery | None:
@@ -146,19 +172,19 @@ def recovery(facts: Facts, share: float) -> Recovery | None:
 
 def _zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     if facts.has_dataset:
-        yield _magnitude(tried, None)
+        yield _magnitude(facts, tried, None)
 
 
 def _trained_zeros(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
-    plain, training = _magnitude(tried, None), recovery(facts, 0.0)
+    plain, training = _magnitude(facts, tried, None), recovery(facts, 0.0)
     if training is None or plain not in tried or tried[plain].verdict != "Lossy":
         return
     if not any(trial.verdict == "Good" and method.pruning for method, trial in tried.items()):
-        yield _magnitude(tried, training)
+        yield _magnitude(facts, tried, training)
 
 
-def _magnitude(tried: dict[Method, Trial], training: Recovery | None) -> Method:
-    best = best_quantization(tried)
+def _magnitude(facts: Facts, tried: dict[Method, Trial], training: Recovery | None) -> Method:
+    best = best_quantization(facts, tried)
     return Method(Pruning(sparsity=MAGNITUDE_SPARSITY), training, best.quantization, best.mixed)
 
 
@@ -166,7 +192,7 @@ def _branches(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     training = recovery(facts, 0.0)
     if not (facts.has_dataset and facts.branches) or training is None:
         return
-    best, verdicts = best_quantization(tried), _depths(tried)
+    best, verdicts = best_quantization(facts, tried), _depths(tried)
     depth = next_share(verdicts, BOLD_SHARE)
     # Of few branches two shares may be as many.
     if round(depth * facts.branches) not in {round(share * facts.branches) for share in verdicts}:
@@ -185,7 +211,7 @@ def _depths(tried: dict[Method, Trial]) -> dict[float, Verdict]:
 def _channels(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     if not (facts.has_dataset and facts.prunable):
         return
-    best = best_quantization(tried)
+    best = best_quantization(facts, tried)
     depth = max((depth for depth, verdict in _depths(tried).items() if verdict == "Good"), default=0.0)
 
     def training(share: float) -> Recovery | None:
@@ -201,7 +227,7 @@ def _channels(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
         for method, trial in tried.items()
         if method.pruning and method.pruning.method == "Structured" and method == at(method.pruning.sparsity)
     }
-    zeros = tried.get(_magnitude(tried, None))
+    zeros = tried.get(_magnitude(facts, tried, None))
     easy = zeros is not None and zeros.verdict == "Good"
     bold = BOLD_SHARE if easy or depth >= BOLD_SHARE else FIRST_SHARE
     first = bold if training(FIRST_SHARE) else UNTRAINED_SHARE

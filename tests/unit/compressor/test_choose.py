@@ -44,6 +44,16 @@ def test_auto_takes_the_smallest_that_is_as_good() -> None:
     assert chosen(candidate("a", size=50), candidate("b", size=25), candidate("c", size=30)) == "b"
 
 
+def test_of_two_that_are_about_as_small_the_one_that_is_clearly_faster_is_taken() -> None:
+    weights, integers = candidate("weights", size=250), candidate("integers", size=255, ms=4)
+    assert chosen(weights, integers) == "original"
+    weights, integers = candidate("weights", size=50), candidate("integers", size=51, ms=4)
+    assert chosen(weights, integers) == "integers"
+    assert reason("weights", weights, integers) == "slower than integers, and hardly smaller"
+    assert chosen(weights, candidate("integers", size=51, ms=9.5)) == "weights"
+    assert chosen(weights, candidate("integers", size=60, ms=4)) == "weights"
+
+
 def test_what_is_pruned_is_smaller_by_its_layer() -> None:
     assert chosen(candidate("a", size=25, layer=20), candidate("b", size=25, layer=12)) == "b"
 

@@ -122,13 +122,30 @@ def test_products_that_one_scale_hurts_get_one_per_column_before_floats_are_put_
     assert "dynamic-int8-columns" not in " ".join(walk(CONVOLUTIONS, lambda _: "Lossy"))
 
 
-def test_where_no_integers_are_good_enough_half_precision_is_what_is_left() -> None:
-    def judge(method: Method) -> Verdict:
-        return "Lossy" if method.quantization is not None and method.quantization.method != "FP16" else "Good"
+def test_where_no_integers_compute_well_enough_weights_alone_are_what_is_left_and_then_half_precision() -> None:
+    def only(*methods: str) -> Evaluator:
+        return lambda method: (
+            "Lossy" if method.quantization is not None and method.quantization.method not in methods else "Good"
+        )
 
-    tried = walk(CONVOLUTIONS, judge)
-    assert tried[4] == "fp16"
+    tried = walk(CONVOLUTIONS, only("WeightOnly", "FP16"))
+    assert tried[4] == "weight-int8"
+    assert "structured-0.75+recovered+weight-int8" in tried
+    assert "fp16" not in tried
+    tried = walk(CONVOLUTIONS, only("FP16"))
+    assert tried[4:6] == ["weight-int8", "fp16"]
     assert "structured-0.75+recovered+fp16" in tried
+
+
+def test_in_a_hurry_what_needs_no_calibration_comes_first_and_gives_way_to_what_computes_in_integers() -> None:
+    hurried = replace(CONVOLUTIONS, hurried=True)
+    tried = walk(hurried, up_to(0.0))
+    assert tried[:3] == ["weight-int8", "static-int8", "prune-0.5+static-int8"]
+    lossy = walk(hurried, lambda method: "Lossy" if "static" in method.name else "Good")
+    assert lossy[:5] == [
+        "weight-int8", "static-int8", "static-int8-percentile", "static-int8-entropy", "static-int8-mixed"
+    ]  # fmt: skip
+    assert "prune-0.5+weight-int8" in lossy
 
 
 SMALL_OPERATORS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, branches=10)

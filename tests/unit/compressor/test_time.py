@@ -1,6 +1,8 @@
 """Time: what a search is given holds within one step, and no step is silent for long. Clocks are made up here."""
 
+import signal
 import threading
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from edgemodel_compressor.errors import NotApplicableError, OutOfTimeError, not_
 from edgemodel_compressor.evaluate import latency
 from edgemodel_compressor.evaluate.latency import latency_round
 from edgemodel_compressor.onnxmodel.model import load_model
-from edgemodel_compressor.progress import Span, never_silent
+from edgemodel_compressor.progress import Span, given_up_in_time, never_silent
 from edgemodel_compressor.search import engine
 from edgemodel_compressor.search.engine import compress
 from edgemodel_compressor.search.evaluation import Job
@@ -42,6 +44,60 @@ def test_that_time_is_up_is_no_fault_of_a_method_or_an_estimate() -> None:
     with pytest.raises(OutOfTimeError):
         told(late, 0, lambda _: None)
     assert not issubclass(OutOfTimeError, NotApplicableError)
+
+
+def test_a_step_that_never_reports_is_given_up_at_the_deadline() -> None:
+    span = Span(lambda _: None, deadline=0.05, clock=lambda: 0.0)
+
+    def endless() -> None:
+        with given_up_in_time(span):
+            while True:
+                pass
+
+    with pytest.raises(OutOfTimeError):
+        endless()
+    # What was done by then is left alone.
+    with given_up_in_time(Span(lambda _: None, deadline=1e6, clock=lambda: 0.0)):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+    with given_up_in_time(Span(lambda _: None)):
+        assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
+
+
+def test_a_step_inside_of_a_tool_that_takes_too_long_ends_the_search_and_keeps_what_it_has(
+    settings: Settings, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "peak_memory", lambda *_: None)
+
+    def endless(*_: object, **__: object) -> None:
+        assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
+        signal.raise_signal(signal.SIGALRM)
+        while True:
+            pass
+
+    monkeypatch.setattr("edgemodel_compressor.search.candidate_builder.calibrate", endless)
+    values, labels = builders.blobs(64, (48,))
+    recipe = Recipe(search=Search(timeout=100.0))
+    model = load_model(shared / "mlp.onnx", "0" * 64, (), 1)
+    job = Job(model, Dataset({"x": values}, labels), recipe, 1, tmp_path, settings, lambda: 0.0)
+    outcome = compress(job, Span(lambda _: None))
+    assert [item.method for item in outcome.tried] == ["weight-int8"]
+    assert any("compression.search.timeout was used up" in note for note in outcome.notes)
+
+
+def test_throughput_is_left_out_where_no_time_is_left_and_the_notes_say_so(
+    settings: Settings, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "peak_memory", lambda *_: None)
+    monkeypatch.setattr(engine, "_try_methods", lambda *_: None)
+    values, labels = builders.blobs(64, (48,))
+    model = load_model(shared / "mlp.onnx", "0" * 64, (), 1)
+    job = Job(model, Dataset({"x": values}, labels), Recipe(), 1, tmp_path, settings, lambda: 0.0)
+    outcome = compress(job, Span(lambda _: None))
+    assert engine.measure_throughput(outcome, 0.0, Span(lambda _: None)).throughput
+    late = engine.measure_throughput(replace(outcome, spare=0.0), 0.0, Span(lambda _: None))
+    assert not late.throughput
+    assert late.notes[-1] == "Throughput was not measured, because compression.search.timeout was used up."
 
 
 def test_a_long_step_is_said_again_with_how_long_it_takes() -> None:

@@ -81,6 +81,38 @@ def test_an_output_is_known_by_its_end(nodes: tuple[NodeProto, ...], answers: An
     assert kind_of(graph(*nodes), "y", answers) == kind
 
 
+def spelled(shape: tuple[int, ...], blank: int, letters: int = 26) -> Answers:
+    """Scores in which the blank is the best at most positions, and one of so many letters at every fourth."""
+    answers = []
+    for _ in range(40):
+        scores = RNG.normal(size=shape)
+        scores[..., blank] += 20
+        positions = scores.reshape(-1, shape[-1])[::4]
+        positions[np.arange(len(positions)), 1 + RNG.integers(letters, size=len(positions))] += 40
+        answers.append(scores.astype(np.float32))
+    return answers
+
+
+PROJECTION = (node("Gemm", "x", "g"), helper.make_node("Add", ["g", "shift"], ["y"]))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "answers", "kind"),
+    [
+        (PROJECTION, spelled((1, 40, 37), 0), "Sequence"),
+        (PROJECTION, spelled((40, 1, 37), 36), "Sequence"),
+        (PROJECTION, spelled((1, 40, 37), 17), "Values"),
+        (PROJECTION, spelled((1, 40, 37), 0, letters=2), "Values"),
+        (PROJECTION, noise(1, 40, 37), "Values"),
+        ((node("Relu"),), spelled((1, 40, 37), 0), "Values"),
+    ],
+)
+def test_scores_that_ctc_reads_are_known_by_their_blank(
+    nodes: tuple[NodeProto, ...], answers: Answers, kind: str
+) -> None:
+    assert kind_of(graph(*nodes), "y", answers) == kind
+
+
 def test_suppression_is_found_however_deep_it_lies() -> None:
     inner = graph(helper.make_node("NonMaxSuppression", ["x", "x"], ["y"])).graph
     assert detects(graph(helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)))

@@ -1,0 +1,1 @@
+"""What the peers run, in a virtual environment of their own."""
