@@ -56,6 +56,9 @@ class OutputQuality(Struct, frozen=True, kw_only=True):
     """Bounds of the 95 % confidence interval."""
     lost: float = 0.0
     """Against the original on the same samples, as ``quality.lost`` counts it."""
+    margin: float = 0.0
+    """By how much ``lost`` may be off: its standard error over the samples. What is lost and this must be allowed
+    together where the best of several candidates is looked for: the one that seems best has had luck."""
     allowed: float | None = None
     """What may be lost; None where nothing limits it."""
     broken: bool = False

@@ -35,5 +35,10 @@ def mean_interval(values: NDArray[np.float64]) -> tuple[float, float]:
     if not len(values):
         raise ValueError("there are no values to take the mean of")
     mean = float(values.mean())
-    half = _Z * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    half = _Z * standard_error(values)
     return mean - half, mean + half
+
+
+def standard_error(values: NDArray[np.float64]) -> float:
+    """Of the mean of ``values`` (n,); 0 for less than two."""
+    return float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else 0.0

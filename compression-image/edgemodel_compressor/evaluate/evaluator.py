@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from edgemodel_compressor.data.dataset import Dataset
 from edgemodel_compressor.data.split import Indices
-from edgemodel_compressor.evaluate.confidence import mean_interval, wilson
+from edgemodel_compressor.evaluate.confidence import mean_interval, standard_error, wilson
 from edgemodel_compressor.evaluate.fidelity import compare
 from edgemodel_compressor.evaluate.fidelity.boxes import detections, gather
 from edgemodel_compressor.evaluate.fidelity.dependence import dependence
@@ -226,6 +226,7 @@ class Evaluator:
             low=low,
             high=high,
             lost=round(1.0 - value, 6),
+            margin=round(standard_error(np.clip(found.series, 0.0, 1.0)), 6),
             broken=found.broken,
             words=found.words,
         )
@@ -253,7 +254,22 @@ class Evaluator:
         else:
             words = f"{metric} is {score.value:.4g}, and {self._first.value:.4g} of the original"
         lost = quality.lost(metric, self._first.value, score.value)
-        return structs.replace(made, lost=1.0 if gone else lost, broken=moves.is_none, words=gone or words)
+        margin = self._margin(metric, run.against, self._original.against)
+        return structs.replace(
+            made, lost=1.0 if gone else lost, margin=margin, broken=moves.is_none, words=gone or words
+        )
+
+    @staticmethod
+    def _margin(metric: Metric, after: Sequence[float], before: Sequence[float]) -> float:
+        """The standard error of what was lost: of the differences, sample by sample, as ``quality.lost`` counts."""
+        differences = np.array(after) - np.array(before)
+        error = standard_error(differences)
+        if metric == "Perplexity":
+            # Of e to the mean difference.
+            error *= float(np.exp(np.clip(differences.mean(), -50.0, 50.0)))
+        elif metric == "MSE":
+            error = error / float(np.mean(before)) if np.mean(before) > 0 else 0.0
+        return round(error, 6)
 
     @staticmethod
     def _summed(metric: Metric, scores: NDArray[np.float64]) -> Score:

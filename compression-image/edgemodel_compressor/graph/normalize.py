@@ -1,8 +1,9 @@
 """The forms of a graph that every method understands, instead of those that some exporters write.
 
 ``normalize`` makes a file that methods start from: sparse weights become dense, functions and branches on a constant
-become part of the graph, weights stop being inputs, and half precision becomes single. ``flatten_biases`` is about what
-the runtime's own rewriting leaves. The answers stay the same; the original itself is served as it is.
+become part of the graph, weights stop being inputs, the opset is one that has integers in ONNX Runtime, and half
+precision becomes single. ``flatten_biases`` is about what the runtime's own rewriting leaves. The answers stay the
+same; the original itself is served as it is.
 """
 
 import math
@@ -18,9 +19,12 @@ from edgemodel_compressor.graph.tidy import has_subgraphs, replace_initializers
 from edgemodel_compressor.graph.widen import in_half, widen
 from edgemodel_compressor.onnxmodel.modelfile import is_large, read_model, write_model
 from edgemodel_compressor.onnxmodel.runtime import Session, optimize
+from edgemodel_compressor.onnxmodel.walk import graphs
 
 _IR = 8
 """Before version 4 an initializer had to be an input as well; this is what today's tools write."""
+_OPSET = 27
+"""The last one of which ONNX Runtime has QuantizeLinear and DequantizeLinear."""
 _MOST_DENSE = 2**30
 """Bytes that a sparse weight may take once it is dense."""
 
@@ -35,13 +39,15 @@ def normalize(source: Path, folder: Path) -> Path:
     names = {tensor.name for tensor in model.graph.initializer}
     overridable = any(value.name in names for value in model.graph.input)
     rewritten = bool(model.functions) or has_subgraphs(model)
-    half = in_half(model)
-    if not (overridable or rewritten or half or model.graph.sparse_initializer):
+    half, newer = in_half(model), _may_be_older(model)
+    if not (overridable or rewritten or half or newer or model.graph.sparse_initializer):
         return source
     target = scratch(folder, "normalized", source)
     model = read_model(source)
     model.graph.initializer.extend(_dense(sparse) for sparse in model.graph.sparse_initializer)
     del model.graph.sparse_initializer[:]
+    if newer:
+        _default_opset(model).version = _OPSET
     if overridable:
         replace_initializers(model, list(model.graph.initializer))
         model.ir_version = max(model.ir_version, _IR)
@@ -53,6 +59,29 @@ def normalize(source: Path, folder: Path) -> Path:
         write_model(read_model(plain), target)
         remove(plain)
     return _in_single(target, scratch(folder, "single", source)) if half else target
+
+
+def _may_be_older(model: onnx.ModelProto) -> bool:
+    """Whether the opset is beyond _OPSET, and all operators of ``model`` are the same in that."""
+    opset = _default_opset(model)
+    if opset.version <= _OPSET:
+        return False
+    used = {node.op_type for graph in graphs(model.graph) for node in graph.node if node.domain in ("", "ai.onnx")}
+    used |= {node.op_type for function in model.functions for node in function.node}
+    return all(_since(name, opset.version) == _since(name, _OPSET) for name in used)
+
+
+def _default_opset(model: onnx.ModelProto) -> onnx.OperatorSetIdProto:
+    found = [item for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    return found[0] if found else onnx.OperatorSetIdProto()
+
+
+def _since(name: str, opset: int) -> int | None:
+    """The version of the operator in ``opset``; None where there is none."""
+    try:
+        return int(onnx.defs.get_schema(name, max_inclusive_version=opset).since_version)
+    except onnx.defs.SchemaError:
+        return None
 
 
 def _in_single(source: Path, target: Path) -> Path:

@@ -100,7 +100,8 @@ def quality_faults(measured: Measurement) -> list[tuple[str, float]]:
         if item.broken:
             faults.append((f"{where}{item.words}", float("inf")))
         elif item.allowed is not None:
-            faults += [(where + text, excess) for text, excess in _accuracy_fault(item.metric, item.lost, item.allowed)]
+            found = _accuracy_fault(item.metric, item.lost, item.allowed, item.margin)
+            faults += [(where + text, excess) for text, excess in found]
     return faults
 
 
@@ -159,14 +160,17 @@ def _latency_fault(p95: float | None, limit: float) -> list[tuple[str, float]]:
     return []
 
 
-def _accuracy_fault(metric: str | None, drop: float | None, allowed: float) -> list[tuple[str, float]]:
+def _accuracy_fault(
+    metric: str | None, drop: float | None, allowed: float, margin: float = 0.0
+) -> list[tuple[str, float]]:
     if drop is None:
         return [("accuracy not measured", float("inf"))]
-    if drop > allowed + _EPSILON:
+    if drop + margin > allowed + _EPSILON:
         # Against a limit of zero a ratio says nothing; one point then counts as twice the limit.
-        excess = drop / allowed if allowed > 0 else 1 + 100 * drop
+        excess = (drop + margin) / allowed if allowed > 0 else 1 + 100 * (drop + margin)
         what = f"{metric} increase" if metric in ERRORS else "accuracy drop"
-        return [(f"{what} {100 * drop:.2g}% > {100 * allowed:.3g}%", excess)]
+        sure = f" ± {100 * margin:.2g}%" if margin and drop <= allowed + _EPSILON else ""
+        return [(f"{what} {100 * drop:.2g}%{sure} > {100 * allowed:.3g}%", excess)]
     return []
 
 

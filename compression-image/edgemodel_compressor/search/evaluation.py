@@ -30,6 +30,7 @@ from edgemodel_compressor.search.choose import allowed_drop
 from edgemodel_compressor.search.proposals import Trial, Verdict
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.card import ORIGINAL
+from edgemodel_contract.quality import ANSWERS
 from edgemodel_contract.result import Measurement, OutputQuality
 from edgemodel_contract.task import OutputRule, Recipe, TensorSpec
 
@@ -218,7 +219,9 @@ class Evaluation:
         fresh = len(self.parts.confirmation) > 0 or self.job.recipe.mode != "Auto"
         pairs = ((ORIGINAL, scores.original), (method, scores.candidate))
         original, candidate = (
-            msgspec.structs.replace(with_quality(self.measured[name], self._limited(score), score), confirmed=fresh)
+            msgspec.structs.replace(
+                with_quality(self.measured[name], self._limited(score, searching=False), score), confirmed=fresh
+            )
             for name, score in pairs
         )
         return original, candidate
@@ -239,12 +242,14 @@ class Evaluation:
         message = f"evaluating {path.stem} on {len(self.evaluator.samples)} samples"
         return self.evaluator.score(path, self.job.threads, lambda _: span.report("Evaluating", message))
 
-    def _limited(self, score: Score) -> tuple[OutputQuality, ...]:
-        """Each output of ``score`` with what it may lose."""
+    def _limited(self, score: Score, *, searching: bool = True) -> tuple[OutputQuality, ...]:
+        """Each output of ``score`` with what it may lose; with its margin only where a candidate is looked for."""
         recipe = self.job.recipe
         rules = {rule.output: rule.max_drop for rule in recipe.judge}
         limited = []
         for item in score.outputs:
+            if not searching or recipe.mode != "Auto" or at_most_one(item, score.samples):
+                item = msgspec.structs.replace(item, margin=0.0)
             rule = rules.get(item.output)
             if rule is None and recipe.mode != "Auto" and recipe.objectives.max_accuracy_drop is None:
                 limited.append(item)
@@ -325,9 +330,14 @@ def check_rules(rules: Sequence[OutputRule], outputs: Sequence[TensorSpec]) -> N
             )
 
 
+def at_most_one(item: OutputQuality, samples: int) -> bool:
+    """Whether no more than one answer was lost: that is the least, and says nothing of luck."""
+    return item.metric in ANSWERS and item.lost * samples <= 1.0 + 1e-6
+
+
 def excess(outputs: Sequence[OutputQuality]) -> float:
     """What the worst of ``outputs`` has lost, as a multiple of what it may lose."""
-    found = [float("inf") if item.broken else _ratio(item.lost, item.allowed) for item in outputs]
+    found = [float("inf") if item.broken else _ratio(item.lost + item.margin, item.allowed) for item in outputs]
     return max(found, default=0.0)
 
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgemodel_compressor.search.choose import DEFAULT_ACCURACY_DROP, LATENCY_NOISE, accuracy_drop, choose
-from edgemodel_contract.result import Candidate, Measurement
+from edgemodel_contract.quality import Metric
+from edgemodel_contract.result import Candidate, Measurement, OutputQuality
 from edgemodel_contract.task import Mode, Objectives
 
 
@@ -236,3 +237,21 @@ def test_the_order_of_candidates_does_not_matter(rest: list[Candidate], objectiv
     forwards = choose(ORIGINAL, compressed, objectives, "Auto").chosen
     backwards = choose(ORIGINAL, compressed[::-1], objectives, "Auto").chosen
     assert forwards == backwards
+
+
+def judged(method: str, lost: float, margin: float, metric: Metric = "Top1", samples: int = 400) -> Candidate:
+    """A quarter of the original's size; one point may be lost."""
+    output = OutputQuality(
+        output="y", metric=metric, value=0.9 - lost, low=0.8, high=1.0, lost=lost, margin=margin, allowed=0.01
+    )
+    made = candidate(method, size=25, accuracy=0.9 - lost)
+    measured = msgspec.structs.replace(made.measured, samples=samples, outputs=(output,))
+    return msgspec.structs.replace(made, measured=measured)
+
+
+def test_what_is_lost_must_be_allowed_with_what_it_may_be_off_by() -> None:
+    lucky = judged("lucky", lost=0.0075, margin=0.0043)
+    assert chosen(lucky) == "original"
+    assert reason("lucky", lucky) == "accuracy drop 0.75% ± 0.43% > 1%"
+    assert chosen(judged("sure", lost=0.0025, margin=0.0043)) == "sure"
+    assert chosen(judged("exact", lost=0.01, margin=0.0)) == "exact"

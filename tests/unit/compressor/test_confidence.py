@@ -1,10 +1,11 @@
 """Wilson's interval: textbook values, and what must hold of every interval."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgemodel_compressor.evaluate.confidence import wilson
+from edgemodel_compressor.evaluate.confidence import mean_interval, standard_error, wilson
 
 
 @pytest.mark.parametrize(
@@ -28,3 +29,11 @@ def test_it_holds_the_share_and_narrows_with_samples(case: tuple[int, int]) -> N
 def test_what_is_no_share(successes: int, n: int) -> None:
     with pytest.raises(ValueError, match="no share"):
         wilson(successes, n)
+
+
+def test_the_standard_error_of_a_share_is_the_binomials_and_of_one_value_it_is_none() -> None:
+    answers = np.array([1.0] * 390 + [0.0] * 10)
+    assert standard_error(answers) == pytest.approx(np.sqrt(0.975 * 0.025 / 399))
+    low, high = mean_interval(answers)
+    assert (high - low) / 2 == pytest.approx(1.96 * standard_error(answers), rel=1e-4)
+    assert standard_error(np.ones(1)) == 0.0

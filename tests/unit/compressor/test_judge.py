@@ -1,6 +1,7 @@
 """How well a model answers: against labels, or against the original."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from edgemodel_compressor.evaluate.confidence import wilson
 from edgemodel_compressor.evaluate.evaluator import Evaluator, Samples, Score
 from edgemodel_compressor.evaluate.labels import metric_for
 from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session
+from edgemodel_compressor.search.evaluation import Evaluation, excess
 from edgemodel_contract.quality import Metric
-from edgemodel_contract.task import TensorSpec
+from edgemodel_contract.result import OutputQuality
+from edgemodel_contract.task import Mode, Objectives, Recipe, TensorSpec
 from tests.unit.compressor import builders
 
 
@@ -87,6 +90,29 @@ def test_agreement_is_with_the_original_which_agrees_with_itself(tmp_path: Path)
     assert judge.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None).value == 1.0
     assert judge.score(scaler(tmp_path / "b.onnx", 1.01), 1, lambda _: None).value > 0.99
     assert judge.score(scaler(tmp_path / "c.onnx", 1, offset=5), 1, lambda _: None).value == 0.5
+
+
+def test_the_margin_of_what_was_lost_is_that_of_the_differences_sample_by_sample(tmp_path: Path) -> None:
+    evaluator = Evaluator(samples([0, 1, 0, 0]), "Top1")
+    original = evaluator.score(scaler(tmp_path / "a.onnx", 1), 1, lambda _: None)
+    assert original.outputs[0].margin == 0.0
+    # Two of the three that were right are wrong.
+    other = evaluator.score(scaler(tmp_path / "c.onnx", 1, offset=5), 1, lambda _: None)
+    assert other.outputs[0].margin == pytest.approx(np.std([-1, -1, 0, 0], ddof=1) / 2, abs=1e-6)
+
+
+@pytest.mark.parametrize(("mode", "lost", "held"), [("Auto", 3, True), ("Auto", 1, False), ("Manual", 3, False)])
+def test_a_margin_is_held_against_what_auto_looks_for_and_never_against_a_single_answer(
+    mode: Mode, lost: int, held: bool
+) -> None:
+    item = OutputQuality(output="y", metric="Agreement", value=1.0, low=1.0, high=1.0, lost=lost / 400, margin=0.004)
+    job = SimpleNamespace(recipe=Recipe(mode=mode, objectives=Objectives(max_accuracy_drop=0.01)))
+    evaluation = Evaluation(job, None, None, None, {})  # type: ignore[arg-type]
+    (limited,) = evaluation._limited(Score("Agreement", 1.0, 400, 1.0, 1.0, (item,)))
+    assert bool(limited.margin) == held
+    assert (excess((limited,)) > 1) == held
+    (confirmed,) = evaluation._limited(Score("Agreement", 1.0, 400, 1.0, 1.0, (item,)), searching=False)
+    assert confirmed.margin == 0.0
 
 
 def test_cosine_is_with_the_originals_outputs(tmp_path: Path) -> None:
