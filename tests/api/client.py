@@ -26,6 +26,9 @@ _PATHS = {
     "Namespace": ("/api/v1", "namespaces"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "LimitRange": ("/api/v1", "limitranges"),
+    "ServiceAccount": ("/api/v1", "serviceaccounts"),
+    "PriorityClass": ("/apis/scheduling.k8s.io/v1", "priorityclasses"),
+    "RuntimeClass": ("/apis/node.k8s.io/v1", "runtimeclasses"),
     "HorizontalPodAutoscaler": ("/apis/autoscaling/v1", "horizontalpodautoscalers"),
     "MutatingWebhookConfiguration": (_ADMISSION, "mutatingwebhookconfigurations"),
     "MutatingAdmissionPolicy": (_ADMISSION, "mutatingadmissionpolicies"),
@@ -35,6 +38,8 @@ CLUSTER_WIDE = frozenset(
     {
         "Node",
         "Namespace",
+        "PriorityClass",
+        "RuntimeClass",
         "MutatingWebhookConfiguration",
         "MutatingAdmissionPolicy",
         "MutatingAdmissionPolicyBinding",

@@ -6,8 +6,9 @@ bounds, defaults, docstrings and CEL rules.
 
 from edgemodel_contract.fields import Resources
 from edgemodel_operator.api.names import API_VERSION, EDGE_NODE_LABEL, GROUP, KIND, NODE_SITE_LABEL, PLURAL, VERSION
+from edgemodel_operator.api.pods import EnvVar
 from edgemodel_operator.api.resource import EdgeModel, parse
-from edgemodel_operator.api.spec import EnvVar, Placement, Scaling, Serving, Spec
+from edgemodel_operator.api.spec import Placement, Scaling, Serving, Spec
 from edgemodel_operator.api.status import (
     CandidateStatus,
     CompressionStatus,

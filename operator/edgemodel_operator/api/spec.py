@@ -8,10 +8,11 @@ from msgspec import Meta, field
 
 from edgemodel_contract import spec as contract
 from edgemodel_contract.base import Rule, Struct
-from edgemodel_contract.fields import Name, Resources, SecretRef, keyed, unique
+from edgemodel_contract.fields import Resources, SecretRef, keyed, unique
 from edgemodel_contract.serving import ORIGIN
 from edgemodel_contract.written import Seconds
 from edgemodel_operator.api.names import EDGE_NODE_LABEL, NODE_SITE_LABEL
+from edgemodel_operator.api.pods import EnvVar, PodTemplate, ServerPodTemplate
 
 NodeLabels = Annotated[dict[str, Annotated[str, Meta(max_length=63)]], Meta(max_length=64)]
 Uri = Annotated[str, Meta(max_length=2048, pattern=r"^(oci|https?|pvc)://[^\s]+$")]
@@ -43,6 +44,9 @@ class CompressionJob(Struct, frozen=True, kw_only=True):
     have it."""
     active_deadline_seconds: Annotated[int, Meta(ge=1, le=604800)] = 3600
     """The Job is stopped after this time."""
+    env: Annotated[tuple[EnvVar, ...], keyed("name", 64)] = ()
+    """Further environment variables."""
+    pod_template: PodTemplate = PodTemplate()
 
 
 class Compression(contract.Compression, frozen=True, kw_only=True):
@@ -77,22 +81,6 @@ class Auth(Struct, frozen=True, kw_only=True):
     """Requests that each key has in each replica; more are answered with 429. Absent: no limit."""
 
 
-class EnvVar(Struct, frozen=True, kw_only=True):
-    """One environment variable of the server's container."""
-
-    name: Annotated[str, Meta(max_length=256, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-    """Name of the variable."""
-    value: Annotated[str, Meta(max_length=4096)] = ""
-    """Value of the variable."""
-
-
-class PodTemplate(Struct, frozen=True, kw_only=True):
-    """What the servers' pods have beside their container."""
-
-    priority_class_name: Name | None = None
-    """PriorityClass of the pods. Absent: the cluster's default."""
-
-
 SERVING_RESOURCES = Resources(requests={"cpu": "250m", "memory": "256Mi"}, limits={"cpu": "1", "memory": "1Gi"})
 
 
@@ -113,7 +101,7 @@ class Serving(contract.Serving, frozen=True, kw_only=True):
     """Origins of web pages that may call from a browser, like https://app.example; ``*`` is any. Absent: none."""
     env: Annotated[tuple[EnvVar, ...], keyed("name", 64)] = ()
     """Further environment variables."""
-    pod_template: PodTemplate = PodTemplate()
+    pod_template: ServerPodTemplate = ServerPodTemplate()
 
 
 class ScalingTarget(Struct, frozen=True, kw_only=True):

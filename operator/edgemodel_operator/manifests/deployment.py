@@ -8,14 +8,17 @@ from edgemodel_contract.serving import LIVE_PATH, READY_PATH
 from edgemodel_operator.api import EDGE_NODE_LABEL, EdgeModel, EnvVar, Resources, Spec, TimingsStatus
 from edgemodel_operator.api.labels import REPLICAS_ANNOTATION, REVISION_ANNOTATION, SITE_LABEL
 from edgemodel_operator.api.names import DEFAULT_SITE
+from edgemodel_operator.api.pods import SpreadConstraint
 from edgemodel_operator.manifests.names import child_name, model_labels, peer_service_name, serving_selector
 from edgemodel_operator.manifests.owned import metadata, sealed
+from edgemodel_operator.manifests.pod_template import extend
 from edgemodel_operator.manifests.resources import container_resources
 from edgemodel_operator.manifests.security import container_security_context, pod_security_context
 from edgemodel_operator.manifests.server import environment, ports, volumes
 from edgemodel_operator.observed import SERVER_CONTAINER, Object
 from edgemodel_operator.settings import Settings
 
+HOSTNAME_LABEL = "kubernetes.io/hostname"
 GRACE_SECONDS = 35
 """The drain delay, and time for the slowest request in flight."""
 
@@ -48,7 +51,8 @@ def build_deployment(
     is None where others set them.
     """
     labels = model_labels(model.metadata.name, "inference") | {SITE_LABEL: serving.site}
-    template = {"metadata": {"labels": labels}, "spec": _pod(model, spec, serving, settings)}
+    pod = _pod(model, spec, serving, settings)
+    template = extend({"metadata": {"labels": labels}, "spec": pod}, spec.serving.pod_template)
     return sealed(
         {
             "apiVersion": "apps/v1",
@@ -125,15 +129,28 @@ def _pod(model: EdgeModel, spec: Spec, serving: SiteServing, settings: Settings)
             for taint in ("unreachable", "not-ready")
         ]
         + [{"key": EDGE_NODE_LABEL, "operator": "Exists", "effect": "NoSchedule"}],
+        "topologySpreadConstraints": _spread(model, spec, serving.site),
         "containers": [container],
     }
     if mounted:
         pod["volumes"] = mounted
-    if spec.serving.pod_template.priority_class_name is not None:
-        pod["priorityClassName"] = spec.serving.pod_template.priority_class_name
     if settings.registry_secret:
         pod["imagePullSecrets"] = [{"name": settings.registry_secret}]
     return pod
+
+
+def _spread(model: EdgeModel, spec: Spec, site: str) -> list[dict[str, Any]]:
+    selector = {"matchLabels": serving_selector(model.metadata.name, site)}
+    wanted = spec.serving.pod_template.topology_spread_constraints or (SpreadConstraint(topology_key=HOSTNAME_LABEL),)
+    return [
+        {
+            "topologyKey": item.topology_key,
+            "maxSkew": item.max_skew,
+            "whenUnsatisfiable": item.when_unsatisfiable,
+            "labelSelector": selector,
+        }
+        for item in wanted
+    ]
 
 
 def _peers(model: EdgeModel, spec: Spec, site: str) -> str | None:

@@ -20,6 +20,7 @@ from edgemodel_operator.api.labels import ATTEMPT_LABEL, TASK_LABEL
 from edgemodel_operator.manifests.config_map import task_config_map_name
 from edgemodel_operator.manifests.names import child_name, model_labels
 from edgemodel_operator.manifests.owned import metadata, sealed
+from edgemodel_operator.manifests.pod_template import extend, variables
 from edgemodel_operator.manifests.resources import container_resources
 from edgemodel_operator.manifests.security import container_security_context, pod_security_context
 from edgemodel_operator.observed import COMPRESSION_CONTAINER, Object
@@ -44,7 +45,7 @@ def build_job(model: EdgeModel, spec: Spec, task: Task, attempt: int, off_edge: 
         "image": settings.compression_image,
         "imagePullPolicy": "IfNotPresent",
         "args": ["--task", f"{TASK_DIR}/{TASK_FILE}"],
-        "env": [{"name": "TMPDIR", "value": WORK_DIR}, {"name": "HOME", "value": WORK_DIR}],
+        "env": variables(spec.compression.job.env, {"TMPDIR": WORK_DIR, "HOME": WORK_DIR}),
         "terminationMessagePath": "/dev/termination-log",
         "terminationMessagePolicy": "File",
         "securityContext": container_security_context(),
@@ -65,7 +66,7 @@ def build_job(model: EdgeModel, spec: Spec, task: Task, attempt: int, off_edge: 
     job = {
         "backoffLimit": 0,
         "activeDeadlineSeconds": spec.compression.job.active_deadline_seconds,
-        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "template": extend({"metadata": {"labels": labels}, "spec": pod}, spec.compression.job.pod_template),
     }
     # Jobs cannot be run again nor be changed: another attempt, or other settings, are another Job.
     name = child_name(model.metadata.name, "compress", task.tag[:10], str(attempt), digest(job)[:6])
@@ -76,7 +77,9 @@ def _node_choice(spec: Spec, off_edge: bool) -> dict[str, Any]:
     selector = spec.compression.job.node_selector
     if selector:
         return {"nodeSelector": dict(selector)}
-    if not off_edge:
+    affinity = spec.compression.job.pod_template.node_affinity
+    chosen = affinity is not None and affinity.required_during_scheduling_ignored_during_execution is not None
+    if chosen or not off_edge:
         return {}
     terms = [{"matchExpressions": [{"key": EDGE_NODE_LABEL, "operator": "DoesNotExist"}]}]
     return {

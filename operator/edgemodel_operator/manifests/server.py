@@ -26,6 +26,7 @@ from edgemodel_contract.serving import (
 )
 from edgemodel_contract.spec import threads
 from edgemodel_operator.api import EnvVar, Serving, TimingsStatus, TimingStatus
+from edgemodel_operator.manifests.pod_template import variables
 
 DRAIN_SECONDS = 5
 
@@ -42,7 +43,7 @@ def environment(
     peers: str | None,
     timings: TimingsStatus | None,
     own: tuple[EnvVar, ...],
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     """``peers`` is the DNS name of the site's replicas, None where they do not help each other; ``timings`` are those
     of the image. What the user's ``own`` variables set is theirs.
     """
@@ -62,8 +63,7 @@ def environment(
         values[PEERS_VARIABLE] = peers
     if timings is not None:
         values[TIMINGS_VARIABLE] = encode(_in_seconds(timings)).decode()
-    values |= {item.name: item.value for item in own}
-    return [{"name": name, "value": value} for name, value in values.items()]
+    return variables(own, values)
 
 
 def _in_seconds(timings: TimingsStatus) -> Timings:

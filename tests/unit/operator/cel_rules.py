@@ -31,7 +31,9 @@ MACROS = {"all", "exists", "exists_one", "map", "filter"}
 FUNCTIONS = {"size", "contains", "startsWith", "endsWith", "matches", "int", "double", "string", "duration"}
 """Those that are used and that the first servers with CEL know (1.25)."""
 
-EXAMPLES = ("https://host/file", "10ms", "1%", "1Mi", "1", "name", "a" * 64, "10.0.0.0/8")
+RESERVED = ("edge5g.io/model", "LD_PRELOAD", "EDGEMODEL_PEERS")
+"""Names that rules know by heart: of maps' keys and of variables."""
+EXAMPLES = ("https://host/file", "10ms", "1%", "1Mi", "1", "name", "a" * 64, "10.0.0.0/8", "spec.nodeName")
 ZEROS = ("0ms", "0%", "0Mi")
 
 
@@ -127,7 +129,8 @@ def forms(schema: Schema, reads: frozenset[Path]) -> list[Any]:
             combinations = product(*fields.values())
             return [{n: v for n, v in zip(fields, values, strict=True) if v is not _ABSENT} for values in combinations]
         case "object":
-            return [{}, *({"name": value} for value in forms(schema["additionalProperties"], frozenset([()])))]
+            values = forms(schema["additionalProperties"], frozenset([()]))
+            return [{}, *({name: value} for name in ("name", RESERVED[0]) for value in values)]
         case "array":
             below = frozenset(path[1:] for path in reads if path and path[0] == "[]")
             items = forms(schema["items"], below)
@@ -140,7 +143,8 @@ def forms(schema: Schema, reads: frozenset[Path]) -> list[Any]:
         return list(schema["enum"])
     pattern = schema.get("pattern", "")
     example = next(text for text in EXAMPLES if re.search(pattern, text))
-    return [example, *(text for text in ZEROS if pattern and re.search(pattern, text))]
+    known = RESERVED if () in reads else ()
+    return [example, *(text for text in (*ZEROS, *known) if pattern and re.search(pattern, text))]
 
 
 _ABSENT = object()
@@ -234,7 +238,9 @@ class _Estimate:
         if name not in FUNCTIONS:
             raise TypeError(f"{self.rule.text!r} calls {name}, which the first servers with CEL may not know")
         walked = [self.walk(part, scope) for part in ([target] if target is not None else []) + list(arguments)]
-        texts = [size(schema, self.rule) for _, schema, _ in walked] if name not in ("size", "int", "double") else [1]
+        # How a text begins or ends takes no longer to see than what it is held against.
+        compared = walked[-1:] if name in ("startsWith", "endsWith") else walked
+        texts = [size(schema, self.rule) for _, schema, _ in compared] if name not in ("size", "int", "double") else [1]
         return sum(cost for cost, _, _ in walked) + max(texts) * (2 if name == "matches" else 1), {}, None
 
 

@@ -14,6 +14,7 @@ from edgemodel_operator.observed import Object
 from edgemodel_operator.plan.policy.task import desired_task
 from edgemodel_operator.settings import Settings
 from tests.unit.operator.builders import SETTINGS, ModelBuilder, as_json, edge_model, image
+from tests.unit.operator.pods import JOBS, SERVERS
 
 Golden = Callable[[str, str], None]
 
@@ -128,6 +129,14 @@ def test_deployment_with_overrides_and_pull_secret(golden: Golden) -> None:
 
 def test_deployment_on_nodes_without_the_site_label(golden: Golden) -> None:
     golden("deployment-default-site.yaml", text(deployment(edge_model(), "default")))
+
+
+def test_deployment_with_a_pod_template(golden: Golden) -> None:
+    golden("deployment-pod-template.yaml", text(deployment(SERVERS, "site-a", settings=GUARDED)))
+
+
+def test_job_with_a_pod_template(golden: Golden) -> None:
+    golden("job-pod-template.yaml", text(job(JOBS, GUARDED)))
 
 
 def test_service(golden: Golden) -> None:

@@ -123,6 +123,13 @@ def test_rules_across_fields(changes: list[tuple[str, Any]], words: str) -> None
         ),
         ("serving.allowFrom", ["anywhere"], "spec.serving.allowFrom[0]"),
         ("serving.corsOrigins", ["https://app.example/"], "spec.serving.corsOrigins[0]"),
+        ("serving.podTemplate", {"tolerations": [{"operator": "Exists"}]}, "spec.serving.podTemplate.tolerations[0]"),
+        ("serving.podTemplate", {"tolerations": [{"key": ""}]}, "spec.serving.podTemplate.tolerations[0].key"),
+        (
+            "serving.podTemplate",
+            {"extraVolumes": [{"name": "../etc", "secret": {"secretName": "a"}}]},
+            "spec.serving.podTemplate.extraVolumes[0].name",
+        ),
     ],
 )
 def test_schema_violations_that_a_server_kept_name_the_field(path: str, value: Any, where: str) -> None:
@@ -200,6 +207,42 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
         ],
         "the override's maxReplicas must not be below its minReplicas": [
             ("placement.overrides", [{"site": "a", "scaling": {"minReplicas": 3, "maxReplicas": 2}}])
+        ],
+        "a variable has value or valueFrom, not both": [
+            ("serving.env", [{"name": "A", "value": "a", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}])
+        ],
+        "valueFrom takes exactly one of secretKeyRef, configMapKeyRef and fieldRef": [
+            ("compression.job.env", [{"name": "A", "valueFrom": {}}])
+        ],
+        "variables that begin with LD_ or PYTHON would have the program load other code than its image's": [
+            ("serving.env", [{"name": "LD_PRELOAD", "value": "/mnt/extra/libs/own.so"}])
+        ],
+        "this variable is the operator's: which model is served, where, and to whom is said by the spec's fields": [
+            ("serving.env", [{"name": "EDGEMODEL_AUTH_DIR", "value": "/tmp"}])
+        ],
+        "a toleration whose operator is Exists has no value": [
+            ("serving.podTemplate.tolerations", [{"key": "dedicated", "operator": "Exists", "value": "edge"}])
+        ],
+        "tolerationSeconds goes with effect NoExecute": [
+            ("serving.podTemplate.tolerations", [{"key": "dedicated", "tolerationSeconds": 60}])
+        ],
+        "operators Exists and DoesNotExist take no values, the others need them": [
+            (
+                "compression.job.podTemplate.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution",
+                {"nodeSelectorTerms": [{"matchExpressions": [{"key": "disk", "operator": "In"}]}]},
+            )
+        ],
+        "an extra volume is exactly one of secret, configMap and persistentVolumeClaim": [
+            ("serving.podTemplate.extraVolumes", [{"name": "docker", "hostPath": {"path": "/var/run/docker.sock"}}])
+        ],
+        "labels that begin with edge5g.io/ or app.kubernetes.io/ are the operator's": [
+            ("serving.podTemplate.labels", {"app.kubernetes.io/component": "compression"})
+        ],
+        "annotations of the operator, and those that choose an AppArmor or seccomp profile, are not taken": [
+            (
+                "serving.podTemplate.annotations",
+                {"container.apparmor.security.beta.kubernetes.io/server": "unconfined"},
+            )
         ],
     }
     rules = {rule.message for part in _structs(types.type_info(Spec)) for rule in part.RULES}

@@ -164,7 +164,7 @@ def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None)
             job,
             reason=reasons.JOB_UNSCHEDULABLE,
             message=f"No node can run the compression Job: {pod.unschedulable} "
-            "See spec.compression.job.resources and nodeSelector.",
+            "See spec.compression.job: resources, nodeSelector and podTemplate.",
         )
     if pod.waiting_reason in ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"):
         return Running(
@@ -189,8 +189,8 @@ def _running(attempt: int, job: str, pod: Pod | None, progress: Progress | None)
             job,
             reason=reasons.JOB_CANNOT_START,
             message=f"The compression Job is waiting for a volume: {cause}. Create it in the EdgeModel's namespace, or "
-            "correct spec.model.secretRef or the operator's EDGEMODEL_REGISTRY_SECRET and "
-            "EDGEMODEL_REGISTRY_CA_CONFIG_MAP.",
+            "correct spec.model.secretRef, spec.compression.job.podTemplate.extraVolumes or the operator's "
+            "EDGEMODEL_REGISTRY_SECRET and EDGEMODEL_REGISTRY_CA_CONFIG_MAP.",
         )
     if progress is None:
         return Running(attempt, job, message="The compression Job is starting.")

@@ -137,11 +137,17 @@ def _trouble(pods: Sequence[Pod]) -> tuple[str, str] | None:
     for pod in pods:
         if pod.deleting or pod.ready:
             continue
+        if pod.unschedulable is not None and "persistentvolumeclaim" in pod.unschedulable.lower():
+            return (
+                reasons.CANNOT_START,
+                f"Pod {pod.name} waits for a volume: {pod.unschedulable} Create the claim in the EdgeModel's "
+                "namespace, or correct spec.serving.podTemplate.extraVolumes.",
+            )
         if pod.unschedulable is not None:
             return (
                 reasons.INSUFFICIENT_CAPACITY,
                 f"No node at the site has room for pod {pod.name}: {pod.unschedulable} Lower spec.serving.resources "
-                "or the replicas, or add a node.",
+                "or the replicas, add a node, or correct spec.serving.podTemplate.",
             )
         if pod.waiting_reason in IMAGE_PULL_REASONS:
             return (
@@ -156,7 +162,7 @@ def _trouble(pods: Sequence[Pod]) -> tuple[str, str] | None:
             return (
                 reasons.SECRET_NOT_FOUND,
                 f"Pod {pod.name} waits for {absent}: create it in the EdgeModel's namespace, or correct "
-                "spec.serving.tls or spec.serving.auth.",
+                "spec.serving.tls, auth or podTemplate.extraVolumes.",
             )
         if pod.waiting_reason in START_REASONS:
             return reasons.CANNOT_START, f"Pod {pod.name} cannot start: {pod.waiting_message}"
