@@ -29,6 +29,8 @@ class Node:
     """The kubelet reports, and says it is ready."""
     open: bool = True
     """Takes pods without special tolerations: not cordoned, and no taint but those of its own condition."""
+    address: str = ""
+    """Where it is reached: its external address where it has one, else its internal one."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Pod:
     started_at: datetime | None = None
     """When its node's kubelet took it."""
     ip: str | None = None
+    node: str = ""
+    """Where it runs; empty before that is decided."""
     ready: bool = False
     reason: str = ""
     """``status.reason``, for instance Evicted."""
@@ -132,12 +136,30 @@ class Job(Child):
     """Complete or Failed, once it is."""
 
 
+@dataclass(frozen=True)
+class Port:
+    """One port of a Service. ``node`` is where it is on nodes, None where it is not."""
+
+    name: str
+    number: int
+    node: int | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Service(Child):
     """What the servers of one site are reached by."""
 
-    secure: bool = False
-    """Users reach the site over TLS."""
+    type: str = "ClusterIP"
+    ports: tuple[Port, ...] = ()
+    local: bool = False
+    """From outside, only nodes with a server answer."""
+    ingress: tuple[str, ...] = ()
+    """Addresses and names that a load balancer has given it."""
+
+    @property
+    def secure(self) -> bool:
+        """Users reach the site over TLS."""
+        return any(port.name == "https" for port in self.ports)
 
 
 EARLIEST = datetime.min.replace(tzinfo=UTC)
@@ -184,7 +206,7 @@ class Replicas:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a child is not what was asked for. ``reason`` is NameConflict, Rejected or ChildContested."""
+    """Why a child is not what was asked for. ``reason`` is one of those that the API gives for children."""
 
     reason: str
     message: str

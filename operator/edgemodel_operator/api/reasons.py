@@ -15,6 +15,7 @@ SUSPENDED: Final = "Suspended"
 INVALID_SPEC: Final = "InvalidSpec"
 NAME_CONFLICT: Final = "NameConflict"
 REJECTED: Final = "Rejected"
+NODE_PORT_CONFLICT: Final = "NodePortConflict"
 CHILD_CONTESTED: Final = "ChildContested"
 
 COMPRESSING: Final = "Compressing"
@@ -183,6 +184,11 @@ NOT_READY: Mapping[str, Explanation] = {
     ),
     NAME_CONFLICT: Explanation(
         Stalls.YES, "Another object has the name of a child: rename the EdgeModel, or remove the object."
+    ),
+    NODE_PORT_CONFLICT: Explanation(
+        Stalls.YES,
+        "Another site or another Service has the node port: choose a free one for each site "
+        "(`spec.placement.overrides[].serving.expose`), or leave it out and Kubernetes chooses.",
     ),
     REJECTED: Explanation(
         Stalls.YES,

@@ -11,6 +11,7 @@ from edgemodel_contract.base import Rule, Struct
 from edgemodel_contract.fields import Resources, SecretRef, keyed, unique
 from edgemodel_contract.serving import ORIGIN
 from edgemodel_contract.written import Seconds
+from edgemodel_operator.api.exposure import Expose, ExposeOverride
 from edgemodel_operator.api.names import EDGE_NODE_LABEL, NODE_SITE_LABEL
 from edgemodel_operator.api.pods import EnvVar, PodTemplate, ServerPodTemplate
 
@@ -102,6 +103,7 @@ class Serving(contract.Serving, frozen=True, kw_only=True):
     env: Annotated[tuple[EnvVar, ...], keyed("name", 64)] = ()
     """Further environment variables."""
     pod_template: ServerPodTemplate = ServerPodTemplate()
+    expose: Expose = Expose()
 
 
 class ScalingTarget(Struct, frozen=True, kw_only=True):
@@ -167,6 +169,7 @@ class ServingOverride(Struct, frozen=True, kw_only=True):
     """Instead of spec.serving.resources, as a whole."""
     env: Annotated[tuple[EnvVar, ...], keyed("name", 64)] = ()
     """Added to spec.serving.env; a variable of the same name is replaced."""
+    expose: ExposeOverride | None = None
 
 
 class ScalingOverride(Struct, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from edgemodel_contract.base import Struct
-from edgemodel_contract.fields import keyed
+from edgemodel_contract.fields import keyed, unique
 from edgemodel_contract.quality import Metric
 from edgemodel_contract.quantity import DURATION_PATTERN
 from edgemodel_operator.api.spec import MAX_SITES
@@ -205,6 +205,8 @@ class SiteStatus(Struct, frozen=True, kw_only=True):
     """The percentile that `spec.scaling.target` names, over the last window."""
     requests_per_second: Figure | None = None
     """Over the last window, all servers together."""
+    addresses: Annotated[list[Annotated[str, Meta(max_length=320)]], unique(32)] | None = None
+    """URLs of HTTP and gRPC here; of NodePort, on up to 16 nodes. Absent while there are none."""
     contested: str | None = None
     """Somebody else keeps changing the replicas here: they are left alone until `spec.scaling` no longer has this
     digest."""

@@ -15,6 +15,7 @@ from edgemodel_operator.observed import (
     Job,
     Node,
     Pod,
+    Port,
     Service,
     moment,
 )
@@ -70,8 +71,15 @@ def job_from(raw: Mapping[str, Any], common: Mapping[str, Any]) -> Job:
 
 def service_from(raw: Mapping[str, Any], common: Mapping[str, Any]) -> Service:
     """Project a v1 Service."""
-    ports = (raw.get("spec") or {}).get("ports") or []
-    return Service(**common, secure=any(port.get("name") == "https" for port in ports))
+    spec, status = raw.get("spec") or {}, raw.get("status") or {}
+    ingress = (status.get("loadBalancer") or {}).get("ingress") or []
+    return Service(
+        **common,
+        type=spec.get("type", "ClusterIP"),
+        ports=tuple(Port(item.get("name", ""), item["port"], item.get("nodePort")) for item in spec.get("ports") or []),
+        local=spec.get("externalTrafficPolicy") == "Local",
+        ingress=tuple(item.get("hostname") or item.get("ip", "") for item in ingress),
+    )
 
 
 _PROJECTIONS: Mapping[str, Callable[[Mapping[str, Any], Mapping[str, Any]], Child]] = {
@@ -85,6 +93,7 @@ def node_from(raw: Mapping[str, Any]) -> Node:
     """Project a v1 Node."""
     conditions = raw.get("status", {}).get("conditions") or []
     spec = raw.get("spec") or {}
+    known = {item["type"]: item["address"] for item in reversed(raw.get("status", {}).get("addresses") or [])}
     return Node(
         name=raw["metadata"]["name"],
         labels=dict(raw["metadata"].get("labels") or {}),
@@ -94,6 +103,7 @@ def node_from(raw: Mapping[str, Any]) -> Node:
             taint["effect"] in ("NoSchedule", "NoExecute") and not taint["key"].startswith(_CONDITION_TAINTS)
             for taint in spec.get("taints") or []
         ),
+        address=known.get("ExternalIP") or known.get("InternalIP", ""),
     )
 
 
@@ -119,6 +129,7 @@ def pod_from(raw: Mapping[str, Any]) -> Pod:
         ),
         started_at=moment(status["startTime"]) if status.get("startTime") else None,
         ip=status.get("podIP"),
+        node=(raw.get("spec") or {}).get("nodeName", ""),
         ready=conditions.get("Ready", {}).get("status") == "True",
         reason=status.get("reason", ""),
         message=status.get("message", ""),

@@ -12,6 +12,7 @@ from edgemodel_operator.manifests.service import build_peer_service, build_servi
 from edgemodel_operator.observed import Object
 from edgemodel_operator.plan.context import Context
 from edgemodel_operator.plan.policy.compression import Compression, Running
+from edgemodel_operator.plan.policy.exposure import doubled_ports, site_expose
 from edgemodel_operator.plan.policy.placement import missing_sites, off_edge
 from edgemodel_operator.plan.sites import SitePlan
 
@@ -61,20 +62,27 @@ def child_changes(context: Context, compression: Compression | None, sites: list
     if settings.network_policies and any(item.desired for item in sites):
         peers = any(_asks_peers(context, item) for item in sites)
         wanted.append(build_serving_policy(model, spec, peers=peers))
+    doubled = doubled_ports(spec, [item.health.name for item in sites])
     for item in sites:
         # A site without its link is left exactly as it is, until it is back.
         if item.desired is None or not item.health.site.connected:
             continue
-        service = build_service(model, item.health.name, secure=_secure(context, item))
+        expose = site_expose(spec, item.health.name)
+        # A port that is another site's is not taken from it: the Service is left as it is, and the status says so.
+        services = (
+            [build_service(model, item.health.name, expose, secure=_secure(context, item))]
+            if item.health.name not in doubled
+            else []
+        )
         if item.admitted:
             if spec.serving.parallelism == "Site":
                 wanted.append(build_peer_service(model, item.health.name))
-            wanted += [item.desired, service]
+            wanted += [item.desired, *services]
             continue
         name = item.desired["metadata"]["name"]
         present = observed.deployments.get(name)
         if present is not None:
-            wanted.append(service)
+            wanted += services
             if not item.scaling.is_left and present.replicas != item.scaling.replicas:
                 scales.append(Scale(name, item.scaling.replicas))
     return ChildChanges(

@@ -10,14 +10,18 @@ from datetime import datetime, timedelta
 import msgspec
 
 from edgemodel_operator.api import EdgeModel, Status, reasons
+from edgemodel_operator.api.labels import SITE_LABEL
+from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.job import build_job
 from edgemodel_operator.manifests.owned import applied_hash
 from edgemodel_operator.observed import Object, Observed, Recommendation, Replicas
 from edgemodel_operator.plan.children import Ref, Scale, child_changes
 from edgemodel_operator.plan.context import Context
 from edgemodel_operator.plan.policy.compression import Compression, Done, Failed, Running, decide
+from edgemodel_operator.plan.policy.exposure import addresses, doubled_ports, port_refusals
+from edgemodel_operator.plan.policy.health import SiteHealth
 from edgemodel_operator.plan.policy.mounts import PATIENCE, is_being_created
-from edgemodel_operator.plan.policy.placement import find_sites, missing_sites, off_edge
+from edgemodel_operator.plan.policy.placement import find_sites, missing_sites, off_edge, site_of
 from edgemodel_operator.plan.policy.task import desired_task
 from edgemodel_operator.plan.policy.validation import find_problem
 from edgemodel_operator.plan.sites import plan_sites, sites_left_alone
@@ -67,7 +71,7 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
         observed_generation=model.metadata.generation,
         model=served,
         compression=measured,
-        sites=site_statuses(model, healths, observed.latency, context.staleness, now),
+        sites=site_statuses(model, healths, _reached(context, healths), observed.latency, context.staleness, now),
         summary=summary(measured, ready_sites, len(healths)),
         ready_sites=ready_sites,
         total_sites=len(healths),
@@ -84,7 +88,11 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
             matched=bool(all_sites),
             scaling={item.health.name: item.scaling for item in sites},
             missing=missing_sites(spec.placement, all_sites),
-            refusals=observed.refusals,
+            refusals=port_refusals(
+                {item.health.name: deployment_name(model, item.health.name) for item in sites},
+                doubled_ports(spec, [item.health.name for item in sites]),
+            )
+            | dict(observed.refusals),
         )
     )
     if spec.suspend:
@@ -124,6 +132,20 @@ def _compression(context: Context) -> Compression | None:
             # More memory or another node, say: what the Job runs with is not part of the task, and Jobs are immutable.
             return Running(found.attempt + 1, job=None, message="The Job's settings have changed; it starts over.")
     return found
+
+
+def _reached(context: Context, sites: list[SiteHealth]) -> dict[str, tuple[str, ...]]:
+    """The addresses of each site."""
+    observed, placement = context.observed, context.spec.placement
+    return {
+        site.name: addresses(
+            observed.services.get(deployment_name(context.model, site.name)),
+            context.model.metadata.namespace,
+            [node for node in observed.nodes if site_of(placement, node) == site.name],
+            [pod for pod in observed.pods if pod.labels.get(SITE_LABEL) == site.name],
+        )
+        for site in sites
+    }
 
 
 def _finish(model: EdgeModel, status: Status, findings: list[Finding], now: datetime) -> Plan:

@@ -13,6 +13,7 @@ from edgemodel_operator.manifests.owned import is_owned
 from edgemodel_operator.observed import Object, Refusal
 from edgemodel_operator.plan.plan import Plan
 from edgemodel_operator.plan.policy.contest import Correction, corrected, describe, is_needed, is_over
+from edgemodel_operator.plan.policy.refusal import refusal_reason
 
 
 class Applier:
@@ -63,9 +64,9 @@ class Applier:
                 # A first apply does not take fields from anybody: an object of this name may be somebody else's.
                 answer = await (cluster.apply(obj, force=False) if present is None else _reapply(cluster, obj, present))
             except ApiError as error:
-                if error.status not in (400, 403, 409, 422):
+                reason = refusal_reason(error.status, error.message)
+                if reason is None:
                     raise
-                reason = "NameConflict" if error.status == 409 else "Rejected"
                 refusals[full] = Refusal(reason, error.message)
                 continue
             self._store.put(kind, answer)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from edgemodel_operator.api.exposure import Expose
 from edgemodel_operator.manifests.deployment import build_deployment, site_serving
 from edgemodel_operator.manifests.drift import differs
 from edgemodel_operator.manifests.service import build_service
@@ -60,7 +61,7 @@ def test_a_servers_defaults_are_no_drift_and_an_edit_is() -> None:
 
 
 def test_a_service_keeps_the_address_it_was_given() -> None:
-    service = build_service(edge_model().build(), "site-a", secure=False)
+    service = build_service(edge_model().build(), "site-a", Expose(), secure=False)
     present = with_defaults(service)
     assert present["spec"]["clusterIP"]
     assert not differs(service, present)

@@ -5,12 +5,14 @@ from collections.abc import Callable
 import msgspec
 import yaml
 
+from edgemodel_operator.api.exposure import Expose
 from edgemodel_operator.manifests.config_map import build_task_config_map
 from edgemodel_operator.manifests.deployment import build_deployment, site_serving
 from edgemodel_operator.manifests.job import build_job
 from edgemodel_operator.manifests.network_policy import build_compression_policy, build_serving_policy
 from edgemodel_operator.manifests.service import build_peer_service, build_service
 from edgemodel_operator.observed import Object
+from edgemodel_operator.plan.policy.exposure import site_expose
 from edgemodel_operator.plan.policy.task import desired_task
 from edgemodel_operator.settings import Settings
 from tests.unit.operator.builders import SETTINGS, ModelBuilder, as_json, edge_model, image
@@ -54,6 +56,17 @@ SECURE = (
     .set("serving.auth", {"secretRef": {"name": "digits-keys"}, "requestsPerMinute": 3000})
     .set("serving.allowFrom", ["10.20.0.0/16", "10.21.0.0/16"])
     .set("serving.corsOrigins", ["https://app.example", "http://localhost:5173"])
+)
+EXPOSED = edge_model().set(
+    "serving.expose",
+    {
+        "type": "LoadBalancer",
+        "annotations": {"lb.example.com/pool": "edge"},
+        "loadBalancerClass": "example.com/lb",
+        "internalTrafficPolicy": "Local",
+        "nodePort": 30080,
+        "grpcNodePort": 30081,
+    },
 )
 GUARDED = msgspec.structs.replace(
     SETTINGS,
@@ -140,7 +153,7 @@ def test_job_with_a_pod_template(golden: Golden) -> None:
 
 
 def test_service(golden: Golden) -> None:
-    golden("service.yaml", text(build_service(edge_model().build(), "site-a", secure=False)))
+    golden("service.yaml", text(build_service(edge_model().build(), "site-a", Expose(), secure=False)))
 
 
 def test_deployment_with_tls_keys_batching_and_peers(golden: Golden) -> None:
@@ -148,7 +161,16 @@ def test_deployment_with_tls_keys_batching_and_peers(golden: Golden) -> None:
 
 
 def test_service_over_tls(golden: Golden) -> None:
-    golden("service-secure.yaml", text(build_service(SECURE.build(), "site-a", secure=True)))
+    golden("service-secure.yaml", text(build_service(SECURE.build(), "site-a", Expose(), secure=True)))
+
+
+def test_service_of_a_load_balancer(golden: Golden) -> None:
+    builder = EXPOSED.set(
+        "placement.overrides",
+        [{"site": "site-a", "serving": {"expose": {"annotations": {"lb.example.com/address": "203.0.113.7"}}}}],
+    )
+    service = build_service(builder.build(), "site-a", site_expose(builder.spec(), "site-a"), secure=False)
+    golden("service-load-balancer.yaml", text(service))
 
 
 def test_service_of_peers(golden: Golden) -> None:
@@ -205,7 +227,7 @@ def test_a_site_keeps_its_pods_however_long_its_link_is_down() -> None:
 def test_every_port_names_its_protocol() -> None:
     """Server-side apply of older servers refuses ports without one."""
     ports = [
-        *build_service(edge_model().build(), "site-a", secure=False)["spec"]["ports"],
+        *build_service(edge_model().build(), "site-a", Expose(), secure=False)["spec"]["ports"],
         *build_peer_service(edge_model().build(), "site-a")["spec"]["ports"],
     ]
     (container,) = deployment(edge_model(), "site-a")["spec"]["template"]["spec"]["containers"]

@@ -6,6 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from edgemodel_operator.api import Condition, ConditionStatus, ModelStatus, Status
+from edgemodel_operator.api.exposure import Expose
 from edgemodel_operator.api.spec import MAX_SITES
 from edgemodel_operator.manifests.owned import is_owned
 from edgemodel_operator.manifests.service import build_service
@@ -21,13 +22,13 @@ def test_a_status_has_room_for_so_many_sites_and_so_many_words() -> None:
         SiteHealth(Site(f"site-{n:04}", True), "Degraded", "ServerCrashing", "word " * 1000)
         for n in range(MAX_SITES + 100)
     ]
-    found = site_statuses(edge_model().build(), healths, {}, timedelta(seconds=15), NOW)
+    found = site_statuses(edge_model().build(), healths, {}, {}, timedelta(seconds=15), NOW)
     assert [site.name for site in found] == [health.name for health in healths[:MAX_SITES]]
     assert {len(str(site.message)) for site in found} == {512}
 
 
 def test_a_child_of_a_namesake_from_before_is_not_owned() -> None:
-    service = build_service(edge_model(uid="before").build(), "site-a", secure=False)
+    service = build_service(edge_model(uid="before").build(), "site-a", Expose(), secure=False)
     assert is_owned(service, edge_model(uid="before").build())
     assert not is_owned(service, edge_model(uid="now").build())
     assert not is_owned({"metadata": {"name": "stray"}}, edge_model().build())

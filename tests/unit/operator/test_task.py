@@ -53,6 +53,7 @@ def test_what_shapes_the_model_changes_the_digest(path: str, value: Any) -> None
         ("serving.resources", {"requests": {"cpu": "100m"}, "limits": {"cpu": "800m", "memory": "2Gi"}}),
         ("serving.env", [{"name": "A", "value": "b"}]),
         ("serving.podTemplate", {"priorityClassName": "edge-critical"}),
+        ("serving.expose", {"type": "NodePort", "nodePort": 30080}),
         ("compression.job", {"activeDeadlineSeconds": 60, "resources": {"limits": {"memory": "8Gi"}}}),
         ("placement.sites", ["site-a"]),
         ("placement.overrides", [{"site": "site-a", "scaling": {"minReplicas": 2}}]),

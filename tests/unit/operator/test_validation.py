@@ -79,6 +79,17 @@ def test_what_can_be_carried_out(changes: list[tuple[str, Any]]) -> None:
             [("placement.overrides", [{"site": "a", "serving": {"resources": {"limits": {"cpu": "2k"}}}}])],
             "spec.placement.overrides of site a: '2k' is not a number of CPUs",
         ),
+        (
+            [("placement.overrides", [{"site": "a", "serving": {"expose": {"nodePort": 30080}}}])],
+            "spec.placement.overrides of site a: nodePort and grpcNodePort go with spec.serving.expose.type",
+        ),
+        (
+            [
+                ("serving.expose", {"type": "NodePort", "nodePort": 30080}),
+                ("placement.overrides", [{"site": "a", "serving": {"expose": {"grpcNodePort": 30080}}}]),
+            ],
+            "spec.placement.overrides of site a: with spec.serving.expose, nodePort and grpcNodePort are both 30080",
+        ),
         ([("serving.allowFrom", ["10.20.0.1/16"])], "spec.serving.allowFrom: 10.20.0.1/16 has host bits set; write a"),
         ([("serving.allowFrom", ["10.20.0/99"])], "spec.serving.allowFrom: '10.20.0/99'"),
         ([("scaling.target", {"latency": "0ms"})], "spec.scaling.target: the target latency must be more than zero"),
@@ -123,6 +134,8 @@ def test_rules_across_fields(changes: list[tuple[str, Any]], words: str) -> None
         ),
         ("serving.allowFrom", ["anywhere"], "spec.serving.allowFrom[0]"),
         ("serving.corsOrigins", ["https://app.example/"], "spec.serving.corsOrigins[0]"),
+        ("serving.expose", {"type": "NodePort", "nodePort": 70000}, "spec.serving.expose.nodePort"),
+        ("serving.expose", {"type": "ExternalName"}, "spec.serving.expose.type"),
         ("serving.podTemplate", {"tolerations": [{"operator": "Exists"}]}, "spec.serving.podTemplate.tolerations[0]"),
         ("serving.podTemplate", {"tolerations": [{"key": ""}]}, "spec.serving.podTemplate.tolerations[0].key"),
         (
@@ -207,6 +220,16 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
         ],
         "the override's maxReplicas must not be below its minReplicas": [
             ("placement.overrides", [{"site": "a", "scaling": {"minReplicas": 3, "maxReplicas": 2}}])
+        ],
+        "annotations that begin with edge5g.io/ are the operator's": [
+            ("serving.expose", {"annotations": {"edge5g.io/applied-hash": "0"}})
+        ],
+        "nodePort and grpcNodePort must differ": [
+            ("serving.expose", {"type": "NodePort", "nodePort": 30080, "grpcNodePort": 30080})
+        ],
+        "nodePort and grpcNodePort go with type NodePort or LoadBalancer": [("serving.expose", {"nodePort": 30080})],
+        "loadBalancerClass goes with type LoadBalancer": [
+            ("serving.expose", {"type": "NodePort", "loadBalancerClass": "example.com/lb"})
         ],
         "a variable has value or valueFrom, not both": [
             ("serving.env", [{"name": "A", "value": "a", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}])

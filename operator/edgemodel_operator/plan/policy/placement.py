@@ -17,13 +17,20 @@ class Site:
     """At least one of its nodes reports to the control plane."""
 
 
+def site_of(placement: Placement, node: Node) -> str | None:
+    """The site that a node belongs to; None if it does not match."""
+    if not all(node.labels.get(key) == value for key, value in placement.node_selector.items()):
+        return None
+    return node.labels.get(placement.site_label) or DEFAULT_SITE
+
+
 def find_sites(placement: Placement, nodes: Iterable[Node]) -> tuple[Site, ...]:
     """Sites with a matching node: in the order of ``placement.sites`` where given, else by name."""
     found: dict[str, Site] = {}
     for node in nodes:
-        if not all(node.labels.get(key) == value for key, value in placement.node_selector.items()):
+        name = site_of(placement, node)
+        if name is None:
             continue
-        name = node.labels.get(placement.site_label) or DEFAULT_SITE
         known = found.get(name)
         found[name] = Site(
             name=name,

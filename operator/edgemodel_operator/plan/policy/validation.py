@@ -11,6 +11,7 @@ from edgemodel_contract.fields import Resources
 from edgemodel_contract.quantity import parse_quantity
 from edgemodel_contract.spec import threads
 from edgemodel_operator.api import EdgeModel, Spec, reasons
+from edgemodel_operator.plan.policy.exposure import site_expose
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def find_problem(model: EdgeModel) -> Problem | None:
     spec = model.spec
     for path, rule in broken_rules(spec, "spec"):
         return Problem(reasons.INVALID_SPEC, f"{path}: {rule.message}.")
-    return _amount_problem(spec) or _address_problem(spec)
+    return _amount_problem(spec) or _address_problem(spec) or _port_problem(spec)
 
 
 def _amount_problem(spec: Spec) -> Problem | None:
@@ -73,6 +74,24 @@ def _request_above_limit(resources: Resources) -> str | None:
     for name, request in resources.requests.items():
         if name in limits and parse_quantity(str(request)) > parse_quantity(str(limits[name])):
             return f"requests.{name} {request} is above limits.{name} {limits[name]}"
+    return None
+
+
+def _port_problem(spec: Spec) -> Problem | None:
+    """Node ports of single sites that do not go with what is said for all."""
+    for override in spec.placement.overrides:
+        where = f"spec.placement.overrides of site {override.site}"
+        expose = site_expose(spec, override.site)
+        if expose.type == "ClusterIP" and (expose.node_port is not None or expose.grpc_node_port is not None):
+            return Problem(
+                reasons.INVALID_SPEC,
+                f"{where}: nodePort and grpcNodePort go with spec.serving.expose.type NodePort or LoadBalancer.",
+            )
+        if expose.node_port is not None and expose.node_port == expose.grpc_node_port:
+            return Problem(
+                reasons.INVALID_SPEC,
+                f"{where}: with spec.serving.expose, nodePort and grpcNodePort are both {expose.node_port}.",
+            )
     return None
 
 

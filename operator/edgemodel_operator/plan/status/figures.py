@@ -197,11 +197,12 @@ def describe_result(status: CompressionStatus | None) -> str:
 def site_statuses(
     model: EdgeModel,
     sites: Sequence[SiteHealth],
+    reached: Mapping[str, Sequence[str]],
     latency: Mapping[str, SiteLatency],
     stale_after: timedelta,
     now: datetime,
 ) -> list[SiteStatus]:
-    """One entry a site, at most ``MAX_SITES``."""
+    """One entry a site, at most ``MAX_SITES``; ``reached`` has the addresses of each."""
     before = {site.name: site for site in model.status.sites}
     result = []
     for health in sites[:MAX_SITES]:
@@ -218,6 +219,7 @@ def site_statuses(
                 image=health.image,
                 revision=health.revision if health.settled_at else None,
                 contested=health.contested,
+                addresses=list(reached.get(health.name, ())) or None,
                 replicas=health.replicas,
                 ready_replicas=health.ready,
                 latency=_steady(old.latency if old else None, figures.seconds, format_duration, parse_duration)

@@ -104,6 +104,11 @@ def _obstacle(facts: Facts) -> _Obstacle | None:
             text = (
                 f"{name} belongs to somebody else: {refusal.message} Rename the EdgeModel, or remove the other object."
             )
+        elif refusal.reason == reasons.NODE_PORT_CONFLICT:
+            text = (
+                f"{name} is left as it is: {refusal.message} Choose a free node port for each site in "
+                "spec.placement.overrides[].serving.expose, or leave it out and Kubernetes chooses one."
+            )
         else:
             text = (
                 f"The API server rejects {name}: {refusal.message} Correct the spec, or the quota or policy it names."
