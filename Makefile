@@ -71,8 +71,9 @@ check: $(STAMP) check-generated ## formatting, lint, types, layers; generated fi
 	@mkdir -p build
 	@$(BIN)/lint-imports > build/lint-imports.log 2>&1 || { cat build/lint-imports.log; exit 1; }
 
-check-generated: $(STAMP) ## CRD, reference pages and protocol are what the code says
-	@$(BIN)/python -m edgemodel_operator.api.crd crds/edgemodels.yaml --check
+check-generated: $(STAMP) ## CRD, ClusterRole, reference pages and protocol are what the code says
+	@$(BIN)/python -m edgemodel_operator.api.crd crds --check
+	@$(BIN)/python -m edgemodel_operator.kube.cluster_role manifests/base --check
 	@$(BIN)/python -m edgemodel_operator.api.reference docs/reference --check
 	@$(BIN)/python -m tools.metrics_reference docs/reference --check
 	@rm -rf build/protos && mkdir -p build/protos
@@ -81,8 +82,9 @@ check-generated: $(STAMP) ## CRD, reference pages and protocol are what the code
 		cmp -s build/protos/$(dir $(PROTO))$$file inference-image/$(dir $(PROTO))$$file \
 		|| { echo "$(dir $(PROTO))$$file is not what $(notdir $(PROTO)) says: run make protos"; exit 1; }; done
 
-crds: $(STAMP) ## write crds/ from operator/edgemodel_operator/api/
-	@$(BIN)/python -m edgemodel_operator.api.crd crds/edgemodels.yaml
+crds: $(STAMP) ## write crds/ and the operator's ClusterRole from its code
+	@$(BIN)/python -m edgemodel_operator.api.crd crds
+	@$(BIN)/python -m edgemodel_operator.kube.cluster_role manifests/base
 
 docs: $(STAMP) ## write the reference pages in docs/ from the code, and the site with checked links to build/site
 	@$(BIN)/python -m edgemodel_operator.api.reference docs/reference

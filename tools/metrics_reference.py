@@ -6,16 +6,14 @@ name a metric or a label that is not there.
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from edgemodel_contract.card import Comparison, ModelCard, Provenance
 from edgemodel_contract.task import Recipe
+from edgemodel_operator.api.generated import run
 from edgemodel_operator.runtime.metrics import Metrics as OperatorMetrics
 from edgemodel_server.admin.responder import AGE_HELP, AGE_METRIC
 from edgemodel_server.observability.metrics import Metrics as ServerMetrics
@@ -80,18 +78,8 @@ def _operator() -> Iterable[Metric]:
 
 
 def main() -> int:
-    """Write the page, or with `--check` say whether it is up to date."""
-    parser = argparse.ArgumentParser(prog="python -m tools.metrics_reference", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--check", action="store_true", help="exit 1 if the page differs; write nothing")
-    arguments = parser.parse_args()
-    file, text = arguments.folder / PAGE, page()
-    if not arguments.check:
-        file.write_text(text)
-    elif not file.exists() or file.read_text() != text:
-        print(f"{file}: out of date; run `make docs`", file=sys.stderr)
-        return 1
-    return 0
+    """Write the page, or with ``--check`` say whether it is up to date."""
+    return run("tools.metrics_reference", str(__doc__), {PAGE: page}, "make docs")
 
 
 if __name__ == "__main__":

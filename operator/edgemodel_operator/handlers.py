@@ -60,10 +60,15 @@ def _watch(
     controllers: list[Controller],
     kind: Kind,
 ) -> None:
-    @kopf.on.event(kind.group, kind.version, kind.plural, registry=handlers, id=f"notice-{kind.plural}")
+    @kopf.on.event(*_selector(kind), registry=handlers, id=f"notice-{kind.plural}")
     async def notice(event: kopf.RawEvent, **_: Any) -> None:
         for controller in controllers:
             controller.notice(kind.name, event["type"], event["object"])
+
+
+def _selector(kind: Kind) -> tuple[str, str] | tuple[str, str, str]:
+    """Without a version kopf takes the one that the API server prefers."""
+    return (kind.group, kind.plural) if kind.older_version else (kind.group, kind.version, kind.plural)
 
 
 class _NothingKept(kopf.DiffBaseStorage):
@@ -93,7 +98,7 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.networking.request_timeout = 60
     for kind in WATCHED:
         if kind.is_selected:
-            settings.watching.label_selectors[kind.group, kind.version, kind.plural] = SELECTOR
+            settings.watching.label_selectors[_selector(kind)] = SELECTOR
     return settings
 
 

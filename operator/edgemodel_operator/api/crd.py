@@ -5,13 +5,10 @@ where Kubernetes has it, and CEL rules, which servers before 1.25 drop. Field de
 the types.
 """
 
-import argparse
 import ast
 import inspect
 import re
-import sys
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +19,7 @@ from msgspec import inspect as types
 from edgemodel_contract.base import Struct
 from edgemodel_contract.written import form_of, write
 from edgemodel_operator import api
+from edgemodel_operator.api.generated import run
 
 Schema = dict[str, Any]
 
@@ -246,18 +244,7 @@ def render() -> str:
 
 def main() -> int:
     """Write the file, or with ``--check`` say whether it is up to date."""
-    parser = argparse.ArgumentParser(prog="python -m edgemodel_operator.api.crd", description=__doc__)
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--check", action="store_true", help="exit 1 if the file differs; write nothing")
-    arguments = parser.parse_args()
-    text = render()
-    if not arguments.check:
-        arguments.file.write_text(text)
-        return 0
-    if not arguments.file.exists() or arguments.file.read_text() != text:
-        print(f"{arguments.file} is out of date: run `make crds`", file=sys.stderr)
-        return 1
-    return 0
+    return run("edgemodel_operator.api.crd", str(__doc__), {"edgemodels.yaml": render}, "make crds")
 
 
 if __name__ == "__main__":

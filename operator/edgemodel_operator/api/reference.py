@@ -4,13 +4,11 @@
 CustomResourceDefinition has it.
 """
 
-import argparse
-import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from edgemodel_operator.api.crd import custom_resource_definition
+from edgemodel_operator.api.generated import run
 from edgemodel_operator.api.reasons import NOT_READY, Explanation
 
 Schema = Mapping[str, Any]
@@ -88,21 +86,7 @@ def _text(schema: Schema) -> str:
 
 def main() -> int:
     """Write the pages, or with ``--check`` say whether they are up to date."""
-    parser = argparse.ArgumentParser(prog="python -m edgemodel_operator.api.reference", description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--check", action="store_true", help="exit 1 if a page differs; write nothing")
-    arguments = parser.parse_args()
-    stale = []
-    for name, page in PAGES.items():
-        file, text = arguments.folder / name, page()
-        if not arguments.check:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        elif not file.exists() or file.read_text() != text:
-            stale.append(str(file))
-    if stale:
-        print(f"{', '.join(stale)}: out of date; run `make docs`", file=sys.stderr)
-    return 1 if stale else 0
+    return run("edgemodel_operator.api.reference", str(__doc__), PAGES, "make docs")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import msgspec
 
 from edgemodel_operator.api import KIND
 from edgemodel_operator.api.labels import MODEL_LABEL
-from edgemodel_operator.kube.kinds import CHILD_KINDS
+from edgemodel_operator.kube.kinds import CHILD_KINDS, KINDS
 from edgemodel_operator.kube.projection import node_from, pod_from
 from edgemodel_operator.manifests.names import label_value
 from edgemodel_operator.observed import Node, Object, Pod
@@ -65,6 +65,8 @@ class Store:
                 return ()
             pods[meta["name"]] = (version, pod)
             return self._concerned(owner) if known is None or known[1] != pod else ()
+        # Whichever version the API server has it in, decisions see the one that they write.
+        raw = {**raw, "apiVersion": KINDS[kind].api_version}
         changed = _put(self._children[kind].setdefault(owner, {}), meta["name"], version, raw)
         if changed:
             self._holders[kind][meta["namespace"], meta["name"]] = owner[1]

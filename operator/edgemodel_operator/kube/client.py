@@ -21,7 +21,7 @@ from kubernetes.aio.dynamic.exceptions import DynamicApiError
 
 from edgemodel_operator.api import API_VERSION, KIND, EdgeModel, Status
 from edgemodel_operator.api.labels import MANAGED_BY_LABEL, MANAGER
-from edgemodel_operator.kube.kinds import KINDS, LEASE
+from edgemodel_operator.kube.kinds import KINDS, LEASE, Kind
 from edgemodel_operator.kube.projection import event_from
 from edgemodel_operator.manifests.event import repetition
 from edgemodel_operator.observed import Event, Object
@@ -63,6 +63,8 @@ class Cluster:
         self._client = DynamicClient(api)  # type: ignore[no-untyped-call]
         self._observe = observe
         self._permit = permit
+        self._older: dict[str, str] = {}
+        """Version by kind, where the API server does not have the kind's own yet."""
 
     @classmethod
     async def connect(cls, observe: Observe, permit: Permit) -> "Cluster":
@@ -83,12 +85,13 @@ class Cluster:
 
     async def list_all(self, kind: str, namespace: str | None = None) -> tuple[list[Object], int]:
         """All objects of ``kind`` that concern the operator, and the version of the list."""
+        await self._find_version(KINDS[kind])
         selector = SELECTOR if KINDS[kind].is_selected else None
         items: list[Object] = []
         following: str | None = None
         while True:
             page = await self._json(
-                "get", _path(kind, namespace), label_selector=selector, limit=PAGE, _continue=following
+                "get", self._path(kind, namespace), label_selector=selector, limit=PAGE, _continue=following
             )
             # The items of a list lack what every other answer has.
             items += ({"apiVersion": page["apiVersion"], "kind": kind, **item} for item in page.get("items") or [])
@@ -100,7 +103,7 @@ class Cluster:
     async def is_alive(self, model: EdgeModel) -> bool:
         """Whether the API server has this very EdgeModel now and does not delete it."""
         try:
-            raw = await self._json("get", _path(KIND, *model.key))
+            raw = await self._json("get", self._path(KIND, *model.key))
         except ApiError as error:
             if error.status == 404:
                 return False
@@ -110,15 +113,15 @@ class Cluster:
     async def apply(self, obj: Object, *, force: bool) -> Object:
         """Server-side apply. Without ``force`` a field that another manager holds is an ApiError with status 409."""
         meta = obj["metadata"]
-        return await self._apply(_path(obj["kind"], meta["namespace"], meta["name"]), obj, force)
+        return await self._apply(self._path(obj["kind"], meta["namespace"], meta["name"]), self._as_served(obj), force)
 
     async def overwrite(self, obj: Object) -> Object:
         """Merge patch (RFC 7386): lists become exactly those of ``obj``, where apply leaves entries of others alone."""
         meta = obj["metadata"]
         return await self._json(
             "patch",
-            _path(obj["kind"], meta["namespace"], meta["name"]),
-            body=obj,
+            self._path(obj["kind"], meta["namespace"], meta["name"]),
+            body=self._as_served(obj),
             content_type="application/merge-patch+json",
             field_manager=MANAGER,
         )
@@ -132,13 +135,13 @@ class Cluster:
             "metadata": {"name": name, "namespace": namespace, "uid": model.metadata.uid},
             "status": msgspec.to_builtins(status),
         }
-        return await self._apply(f"{_path(KIND, namespace, name)}/status", body, force=True)
+        return await self._apply(f"{self._path(KIND, namespace, name)}/status", body, force=True)
 
     async def scale(self, namespace: str, deployment: str, replicas: int) -> Object:
         """Change nothing of a Deployment but its replicas; answers the Deployment."""
         return await self._json(
             "patch",
-            _path("Deployment", namespace, deployment),
+            self._path("Deployment", namespace, deployment),
             body={"spec": {"replicas": replicas}},
             content_type="application/merge-patch+json",
             field_manager=MANAGER,
@@ -148,7 +151,7 @@ class Cluster:
         """Have a manager of its own own the replicas, as they are: what no manager applies any more goes back to its
         default.
         """
-        path = _path("Deployment", namespace, deployment)
+        path = self._path("Deployment", namespace, deployment)
         for _ in range(CONFLICT_ATTEMPTS):
             present = await self._json("get", path)
             version = present["metadata"]["resourceVersion"]
@@ -170,7 +173,7 @@ class Cluster:
     async def delete(self, kind: str, namespace: str, name: str) -> None:
         """Delete an object and, in the background, what it owns. One that is gone already is fine."""
         try:
-            await self._json("delete", _path(kind, namespace, name), body={"propagationPolicy": "Background"})
+            await self._json("delete", self._path(kind, namespace, name), body={"propagationPolicy": "Background"})
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -179,7 +182,10 @@ class Cluster:
         """The last lines of a container's log; empty while it has none or its node does not answer."""
         try:
             data = await self._request(
-                "get", f"{_path('Pod', namespace, pod)}/log", HINT_TIMEOUT_SECONDS, query_params=_log_window(container)
+                "get",
+                f"{self._path('Pod', namespace, pod)}/log",
+                HINT_TIMEOUT_SECONDS,
+                query_params=_log_window(container),
             )
         except ApiError:
             return ""
@@ -188,7 +194,9 @@ class Cluster:
     async def events_about(self, namespace: str, uid: str) -> list[Event]:
         """The latest events about one object, oldest first; none while the API server does not answer."""
         try:
-            page = await self._json("get", _path("Event", namespace), field_selector=f"regarding.uid={uid}", limit=PAGE)
+            page = await self._json(
+                "get", self._path("Event", namespace), field_selector=f"regarding.uid={uid}", limit=PAGE
+            )
         except ApiError:
             return []
         return sorted(map(event_from, page.get("items") or []), key=lambda event: event.at)
@@ -197,18 +205,18 @@ class Cluster:
         """Write an Event, or count it once more where it was written before."""
         meta = event["metadata"]
         try:
-            await self._json("post", _path("Event", meta["namespace"]), body=event)
+            await self._json("post", self._path("Event", meta["namespace"]), body=event)
         except ApiError as error:
             if error.status != 409:
                 raise
-            path = _path("Event", meta["namespace"], meta["name"])
+            path = self._path("Event", meta["namespace"], meta["name"])
             body = repetition(await self._json("get", path), now)
             await self._json("patch", path, body=body, content_type="application/merge-patch+json")
 
     async def read_lease(self, namespace: str, name: str) -> Object | None:
         """The Lease; None: there is none."""
         try:
-            return await self._json("get", _path(LEASE.name, namespace, name), timeout=LEASE_TIMEOUT_SECONDS)
+            return await self._json("get", self._path(LEASE.name, namespace, name), timeout=LEASE_TIMEOUT_SECONDS)
         except ApiError as error:
             if error.status != 404:
                 raise
@@ -220,10 +228,32 @@ class Cluster:
         """
         meta = obj["metadata"]
         known = "resourceVersion" in meta
-        path = _path(LEASE.name, meta["namespace"], meta["name"] if known else None)
+        path = self._path(LEASE.name, meta["namespace"], meta["name"] if known else None)
         data = await self._send("put" if known else "post", path, LEASE_TIMEOUT_SECONDS, body=obj)
         answer: Object = msgspec.json.decode(data)
         return answer
+
+    async def _find_version(self, kind: Kind) -> None:
+        """Ask for every list anew: the cluster may have been upgraded."""
+        if kind.older_version is None:
+            return
+        group = await self._json("get", f"/apis/{kind.group}")
+        if kind.version in {item["version"] for item in group["versions"]}:
+            self._older.pop(kind.name, None)
+        else:
+            self._older[kind.name] = kind.older_version
+
+    def _as_served(self, obj: Object) -> Object:
+        """``obj`` in the version that the API server has."""
+        kind = KINDS[obj["kind"]]
+        older = self._older.get(kind.name)
+        return obj if older is None else obj | {"apiVersion": f"{kind.group}/{older}"}
+
+    def _path(self, kind: str, namespace: str | None = None, name: str | None = None) -> str:
+        known = KINDS[kind]
+        place = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
+        root = known.root(self._older.get(kind))
+        return f"{root}{place}/{known.plural}" + (f"/{quote(name, safe='')}" if name else "")
 
     async def _apply(self, path: str, body: Object, force: bool, manager: str = MANAGER) -> Object:
         return await self._json(
@@ -285,12 +315,6 @@ def identity() -> str:
 
 def _log_window(container: str) -> list[tuple[str, str]]:
     return [("container", container), ("tailLines", str(LOG_LINES)), ("limitBytes", str(LOG_BYTES))]
-
-
-def _path(kind: str, namespace: str | None = None, name: str | None = None) -> str:
-    known = KINDS[kind]
-    place = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    return f"{known.root}{place}/{known.plural}" + (f"/{quote(name, safe='')}" if name else "")
 
 
 def _message(body: Any) -> str:

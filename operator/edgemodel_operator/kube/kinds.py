@@ -1,10 +1,9 @@
 """The kinds of object that the operator works with: where the API has them, who is watched, and what may be done.
 
 A new kind of child is one row here, its builder in ``manifests/`` and its place in ``plan/children.py``. The watches,
-the cache and the paths follow from the row, and a test holds the operator's ClusterRole against ``rules``.
+the cache, the paths and the operator's ClusterRole (``cluster_role``) follow from the row.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from edgemodel_operator.api import GROUP, KIND, PLURAL, VERSION
@@ -28,17 +27,21 @@ class Kind:
     """The operator makes it, with its labels and an owner reference."""
     is_selected: bool = True
     """Only objects with the operator's label concern it."""
+    older_version: str | None = None
+    """What API servers have that do not have ``version`` yet, with the same fields as far as they are written."""
 
     @property
-    def root(self) -> str:
-        """Where the API serves the group and version."""
-        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+    def api_version(self) -> str:
+        """As objects carry it."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def root(self, version: str | None = None) -> str:
+        """Where the API serves the group in ``version``, or in that of the kind."""
+        return f"/apis/{self.group}/{version or self.version}" if self.group else f"/api/{self.version}"
 
 
-def _child(
-    name: str, group: str, plural: str, subresources: tuple[tuple[str, tuple[str, ...]], ...] = (), version: str = "v1"
-) -> Kind:
-    return Kind(name, group, version, plural, READ + WRITE, subresources, is_child=True)
+def _child(name: str, group: str, plural: str, older_version: str | None = None) -> Kind:
+    return Kind(name, group, "v1", plural, READ + WRITE, is_child=True, older_version=older_version)
 
 
 _ALL = (
@@ -59,11 +62,10 @@ WATCHED = tuple(kind for kind in _ALL if kind.watched)
 CHILD_KINDS = tuple(kind.name for kind in _ALL if kind.is_child)
 
 
-def rules(kinds: Iterable[Kind] = _ALL) -> set[tuple[str, str, tuple[str, ...]]]:
+def rules() -> list[tuple[str, str, tuple[str, ...]]]:
     """What the operator's ClusterRole has to allow: (group, resource, verbs)."""
-    found = set()
-    for kind in kinds:
-        found.add((kind.group, kind.plural, tuple(sorted(kind.verbs))))
-        for name, verbs in kind.subresources:
-            found.add((kind.group, f"{kind.plural}/{name}", tuple(sorted(verbs))))
+    found = []
+    for kind in _ALL:
+        found.append((kind.group, kind.plural, kind.verbs))
+        found += [(kind.group, f"{kind.plural}/{name}", verbs) for name, verbs in kind.subresources]
     return found

@@ -116,8 +116,8 @@ def test_the_file_is_up_to_date() -> None:
 
 
 def test_the_check_of_the_command_line_sees_drift(tmp_path: Path) -> None:
-    copy = tmp_path / "crd.yaml"
-    command = [sys.executable, "-m", "edgemodel_operator.api.crd", str(copy)]
+    copy = tmp_path / "edgemodels.yaml"
+    command = [sys.executable, "-m", "edgemodel_operator.api.crd", str(tmp_path)]
     missing = subprocess.run([*command, "--check"], capture_output=True, text=True, check=False)
     assert missing.returncode == 1
     assert "make crds" in missing.stderr

@@ -7,18 +7,21 @@ import yaml
 from edgemodel_operator.kube.kinds import CHILD_KINDS, KINDS, LEASE, rules
 from edgemodel_operator.runtime.leadership import LEASE_NAME
 
-RBAC = Path(__file__).parents[3] / "manifests" / "base" / "rbac.yaml"
+BASE = Path(__file__).parents[3] / "manifests" / "base"
+RBAC = BASE / "rbac.yaml"
 
 
 def test_the_cluster_role_allows_what_the_operator_does_and_nothing_else() -> None:
-    (role,) = [item for item in yaml.safe_load_all(RBAC.read_text()) if item["kind"] == "ClusterRole"]
-    allowed = {
-        (group, resource, tuple(sorted(rule["verbs"])))
+    role = yaml.safe_load((BASE / "cluster-role.yaml").read_text())
+    allowed = [
+        (group, resource, tuple(rule["verbs"]))
         for rule in role["rules"]
         for group in rule["apiGroups"]
         for resource in rule["resources"]
-    }
+    ]
     assert allowed == rules()
+    (binding,) = [item for item in yaml.safe_load_all(RBAC.read_text()) if item["kind"] == "ClusterRoleBinding"]
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
 
 
 def test_a_role_allows_the_lease_by_which_operators_take_turns_and_nothing_else() -> None:
@@ -33,8 +36,8 @@ def test_a_role_allows_the_lease_by_which_operators_take_turns_and_nothing_else(
 
 
 def test_paths_are_those_of_the_api() -> None:
-    assert KINDS["Pod"].root == "/api/v1"
-    assert KINDS["Deployment"].root == "/apis/apps/v1"
+    assert KINDS["Pod"].root() == "/api/v1"
+    assert KINDS["Deployment"].root() == "/apis/apps/v1"
 
 
 def test_children_are_watched_by_their_label() -> None:
