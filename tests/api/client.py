@@ -23,6 +23,7 @@ _PATHS = {
     "Binding": ("/api/v1", "bindings"),
     "Event": ("/api/v1", "events"),
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
     "Node": ("/api/v1", "nodes"),
     "Namespace": ("/api/v1", "namespaces"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
@@ -65,6 +66,8 @@ class Api:
         context = ssl.create_default_context(cafile=str(plane.authority.cert))
         context.load_cert_chain(pair.cert, pair.key)
         self._http = httpx.Client(base_url=plane.url, verify=context, timeout=30)
+        served = {item["version"] for item in self._call("GET", "/apis/policy")["versions"]}
+        self._policy = "v1" if "v1" in served else "v1beta1"
 
     def close(self) -> None:
         """Close all connections."""
@@ -73,7 +76,7 @@ class Api:
     def get(self, kind: str, namespace: str, name: str) -> Object | None:
         """The object, or None."""
         try:
-            return self._call("GET", _path(kind, namespace, name))
+            return self._call("GET", self._path(kind, namespace, name))
         except RefusedError as error:
             if error.status != 404:
                 raise
@@ -81,24 +84,29 @@ class Api:
 
     def list(self, kind: str, namespace: str, selector: str = "") -> list[Object]:
         """All objects that have the labels, by name."""
-        answer = self._call("GET", _path(kind, namespace), query={"labelSelector": selector})
+        answer = self._call("GET", self._path(kind, namespace), query={"labelSelector": selector})
         return sorted(answer["items"], key=lambda item: str(item["metadata"]["name"]))
 
     def create(self, obj: Object) -> Object:
         """Create; RefusedError with the server's words otherwise."""
-        return self._call("POST", _path(obj["kind"], obj["metadata"].get("namespace", "")), body=obj)
+        return self._call("POST", self._path(obj["kind"], obj["metadata"].get("namespace", "")), body=obj)
 
     def merge(self, kind: str, namespace: str, name: str, patch: Object, subresource: str = "") -> Object:
         """Merge patch (RFC 7386); ``subresource`` such as ``status``."""
-        path = _path(kind, namespace, name) + (f"/{subresource}" if subresource else "")
+        path = self._path(kind, namespace, name) + (f"/{subresource}" if subresource else "")
         return self._call("PATCH", path, body=patch, content="application/merge-patch+json")
 
     def apply(self, obj: Object, manager: str) -> Object:
         """Server-side apply as another field manager, which takes what it names from whoever has it."""
         meta = obj["metadata"]
-        path = _path(obj["kind"], meta.get("namespace", ""), meta["name"])
+        path = self._path(obj["kind"], meta.get("namespace", ""), meta["name"])
         query = {"fieldManager": manager, "force": "true"}
         return self._call("PATCH", path, body=obj, content="application/apply-patch+yaml", query=query)
+
+    def evict(self, namespace: str, pod: str) -> None:
+        """As ``kubectl drain`` does; RefusedError (429) where a disruption budget does not allow it."""
+        eviction = {"apiVersion": f"policy/{self._policy}", "kind": "Eviction", "metadata": {"name": pod}}
+        self._call("POST", f"{self._path('Pod', namespace, pod)}/eviction", body=eviction)
 
     def serves(self, kind: str) -> bool:
         """Whether this version of Kubernetes has the kind."""
@@ -109,14 +117,21 @@ class Api:
         """Delete at once (no grace period); one that is gone is fine."""
         body = {"propagationPolicy": propagation, "gracePeriodSeconds": 0}
         try:
-            self._call("DELETE", _path(kind, namespace, name), body=body)
+            self._call("DELETE", self._path(kind, namespace, name), body=body)
         except RefusedError as error:
             if error.status != 404:
                 raise
 
     def delete_all(self, kind: str, namespace: str) -> None:
         """Delete every object of ``kind`` in ``namespace``."""
-        self._call("DELETE", _path(kind, namespace), body={"propagationPolicy": "Background"})
+        self._call("DELETE", self._path(kind, namespace), body={"propagationPolicy": "Background"})
+
+    def _path(self, kind: str, namespace: str, name: str = "") -> str:
+        root, plural = _PATHS[kind]
+        if root.startswith("/apis/policy/"):
+            root = f"/apis/policy/{self._policy}"
+        place = "" if kind in CLUSTER_WIDE else f"/namespaces/{namespace}"
+        return f"{root}{place}/{plural}" + (f"/{name}" if name else "")
 
     def _call(
         self,
@@ -138,9 +153,3 @@ class Api:
         if response.is_error:
             raise RefusedError(response.status_code, str(answer.get("message", response.text)))
         return answer
-
-
-def _path(kind: str, namespace: str, name: str = "") -> str:
-    root, plural = _PATHS[kind]
-    place = "" if kind in CLUSTER_WIDE else f"/namespaces/{namespace}"
-    return f"{root}{place}/{plural}" + (f"/{name}" if name else "")

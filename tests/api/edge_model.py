@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from edgemodel_contract.encoding import decode
 from edgemodel_contract.result import FailureReason
 from edgemodel_contract.task import TASK_FILE, Task
+from edgemodel_operator.kube.kinds import CHILD_KINDS
 from edgemodel_operator.manifests.names import label_value
 from tests.api import outcomes, pod_statuses
 from tests.api.client import Api, Object
@@ -109,11 +110,7 @@ class Model:
             {"name": pod["metadata"]["name"], "status": pod.get("status", {})}
             for pod in self._api.list("Pod", self.namespace)
         ]
-        children = [
-            f"{kind}/{item['metadata']['name']}"
-            for kind in ("ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy")
-            for item in self.children(kind)
-        ]
+        children = [f"{kind}/{item['metadata']['name']}" for kind in CHILD_KINDS for item in self.children(kind)]
         return json.dumps({"status": raw.get("status"), "children": children, "pods": pods}, indent=1)
 
     # What surrounds it.
@@ -142,7 +139,7 @@ class Model:
         """Wait until it and all its children are gone."""
 
         def gone() -> bool:
-            kinds = ("ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy", "Pod")
+            kinds = (*CHILD_KINDS, "Pod")
             return self._api.get("EdgeModel", self.namespace, self.name) is None and not any(map(self.children, kinds))
 
         # The garbage collector looks for new kinds, such as ours, every half minute.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from edgemodel_operator.kube.kinds import WATCHED
 from tests.api.waiting import eventually
 from tools.localcluster.native.control_plane import free_ports
 
@@ -18,7 +19,8 @@ REPOSITORY = "registry.test/edgemodel/models"
 INFERENCE_IMAGE = f"registry.test/edgemodel/inference@sha256:{'1' * 64}"
 COMPRESSION_IMAGE = f"registry.test/edgemodel/compression@sha256:{'2' * 64}"
 RESYNC_SECONDS = 10
-RESYNC_LISTS = 8
+RESYNC_LISTS = sum(1 + (kind.older_version is not None) for kind in WATCHED)
+"""Reads of one resync: the lists, and the versions of what older API servers have in another one."""
 """EdgeModels, nodes, pods and five kinds of children."""
 
 _SAMPLE = re.compile(r"^(?P<name>[a-z_]+)(\{(?P<labels>[^}]*)\})? (?P<value>\S+)$", re.MULTILINE)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from edgemodel_operator.kube.kinds import CHILD_KINDS
 from tests.api.edge_model import Model
 from tests.api.operator_process import OperatorProcess
 from tests.api.waiting import eventually
@@ -27,8 +28,7 @@ def test_nothing_is_written_while_nothing_changes_resync_included(world: World, 
 
 
 def _versions(model: Model) -> dict[str, str]:
-    kinds = ("ConfigMap", "Job", "Deployment", "Service", "NetworkPolicy")
-    objects = [model.read(), *(item for kind in kinds for item in model.children(kind))]
+    objects = [model.read(), *(item for kind in CHILD_KINDS for item in model.children(kind))]
     return {item["metadata"]["uid"]: item["metadata"]["resourceVersion"] for item in objects}
 
 

@@ -53,6 +53,7 @@ _ALL = (
     _child("Deployment", "apps", "deployments"),
     _child("Service", "", "services"),
     _child("NetworkPolicy", "networking.k8s.io", "networkpolicies"),
+    _child("PodDisruptionBudget", "policy", "poddisruptionbudgets", older_version="v1beta1"),
     Kind("Event", "events.k8s.io", "v1", "events", ("get", "list", "create", "patch"), watched=False),
 )
 LEASE = Kind("Lease", "coordination.k8s.io", "v1", "leases", ("get", "create", "update"), watched=False)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from edgemodel_operator.manifests.config_map import build_task_config_map
 from edgemodel_operator.manifests.deployment import deployment_name
+from edgemodel_operator.manifests.disruption_budget import build_disruption_budget
 from edgemodel_operator.manifests.drift import differs
 from edgemodel_operator.manifests.job import build_job
 from edgemodel_operator.manifests.names import peer_service_name
@@ -68,21 +69,21 @@ def child_changes(context: Context, compression: Compression | None, sites: list
         if item.desired is None or not item.health.site.connected:
             continue
         expose = site_expose(spec, item.health.name)
+        around: list[Object] = []
         # A port that is another site's is not taken from it: the Service is left as it is, and the status says so.
-        services = (
-            [build_service(model, item.health.name, expose, secure=_secure(context, item))]
-            if item.health.name not in doubled
-            else []
-        )
+        if item.health.name not in doubled:
+            around.append(build_service(model, item.health.name, expose, secure=_secure(context, item)))
+        if _is_replicated(item):
+            around.append(build_disruption_budget(model, item.health.name))
         if item.admitted:
             if spec.serving.parallelism == "Site":
                 wanted.append(build_peer_service(model, item.health.name))
-            wanted += [item.desired, *services]
+            wanted += [item.desired, *around]
             continue
         name = item.desired["metadata"]["name"]
         present = observed.deployments.get(name)
         if present is not None:
-            wanted += services
+            wanted += around
             if not item.scaling.is_left and present.replicas != item.scaling.replicas:
                 scales.append(Scale(name, item.scaling.replicas))
     return ChildChanges(
@@ -90,6 +91,11 @@ def child_changes(context: Context, compression: Compression | None, sites: list
         scale=tuple(scales),
         delete=tuple(_superfluous(context, compression, sites)),
     )
+
+
+def _is_replicated(item: SitePlan) -> bool:
+    """Whether the site has replicas of which one can be evicted while others serve."""
+    return item.scaling.replicas > 1
 
 
 def _secure(context: Context, item: SitePlan) -> bool:
@@ -117,12 +123,17 @@ def _superfluous(context: Context, compression: Compression | None, sites: list[
     if sites:
         missing = missing_sites(context.spec.placement, [item.health.site for item in sites])
         keep = {deployment_name(model, name) for name in (*(item.health.name for item in sites), *missing)}
-        found += [Ref("Deployment", name) for name in observed.of_kind("Deployment") if name not in keep]
+        found += [Ref("Deployment", name) for name in observed.deployments if name not in keep]
         keep |= {
             peer_service_name(model.metadata.name, item.health.name) for item in sites if _asks_peers(context, item)
         }
         keep |= {peer_service_name(model.metadata.name, name) for name in missing}
-        found += [Ref("Service", name) for name in observed.of_kind("Service") if name not in keep]
+        found += [Ref("Service", name) for name in observed.services if name not in keep]
+        budgets = {deployment_name(model, item.health.name) for item in sites if _is_replicated(item)}
+        budgets |= {deployment_name(model, name) for name in missing}
+        found += [
+            Ref("PodDisruptionBudget", name) for name in observed.of_kind("PodDisruptionBudget") if name not in budgets
+        ]
     if not context.settings.network_policies:
         found += [Ref("NetworkPolicy", name) for name in observed.of_kind("NetworkPolicy")]
     newest = max((job.attempt for job in observed.jobs.values() if job.task == task.tag), default=0)

@@ -8,6 +8,7 @@ import yaml
 from edgemodel_operator.api.exposure import Expose
 from edgemodel_operator.manifests.config_map import build_task_config_map
 from edgemodel_operator.manifests.deployment import build_deployment, site_serving
+from edgemodel_operator.manifests.disruption_budget import build_disruption_budget
 from edgemodel_operator.manifests.job import build_job
 from edgemodel_operator.manifests.network_policy import build_compression_policy, build_serving_policy
 from edgemodel_operator.manifests.service import build_peer_service, build_service
@@ -150,6 +151,10 @@ def test_deployment_with_a_pod_template(golden: Golden) -> None:
 
 def test_job_with_a_pod_template(golden: Golden) -> None:
     golden("job-pod-template.yaml", text(job(JOBS, GUARDED)))
+
+
+def test_disruption_budget(golden: Golden) -> None:
+    golden("disruption-budget.yaml", text(build_disruption_budget(edge_model().build(), "site-a")))
 
 
 def test_service(golden: Golden) -> None:

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import yaml
 
+from edgemodel_operator.api.labels import MODEL_LABEL
+from edgemodel_operator.kube.cache import Store
 from edgemodel_operator.kube.kinds import CHILD_KINDS, KINDS, LEASE, rules
 from edgemodel_operator.runtime.leadership import LEASE_NAME
 
@@ -42,3 +44,12 @@ def test_paths_are_those_of_the_api() -> None:
 
 def test_children_are_watched_by_their_label() -> None:
     assert all(KINDS[name].watched and KINDS[name].is_selected for name in CHILD_KINDS)
+
+
+def test_what_an_older_server_calls_a_kind_is_stored_as_what_is_written() -> None:
+    store = Store()
+    labels = {MODEL_LABEL: "digits"}
+    meta = {"name": "digits-site-a", "namespace": "default", "labels": labels, "resourceVersion": "7"}
+    store.put("PodDisruptionBudget", {"apiVersion": "policy/v1beta1", "kind": "PodDisruptionBudget", "metadata": meta})
+    (stored,) = store.children("PodDisruptionBudget", ("default", "digits")).values()
+    assert stored["apiVersion"] == KINDS["PodDisruptionBudget"].api_version == "policy/v1"

@@ -182,6 +182,22 @@ def test_a_site_taken_out_of_the_spec_loses_its_children() -> None:
     assert world.condition("Ready").status == "True"
 
 
+def test_a_site_of_several_replicas_has_a_disruption_budget() -> None:
+    world = World(edge_model().set("scaling", {"minReplicas": 2, "maxReplicas": 2}))
+    world.serve()
+    assert list(world.objects["PodDisruptionBudget"]) == ["digits-site-a", "digits-site-b"]
+    world.remove_nodes("site-b").settle()
+    assert list(world.objects["PodDisruptionBudget"]) == ["digits-site-a"], "it goes with its site"
+    world.edit("scaling", {"minReplicas": 1, "maxReplicas": 1}).settle()
+    assert world.objects["PodDisruptionBudget"] == {}, "of one replica it would say nothing"
+
+
+def test_a_site_that_waits_for_its_wave_keeps_its_disruption_budget() -> None:
+    world = updating(World(edge_model().set("scaling", {"minReplicas": 2, "maxReplicas": 2})))
+    assert world.site("site-b").reason == "WaitingForWave"
+    assert list(world.objects["PodDisruptionBudget"]) == ["digits-site-a", "digits-site-b"]
+
+
 def test_a_site_that_is_named_keeps_its_children_while_its_nodes_are_gone() -> None:
     world = World(edge_model().set("placement.sites", ["site-a", "site-b"])).serve()
     world.remove_nodes("site-b").settle()
@@ -332,7 +348,7 @@ def test_a_site_that_waits_for_its_wave_is_scaled_and_nothing_else() -> None:
     world.latency = {"site-b": SiteLatency(seconds=0.04, requests_per_second=80, servers=100, at=world.now)}
     decided = world.plan()
     assert decided.scale == (Scale("digits-site-b", 2),)
-    assert not decided.apply
+    assert [obj["kind"] for obj in decided.apply] == ["PodDisruptionBudget"], "of the second replica"
     world.settle()
     assert versions(world) == {"site-a": 2, "site-b": 1}
     assert world.deployment("site-b")["spec"]["replicas"] == 2
