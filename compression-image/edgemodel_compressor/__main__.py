@@ -9,12 +9,13 @@ from functools import partial
 from pathlib import Path
 
 from edgemodel_compressor.cli import arguments
-from edgemodel_compressor.errors import TaskError, crash
+from edgemodel_compressor.errors import crash
 from edgemodel_compressor.job.supervisor import supervised
 from edgemodel_compressor.job.termination_message import failure_code, write_result
-from edgemodel_compressor.settings import Settings, read_settings
+from edgemodel_compressor.settings import Settings
 from edgemodel_contract.encoding import decode
 from edgemodel_contract.result import EXIT_BAD_INPUT, Failure
+from edgemodel_contract.settings import SettingsError, read_settings
 from edgemodel_contract.task import Task
 
 _EXIT_INTERRUPTED = 128 + signal.SIGINT
@@ -24,9 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run the program and return its exit code."""
     options = arguments.parse(argv)
     try:
-        settings = read_settings(os.environ)
-    except TaskError as error:
-        return _say(error, EXIT_BAD_INPUT)
+        settings = read_settings(Settings, os.environ)
+    except SettingsError as error:
+        return _say(str(error), EXIT_BAD_INPUT)
     if options.termination_log:
         settings = replace(settings, termination_log=options.termination_log)
     # The root file system of a Job is read-only, and the libraries' temporary files need a place as well.
@@ -53,12 +54,12 @@ def _work(options: argparse.Namespace, settings: Settings) -> int:
 def _crashed(options: argparse.Namespace, settings: Settings, number: signal.Signals) -> int:
     error = crash(number)
     if not options.task:
-        return _say(error, failure_code(error.reason))
+        return _say(error.message, failure_code(error.reason))
     return write_result(Failure(task=_digest(options.task), reason=error.reason, message=error.message), settings)
 
 
-def _say(error: TaskError, code: int) -> int:
-    print(f"edgemodel-compress: {error.message}", file=sys.stderr)
+def _say(sentence: str, code: int) -> int:
+    print(f"edgemodel-compress: {sentence}", file=sys.stderr)
     return code
 
 

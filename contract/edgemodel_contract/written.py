@@ -61,7 +61,8 @@ def _write_percent(value: float) -> str:
     return f"{_exact(float(Decimal(repr(value)) * 100))}%"
 
 
-def _write_duration(seconds: float) -> str:
+def write_duration(seconds: float) -> str:
+    """Seconds as they are written in an EdgeModel and in variables, exactly."""
     for unit, factor in (("h", "3600"), ("m", "60"), ("s", "1"), ("ms", "0.001"), ("us", "0.000001")):
         count = Decimal(repr(seconds)) / Decimal(factor)
         if count >= 1 and count == count.to_integral_value():
@@ -77,7 +78,7 @@ def _write_size(size: int) -> str:
 
 
 FORMS: dict[str, Form] = {
-    "duration": Form(DURATION_PATTERN, 32, "20m", parse_duration, _write_duration),
+    "duration": Form(DURATION_PATTERN, 32, "20m", parse_duration, write_duration),
     "size": Form(SIZE_PATTERN, 32, "8Mi", parse_size, _write_size),
     "percent": Form(PERCENT_PATTERN, 16, "1%", parse_percent, _write_percent),
     "share": Form(SHARE_PATTERN, 16, "25%", parse_percent, _write_percent),

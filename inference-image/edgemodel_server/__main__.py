@@ -16,15 +16,16 @@ def main() -> None:
     """Serve a model until told to stop. Exits 0 after a drain, 2 if settings or model cannot be used."""
     started = time.perf_counter()
     # Imported here, so that the time to ready, which is logged, includes the time they take to load.
+    from edgemodel_contract.settings import SettingsError, describe, read_settings
     from edgemodel_server.commandline import environment, greeting, made_card, parse
     from edgemodel_server.errors import ModelError
     from edgemodel_server.observability.logs import configure_logging
     from edgemodel_server.observability.tracing_setup import DESCRIPTION
-    from edgemodel_server.settings import SettingsError, describe_settings, read_settings
+    from edgemodel_server.settings import Settings
 
-    arguments = parse(f"settings, as environment variables:\n{describe_settings()}\n{DESCRIPTION}")
+    arguments = parse(f"settings, as environment variables:\n{describe(Settings)}\n{DESCRIPTION}")
     try:
-        settings = read_settings(environment(arguments, os.environ))
+        settings = read_settings(Settings, environment(arguments, os.environ))
     except SettingsError as error:
         _fail(str(error), EXIT_BAD_INPUT)
     configure_logging()

@@ -10,11 +10,11 @@ from urllib.parse import quote
 import orjson
 
 from edgemodel_contract.card import CARD_FILE, ModelCard
-from edgemodel_contract.serving import GRPC_PORT, HTTP_PORT, METRICS_PATH, READY_PATH
+from edgemodel_contract.serving import DRAIN_VARIABLE, GRPC_PORT, HTTP_PORT, METRICS_PATH, READY_PATH
+from edgemodel_contract.settings import SettingsError
 from edgemodel_server.page.example import example_request, example_shape
 from edgemodel_server.protocol.datatypes import NUMPY
 from edgemodel_server.service import Model
-from edgemodel_server.settings import SettingsError
 
 MAX_ELEMENTS = 64
 """A request with more elements is written as zeros in binary instead of as JSON."""
@@ -58,7 +58,7 @@ def environment(arguments: argparse.Namespace, variables: Mapping[str, str]) -> 
         host = ADDRESS
         changed["EDGEMODEL_MODEL_DIR"] = str(find_model(arguments.model))
         changed.setdefault("EDGEMODEL_ADMIN_LISTEN", "off")
-        changed.setdefault("EDGEMODEL_DRAIN_SECONDS", "0")
+        changed.setdefault(DRAIN_VARIABLE, "0s")
         changed.setdefault("EDGEMODEL_LISTEN", f"{host}:{HTTP_PORT}")
         changed.setdefault("EDGEMODEL_GRPC_LISTEN", f"{host}:{GRPC_PORT}")
     if arguments.port is not None:

@@ -7,8 +7,9 @@ import logging
 import os
 import sys
 
+from edgemodel_contract.settings import SettingsError, describe, read_settings
 from edgemodel_operator import handlers
-from edgemodel_operator.settings import describe, load
+from edgemodel_operator.settings import Settings
 
 
 def main() -> int:
@@ -16,14 +17,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="edgemodel-operator",
         description="Takes every EdgeModel of a cluster from a trained model to inference servers on all edge sites.",
-        epilog=f"Settings, from environment variables:\n{describe()}",
+        epilog=f"Settings, from environment variables:\n{describe(Settings)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=importlib.metadata.version("edgemodel"))
     parser.parse_args()
     try:
-        settings = load(os.environ)
-    except ValueError as error:
+        settings = read_settings(Settings, os.environ)
+    except SettingsError as error:
         print(f"edgemodel-operator: {error}", file=sys.stderr)
         return 2
     handlers.configure_logging(json=settings.log_format == "json")

@@ -106,8 +106,8 @@ def serving(folder: Path, log: Path, *, descriptors: int | None = None, **env: s
         "EDGEMODEL_LISTEN": "127.0.0.1:0",
         "EDGEMODEL_GRPC_LISTEN": "127.0.0.1:0",
         "EDGEMODEL_ADMIN_LISTEN": "127.0.0.1:0",
-        "EDGEMODEL_DRAIN_SECONDS": "0",
-        "EDGEMODEL_SHUTDOWN_SECONDS": "1",
+        "EDGEMODEL_DRAIN": "0s",
+        "EDGEMODEL_SHUTDOWN": "1s",
         # As in the server's image: so that the allocator gives back what is large.
         "MALLOC_ARENA_MAX": "2",
         "MALLOC_MMAP_THRESHOLD_": "4194304",

@@ -47,7 +47,7 @@ def test_chunks_that_come_a_byte_a_time(watch: Watch, long: bool) -> None:
 
 
 def test_a_body_that_does_not_come_is_a_408(special: Special, long: bool) -> None:
-    settings = {"EDGEMODEL_BODY_TIMEOUT_SECONDS": "1"}
+    settings = {"EDGEMODEL_BODY_TIMEOUT": "1s"}
     with special(widening(1), "other", **settings) as watch, watch.attack(), Wire(watch.target.port) as wire:
         request = small_request(10)
         wire.send(request[:-20])

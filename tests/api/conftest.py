@@ -77,9 +77,9 @@ def shared_operator(plane: ControlPlane, api: Api) -> Iterator[OperatorProcess]:
     operator = OperatorProcess(
         plane.service_account_kubeconfig("edgemodel-system", "edgemodel-operator"),
         plane.folder / "operator.log",
-        EDGEMODEL_RESYNC_SECONDS=str(RESYNC_SECONDS),
-        EDGEMODEL_SCRAPE_SECONDS="0.5",
-        EDGEMODEL_LATENCY_WINDOW_SECONDS="2",
+        EDGEMODEL_RESYNC_INTERVAL=f"{RESYNC_SECONDS}s",
+        EDGEMODEL_SCRAPE_INTERVAL="500ms",
+        EDGEMODEL_LATENCY_WINDOW="2s",
     )
     yield operator
     operator.kill()

@@ -44,10 +44,10 @@ def test_all_that_serving_asks_for_reaches_the_server_and_nothing_is_written_twi
     digits.bring_to_ready("site-a", "site-b")
     deployment = digits.wait_for_deployment("site-a")
     env = {item["name"]: item["value"] for item in server_container(deployment)["env"]}
-    unrelated = ("EDGEMODEL_THREADS", "EDGEMODEL_DRAIN_SECONDS", "EDGEMODEL_TIMINGS")
+    unrelated = ("EDGEMODEL_THREADS", "EDGEMODEL_DRAIN", "EDGEMODEL_TIMINGS")
     assert {name: env[name] for name in env if name not in unrelated} == {
         "EDGEMODEL_MAX_BATCH_SIZE": "16",
-        "EDGEMODEL_MAX_BATCH_DELAY_SECONDS": "0.0015",
+        "EDGEMODEL_MAX_BATCH_DELAY": "1500us",
         "EDGEMODEL_TLS_DIR": "/etc/edgemodel/tls",
         "EDGEMODEL_AUTH_DIR": "/etc/edgemodel/auth",
         "EDGEMODEL_RATE_LIMIT": "50",

@@ -42,7 +42,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     write_folder(folder, brighter_side(), name="sides", labels=["left", "right", "neither"])
     put_beside(folder, report_html=b"<h1>All of it</h1>")
     with (
-        running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server,
+        running(folder, EDGEMODEL_DRAIN="0s") as server,
         proxying(server.ready["port"], tmp_path_factory.mktemp("proxy") / "nginx", PREFIX) as port,
     ):
         yield f"http://127.0.0.1:{port}{PREFIX}"

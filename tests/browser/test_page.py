@@ -29,7 +29,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     write_folder(folder, brighter_side(), name="sides", labels=labels)
     report = {"chosen": "static-int8", "cpu": "A CPU", "candidates": CANDIDATES}
     put_beside(folder, report_json=json.dumps(report).encode(), report_html=b"<h1>All of it</h1>")
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, EDGEMODEL_DRAIN="0s") as server:
         yield server
 
 
@@ -138,7 +138,7 @@ def test_names_full_of_markup_stay_names(chrome: Chrome, tmp_path: Path) -> None
     image = tmp_path / "image.png"
     image.write_bytes(picture(bright="right"))
     look_as(chrome, *WIDTHS["phone"])
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, EDGEMODEL_DRAIN="0s") as server:
         visit(chrome, f"{server.url}/")
         assert find(chrome, "h1").text == NASTY
         chrome.find_element(By.ID, "file").send_keys(str(image))
@@ -149,7 +149,7 @@ def test_names_full_of_markup_stay_names(chrome: Chrome, tmp_path: Path) -> None
 def test_a_large_input_has_an_example_too(chrome: Chrome, tmp_path: Path) -> None:
     folder = write_folder(tmp_path, identity(["FP32"], ["N", 3, 224, 224]))
     look_as(chrome, *WIDTHS["desktop"])
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, EDGEMODEL_DRAIN="0s") as server:
         visit(chrome, f"{server.url}/")
         find(chrome, "#send").click()
         wait_for_text(chrome, "#answer pre", f"… {3 * 224 * 224 - 200} more")

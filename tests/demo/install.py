@@ -25,7 +25,7 @@ _BASE = ROOT / "manifests" / "base"
 DEPLOYMENT = "edgemodel-operator"
 READY_SECONDS = 180.0
 # Shorter than the defaults, so that the demo does not wait for averages.
-_BRISK = {"EDGEMODEL_SCRAPE_SECONDS": "2", "EDGEMODEL_LATENCY_WINDOW_SECONDS": "10"}
+_BRISK = {"EDGEMODEL_SCRAPE_INTERVAL": "2s", "EDGEMODEL_LATENCY_WINDOW": "10s"}
 
 
 def install(cluster: Cluster, images: Mapping[str, str], progress: Progress) -> None:

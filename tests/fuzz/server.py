@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        env = {"EDGEMODEL_MAX_BODY": MAX_BODY, "EDGEMODEL_MAX_PIXELS": "100000", "EDGEMODEL_DRAIN_SECONDS": "0"}
+        env = {"EDGEMODEL_MAX_BODY": MAX_BODY, "EDGEMODEL_MAX_PIXELS": "100000", "EDGEMODEL_DRAIN": "0s"}
         tensors = write_folder(folder / "tensors", identity(list(DATATYPES), ["N"]))
         images = write_folder(folder / "images", brighter_side())
         server = stack.enter_context(running(tensors, **env))

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from edgemodel_server.settings import SettingsError
+from edgemodel_contract.settings import SettingsError
 
 if TYPE_CHECKING:
     from edgemodel_server.observability.spans import Tracing

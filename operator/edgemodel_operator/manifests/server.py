@@ -25,10 +25,11 @@ from edgemodel_contract.serving import (
     Timings,
 )
 from edgemodel_contract.spec import threads
+from edgemodel_contract.written import write_duration
 from edgemodel_operator.api import EnvVar, Serving, TimingsStatus, TimingStatus
 from edgemodel_operator.manifests.pod_template import variables
 
-DRAIN_SECONDS = 5
+DRAIN_SECONDS = 5.0
 
 
 def ports() -> list[dict[str, Any]]:
@@ -47,10 +48,10 @@ def environment(
     """``peers`` is the DNS name of the site's replicas, None where they do not help each other; ``timings`` are those
     of the image. What the user's ``own`` variables set is theirs.
     """
-    values = {THREADS_VARIABLE: str(threads(resources)), DRAIN_VARIABLE: str(DRAIN_SECONDS)}
+    values = {THREADS_VARIABLE: str(threads(resources)), DRAIN_VARIABLE: write_duration(DRAIN_SECONDS)}
     if serving.batching is not None:
         values[MAX_BATCH_SIZE_VARIABLE] = str(serving.batching.max_batch_size)
-        values[MAX_BATCH_DELAY_VARIABLE] = str(serving.batching.max_delay)
+        values[MAX_BATCH_DELAY_VARIABLE] = write_duration(serving.batching.max_delay)
     if serving.tls is not None:
         values[TLS_DIR_VARIABLE] = TLS_DIR
     if serving.auth is not None:

@@ -23,4 +23,4 @@ class Context:
     @property
     def staleness(self) -> timedelta:
         """Figures older than this say nothing about now."""
-        return timedelta(seconds=3 * self.settings.scrape_seconds)
+        return timedelta(seconds=3 * self.settings.scrape_interval)

@@ -73,7 +73,7 @@ class Controller:
         self.leadership = Leadership(
             settings.identity or identity(), settings.namespace or own_namespace(), self._begin, self._end
         )
-        self.latencies = Latencies(self._targets, settings.latency_window_seconds, utc_now)
+        self.latencies = Latencies(self._targets, settings.latency_window, utc_now)
         self._recommendations: dict[Key, Mapping[str, tuple[Recommendation, ...]]] = {}
         self._replicas: dict[Key, Mapping[str, Replicas]] = {}
         self._held: dict[Key, float] = {}
@@ -289,7 +289,7 @@ class Controller:
         for kind in (kind.name for kind in WATCHED):
             namespaces: list[str] | list[None] = [None]
             if self.settings.namespaces and kind != "Node":
-                namespaces = self.settings.namespaces
+                namespaces = list(self.settings.namespaces)
             items: list[Object] = []
             oldest: int | None = None
             for namespace in namespaces:
@@ -303,7 +303,7 @@ class Controller:
     async def _resync_forever(self) -> None:
         """Lists now and then: a watch that broke off may have missed a deletion."""
         while True:
-            await asyncio.sleep(self.settings.resync_seconds * random.uniform(0.9, 1.1))  # noqa: S311
+            await asyncio.sleep(self.settings.resync_interval * random.uniform(0.9, 1.1))  # noqa: S311
             try:
                 await self._resync()
             except ApiError as error:
@@ -315,7 +315,7 @@ class Controller:
             with contextlib.suppress(asyncio.TimeoutError):
                 for key in await self.latencies.scrape():
                     self.queue.add(key)
-            await asyncio.sleep(max(0.0, self.settings.scrape_seconds - (time.monotonic() - started)))
+            await asyncio.sleep(max(0.0, self.settings.scrape_interval - (time.monotonic() - started)))
 
     def _targets(self) -> Iterator[Target]:
         for key in self.store.models():

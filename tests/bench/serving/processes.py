@@ -171,7 +171,7 @@ def edgemodel(
             "EDGEMODEL_GRPC_LISTEN": f"127.0.0.1:{grpc_port}",
             "EDGEMODEL_ADMIN_LISTEN": "off",
             "EDGEMODEL_THREADS": "1",
-            "EDGEMODEL_DRAIN_SECONDS": "0",
+            "EDGEMODEL_DRAIN": "0s",
             **_image_environment(),
             **env,
         },

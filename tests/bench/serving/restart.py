@@ -17,7 +17,7 @@ from tests.bench.serving.section import Section, Setting, duration
 
 RATE = 500.0
 PROPAGATION_SECONDS = 1.0
-DRAIN_SECONDS = "3"
+DRAIN = "3s"
 
 
 class Replicas:
@@ -33,7 +33,7 @@ class Replicas:
 
     async def start(self) -> None:
         """One more; returns when it is ready and takes connections."""
-        server = edgemodel(self._model, self._cpus, EDGEMODEL_DRAIN_SECONDS=DRAIN_SECONDS)
+        server = edgemodel(self._model, self._cpus, EDGEMODEL_DRAIN=DRAIN)
         self._servers.append(server)
         await asyncio.to_thread(server.wait_until_ready, interval=0.05)
         self.ports.append(server.port)

@@ -11,8 +11,9 @@ from edgemodel_compressor.job.run import line_reporter
 from edgemodel_compressor.job.termination_message import failure_code
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.retry import RetryPolicy, with_retries
-from edgemodel_compressor.settings import Settings, read_settings
+from edgemodel_compressor.settings import Settings
 from edgemodel_contract.progress import Progress, last_progress
+from edgemodel_contract.settings import SettingsError, read_settings
 
 WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=6)
 
@@ -20,24 +21,25 @@ WEIGHTS = st.lists(st.floats(0.01, 100), min_size=1, max_size=6)
 class TestSettings:
     def test_every_setting_can_come_from_the_environment(self) -> None:
         settings = read_settings(
+            Settings,
             {
                 "EDGEMODEL_MAX_DOWNLOAD": "8Mi",
                 "EDGEMODEL_FETCH_TIMEOUT": "2m",
                 "EDGEMODEL_RETRY_ATTEMPTS": "7",
                 "EDGEMODEL_WORK_DIR": "/scratch",
                 "UNRELATED": "1",
-            }
+            },
         )
         assert (settings.max_download, settings.fetch_timeout) == (8 * 2**20, 120.0)
         assert (settings.retry.attempts, settings.work_dir) == (7, Path("/scratch"))
 
     def test_without_environment_they_are_the_defaults(self) -> None:
-        assert read_settings({"EDGEMODEL_MAX_DOWNLOAD": ""}) == Settings()
+        assert read_settings(Settings, {"EDGEMODEL_MAX_DOWNLOAD": ""}) == Settings()
 
     @pytest.mark.parametrize(("name", "value"), [("FETCH_TIMEOUT", "10"), ("RETRY_ATTEMPTS", "many")])
     def test_what_cannot_be_read_is_named(self, name: str, value: str) -> None:
-        with pytest.raises(TaskError, match=f"EDGEMODEL_{name}"):
-            read_settings({f"EDGEMODEL_{name}": value})
+        with pytest.raises(SettingsError, match=f"EDGEMODEL_{name}"):
+            read_settings(Settings, {f"EDGEMODEL_{name}": value})
 
 
 class TestRetries:

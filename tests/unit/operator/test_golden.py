@@ -1,8 +1,8 @@
 """Every object that the operator applies, as people read it. `pytest --update-golden` writes them anew."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
-import msgspec
 import yaml
 
 from edgemodel_operator.api.exposure import Expose
@@ -69,7 +69,7 @@ EXPOSED = edge_model().set(
         "grpcNodePort": 30081,
     },
 )
-GUARDED = msgspec.structs.replace(
+GUARDED = replace(
     SETTINGS,
     registry_secret="registry-credentials",
     registry_ca_config_map="registry-ca",

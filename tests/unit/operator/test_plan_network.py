@@ -1,6 +1,6 @@
 """TLS, peers and NetworkPolicies in the plan: what users reach never runs ahead of what serves them."""
 
-import msgspec
+from dataclasses import replace
 
 from edgemodel_operator.manifests.names import peer_service_name
 from edgemodel_operator.observed import Object
@@ -39,7 +39,7 @@ def test_the_policies_come_before_what_they_are_for() -> None:
 
 def test_they_go_when_the_installation_wants_none() -> None:
     world = World().serve()
-    world.settings = msgspec.structs.replace(SETTINGS, network_policies=False)
+    world.settings = replace(SETTINGS, network_policies=False)
     decided = world.plan()
     assert set(decided.delete) == {
         Ref("NetworkPolicy", "digits-compression"),

@@ -1,8 +1,8 @@
 """What the spec says of pods is put beside what the operator asks of them, and takes nothing of it away."""
 
+from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
 
 from edgemodel_operator.manifests.deployment import build_deployment, site_serving
@@ -133,6 +133,6 @@ def test_a_site_may_read_a_variable_from_elsewhere() -> None:
 
 def test_a_pull_secret_that_is_the_operators_too_is_named_once() -> None:
     spec, builder = SERVERS.spec(), SERVERS
-    settings = msgspec.structs.replace(SETTINGS, registry_secret="mirror")
+    settings = replace(SETTINGS, registry_secret="mirror")
     built = build_deployment(builder.build(), spec, site_serving(spec, "site-a", image(1)), 1, settings)
     assert built["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "mirror"}]

@@ -1,8 +1,8 @@
 """The task's digest names Job, image tag and result: it moves with what shapes the model, and with nothing else."""
 
+from dataclasses import replace
 from typing import Any
 
-import msgspec
 import pytest
 
 from edgemodel_contract.encoding import decode, encode
@@ -14,7 +14,7 @@ BASE = edge_model().set("compression.dataset", {"uri": "https://models.example/d
 
 
 def task(builder: ModelBuilder, **settings: Any) -> Task:
-    return desired_task(builder.build(), builder.spec(), msgspec.structs.replace(SETTINGS, **settings))
+    return desired_task(builder.build(), builder.spec(), replace(SETTINGS, **settings))
 
 
 @pytest.mark.parametrize(

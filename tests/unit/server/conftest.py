@@ -8,11 +8,12 @@ import httpx
 import onnx
 import pytest
 
+from edgemodel_contract.settings import read_settings
 from edgemodel_server.grpc.server import GrpcServer
 from edgemodel_server.http.app import App
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.service import Service, load_model
-from edgemodel_server.settings import read_settings
+from edgemodel_server.settings import Settings
 from tests.unit.server.builders import mlp, write_folder
 from tests.unit.server.collector import Collector, collecting
 from tests.unit.server.http2 import Serving
@@ -37,7 +38,7 @@ async def client_of(service: Service) -> AsyncIterator[httpx.AsyncClient]:
 def new_service(tmp_path: Path) -> Callable[..., Service]:
     def build(model: onnx.ModelProto, env: dict[str, str] | None = None, **card: Any) -> Service:
         write_folder(tmp_path / "model", model, **card)
-        settings = read_settings({"EDGEMODEL_MODEL_DIR": str(tmp_path / "model"), **(env or {})})
+        settings = read_settings(Settings, {"EDGEMODEL_MODEL_DIR": str(tmp_path / "model"), **(env or {})})
         return Service(settings, Parallelism(threads=1, workers=1, spinning=False))
 
     return build

@@ -23,7 +23,7 @@ AGE = "edgemodel_metrics_age_seconds"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    with running(write_folder(tmp_path_factory.mktemp("model"), mlp()), EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(write_folder(tmp_path_factory.mktemp("model"), mlp()), EDGEMODEL_DRAIN="0s") as server:
         yield server
 
 
@@ -111,7 +111,7 @@ def test_idle_connections_do_not_keep_probes_out(server: Running) -> None:
 
 
 def test_it_needs_none_of_the_servers_descriptors(tmp_path: Path) -> None:
-    with running(write_folder(tmp_path, mlp()), EDGEMODEL_DRAIN_SECONDS="0") as server, ExitStack() as stack:
+    with running(write_folder(tmp_path, mlp()), EDGEMODEL_DRAIN="0s") as server, ExitStack() as stack:
         opened = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (opened, opened))
         for _ in range(20):
@@ -122,7 +122,7 @@ def test_it_needs_none_of_the_servers_descriptors(tmp_path: Path) -> None:
 
 def test_one_client_does_not_take_all_connections_and_what_it_closes_is_free_again(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, mlp())
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0", EDGEMODEL_MAX_CONNECTIONS="9") as server:
+    with running(folder, EDGEMODEL_DRAIN="0s", EDGEMODEL_MAX_CONNECTIONS="9") as server:
         with ExitStack() as stack:
             for _ in range(6):
                 client = stack.enter_context(httpx.Client())
@@ -136,7 +136,7 @@ def test_one_client_does_not_take_all_connections_and_what_it_closes_is_free_aga
 
 
 def test_it_ends_with_the_server(tmp_path: Path) -> None:
-    with running(write_folder(tmp_path, mlp()), EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(write_folder(tmp_path, mlp()), EDGEMODEL_DRAIN="0s") as server:
         responder = responder_of(server)
         server.process.kill()
         server.process.wait()
@@ -152,7 +152,7 @@ def is_running(pid: int) -> bool:
 
 
 def test_readiness_follows_the_server(tmp_path: Path) -> None:
-    with running(write_folder(tmp_path, mlp()), EDGEMODEL_DRAIN_SECONDS="60") as server:
+    with running(write_folder(tmp_path, mlp()), EDGEMODEL_DRAIN="60s") as server:
         assert answers(server, READY_PATH)
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: not answers(server, READY_PATH))

@@ -16,7 +16,7 @@ from tests.unit.server.test_process import running
 def test_a_client_of_others(tmp_path: Path, clients: str) -> None:
     model = identity(["INT64", "FP32", "BYTES"], ["N"])
     folder = write_folder(tmp_path, model, labels=["zero", "one", "two"])
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, EDGEMODEL_DRAIN="0s") as server:
         ports = [str(server.ready[port]) for port in ("port", "grpc_port")]
         done = subprocess.run(
             [sys.executable, "-m", f"tests.unit.server.{clients}", *ports],
@@ -37,7 +37,7 @@ def test_curl(tmp_path: Path) -> None:
     (tmp_path / "seven.png").write_bytes(picture(bright="left"))
     folder = write_folder(tmp_path / "model", brighter_side(), labels=["left", "right", "neither"])
     body = {"inputs": [{"name": "image", "shape": [1, 1, 8, 8], "datatype": "FP32", "data": [1] * 64}]}
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, EDGEMODEL_DRAIN="0s") as server:
         predict = f"{server.url}/predict"
         file = tmp_path / "seven.png"
         for arguments in (("-F", f"image=@{file}"), ("-H", "Content-Type: image/png", "--data-binary", f"@{file}")):

@@ -125,7 +125,7 @@ async def test_a_connection_that_hangs_is_closed(
 
 
 async def test_a_client_that_is_slow_with_its_body_is_refused_and_others_are_served(listening: Open) -> None:
-    async with listening(mlp(), EDGEMODEL_BODY_TIMEOUT_SECONDS="0.2") as server:
+    async with listening(mlp(), EDGEMODEL_BODY_TIMEOUT="200ms") as server:
         slow, slow_writer = await server.connect()
         slow_writer.write(request(GOOD)[:-1])
         reader, writer = await server.connect()

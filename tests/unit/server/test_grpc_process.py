@@ -40,7 +40,7 @@ def status(channel: grpc.Channel) -> int:
 
 def test_while_draining_it_is_not_serving_but_answers(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, countdown())
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="3600") as server, channel_of(server) as channel:
+    with running(folder, EDGEMODEL_DRAIN="1h") as server, channel_of(server) as channel:
         assert status(channel) == health_pb2.HealthCheckResponse.SERVING
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: status(channel) == health_pb2.HealthCheckResponse.NOT_SERVING)
@@ -52,7 +52,7 @@ def test_calls_in_flight_at_the_end_are_answered(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, countdown())
     turns = 400_000
     with (
-        running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server,
+        running(folder, EDGEMODEL_DRAIN="0s") as server,
         channel_of(server) as channel,
         ThreadPoolExecutor(3) as pool,
     ):
@@ -64,7 +64,7 @@ def test_calls_in_flight_at_the_end_are_answered(tmp_path: Path) -> None:
 
 def test_ports_can_be_off_and_a_taken_one_is_said(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, mlp())
-    options = {"EDGEMODEL_GRPC_LISTEN": "off", "EDGEMODEL_ADMIN_LISTEN": "off", "EDGEMODEL_DRAIN_SECONDS": "0"}
+    options = {"EDGEMODEL_GRPC_LISTEN": "off", "EDGEMODEL_ADMIN_LISTEN": "off", "EDGEMODEL_DRAIN": "0s"}
     with running(folder, **options) as server:
         assert server.ready["grpc_port"] is server.ready["admin_port"] is None
         taken = f"127.0.0.1:{server.ready['port']}"

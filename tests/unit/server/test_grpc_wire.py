@@ -184,7 +184,7 @@ async def test_the_end_is_announced_and_calls_begun_are_answered(
 
 
 async def test_a_message_that_does_not_come_is_waited_for_no_longer_than_a_body(served: Callable[..., Any]) -> None:
-    serving = await served(EDGEMODEL_BODY_TIMEOUT_SECONDS="0.2")
+    serving = await served(EDGEMODEL_BODY_TIMEOUT="200ms")
     raw = await serving.open()
     raw.send(frame(HEADERS, END_HEADERS, 1, raw.block()), frame(DATA, 0, 1, message(ROW)[:9]))
     assert (await raw.answer(1)).status == (DEADLINE_EXCEEDED, "the message did not arrive within 0.2 seconds")

@@ -146,7 +146,7 @@ async def test_what_a_request_held_is_given_back(new_service: Callable[..., Any]
 def test_bombs_cost_the_server_hardly_any_memory(tmp_path: Path) -> None:
     """On a model of open sizes, whose tensor would be four times the pixels of a colour image."""
     folder = write_folder(tmp_path, _any_size(), inputs=OPEN)
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, EDGEMODEL_DRAIN="0s") as server:
         url = f"{server.url}/predict"
         httpx.post(url, files={"image": ("x.png", picture((64, 64), mode="RGB"))}).raise_for_status()
         before = _peak(server.process.pid)

@@ -38,7 +38,7 @@ async def test_a_body_that_never_ends_is_a_408(serve: Serve) -> None:
         yield b"{"
         await asyncio.Event().wait()
 
-    client = await serve(mlp(), {"EDGEMODEL_BODY_TIMEOUT_SECONDS": "0.05"})
+    client = await serve(mlp(), {"EDGEMODEL_BODY_TIMEOUT": "50ms"})
     response = await client.post(INFER, content=stalled())
     assert response.status_code == 408
     assert "did not arrive within 0.05 seconds" in response.json()["error"]
@@ -146,7 +146,7 @@ async def test_a_request_whose_time_runs_out_is_a_504(
 
 
 async def test_nobody_waits_longer_than_the_server_allows(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = await serve(mlp(), {"EDGEMODEL_REQUEST_TIMEOUT_SECONDS": "0.05"})
+    client = await serve(mlp(), {"EDGEMODEL_REQUEST_TIMEOUT": "50ms"})
     engine = HeldEngine(monkeypatch)
     try:
         late = await client.post(INFER, json={**REQUEST, "parameters": {"timeout": 2**62}})

@@ -8,17 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgemodel_contract.settings import read_settings
 from edgemodel_contract.task import Preprocessing, TensorSpec
 from edgemodel_server.errors import ModelError
 from edgemodel_server.images.classifier import is_distribution
 from edgemodel_server.model.cpus import Parallelism
 from edgemodel_server.service import Model, load_model
-from edgemodel_server.settings import read_settings
+from edgemodel_server.settings import Settings
 from tests.unit.server.builders import ELEMENT_TYPES, brighter_side, identity, mlp, write_folder
 
 
 def load(path: Path) -> Model:
-    settings = read_settings({"EDGEMODEL_MODEL_DIR": str(path)})
+    settings = read_settings(Settings, {"EDGEMODEL_MODEL_DIR": str(path)})
     return load_model(settings, Parallelism(threads=1, workers=1, spinning=False))
 
 

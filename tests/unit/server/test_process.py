@@ -82,7 +82,7 @@ def count(turns: int) -> dict[str, Any]:
 
 def test_it_starts_says_what_it_serves_and_ends_cleanly(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, brighter_side(), name="sides")
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0", EDGEMODEL_THREADS="1") as server:
+    with running(folder, EDGEMODEL_DRAIN="0s", EDGEMODEL_THREADS="1") as server:
         assert server.ready["message"] == "ready"
         assert server.ready["model"] == "sides"
         assert server.ready["digest"].startswith("sha256:")
@@ -98,7 +98,7 @@ def test_it_writes_nothing_and_calls_nobody(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "model", brighter_side())
     home = tmp_path / "home"
     home.mkdir()
-    with running(folder, HOME=str(home), EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, HOME=str(home), EDGEMODEL_DRAIN="0s") as server:
         large = picture((2000, 1000), kind="BMP")
         answer = httpx.post(f"{server.url}/predict", files={"image": ("x.bmp", large)})
         assert answer.status_code == 200
@@ -152,14 +152,14 @@ def test_what_cannot_work_is_refused_in_one_sentence(
 def test_help_documents_every_setting() -> None:
     arguments, environment = command(Path("/nowhere"))
     text = subprocess.run([*arguments, "--help"], env=environment, capture_output=True, text=True, check=True).stdout
-    assert "EDGEMODEL_DRAIN_SECONDS (default 5)" in text
+    assert "EDGEMODEL_DRAIN (default 5s)" in text
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in text
 
 
 def test_the_access_log_is_off_unless_asked_for(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, mlp())
     for env, lines in (({}, 0), ({"EDGEMODEL_ACCESS_LOG": "true"}, 1)):
-        with running(folder, EDGEMODEL_DRAIN_SECONDS="0", **env) as server:
+        with running(folder, EDGEMODEL_DRAIN="0s", **env) as server:
             assert is_ready(server.url)
             assert server.end() == 0
             assert server.process.stderr
@@ -206,7 +206,7 @@ class Load:
 
 def test_while_draining_it_is_not_ready_but_serves_new_connections(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, countdown())
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="3600") as server:
+    with running(folder, EDGEMODEL_DRAIN="1h") as server:
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: not is_ready(server.url))
         response = httpx.post(f"{server.url}{INFER}", json=count(5))
@@ -217,7 +217,7 @@ def test_while_draining_it_is_not_ready_but_serves_new_connections(tmp_path: Pat
 def test_sigterm_under_load_drops_no_request(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, countdown())
     # While draining every answer closes its connection, so many new ones are on their way when the listener closes.
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0.3") as server:
+    with running(folder, EDGEMODEL_DRAIN="300ms") as server:
         load = Load(server.url, clients=12, turns=50)
         try:
             wait_until(lambda: load.answered > 50)
@@ -232,7 +232,7 @@ def test_sigterm_under_load_drops_no_request(tmp_path: Path) -> None:
 
 def test_requests_in_flight_when_the_listener_closes_are_answered(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, countdown())
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, EDGEMODEL_DRAIN="0s") as server:
         answers: list[httpx.Response] = []
         # Together they take several times as long as idle connections are kept open after the listener closed.
         turns = 400_000
@@ -261,7 +261,7 @@ def test_a_request_that_meets_the_closing_listener_in_an_open_connection_is_answ
 
     folder = write_folder(tmp_path, mlp())
     with (
-        running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server,
+        running(folder, EDGEMODEL_DRAIN="0s") as server,
         httpx.Client(base_url=server.url) as client,
     ):
         client.get("/v2")
@@ -275,7 +275,7 @@ def test_a_request_that_meets_the_closing_listener_in_an_open_connection_is_answ
 def test_an_idle_connection_does_not_hold_the_process(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, mlp())
     with (
-        running(folder, EDGEMODEL_DRAIN_SECONDS="0") as server,
+        running(folder, EDGEMODEL_DRAIN="0s") as server,
         httpx.Client(base_url=server.url) as client,
     ):
         client.get("/v2")
@@ -284,7 +284,7 @@ def test_an_idle_connection_does_not_hold_the_process(tmp_path: Path) -> None:
 
 def test_a_second_signal_ends_the_drain(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, mlp())
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="3600") as server:
+    with running(folder, EDGEMODEL_DRAIN="1h") as server:
         server.process.send_signal(signal.SIGTERM)
         wait_until(lambda: not is_ready(server.url))
         assert server.end() == 0
@@ -292,5 +292,5 @@ def test_a_second_signal_ends_the_drain(tmp_path: Path) -> None:
 
 def test_interrupt_does_not_wait_for_the_drain(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, mlp())
-    with running(folder, EDGEMODEL_DRAIN_SECONDS="3600") as server:
+    with running(folder, EDGEMODEL_DRAIN="1h") as server:
         assert server.end(signal.SIGINT) == 0

@@ -71,7 +71,7 @@ def test_each_of_several_clients_gets_the_answer_to_its_own_request(
     tmp_path: Path, model: onnx.ModelProto, datatype: str, rows: list[list[list[float]]]
 ) -> None:
     folder = write_folder(tmp_path, model)
-    delay = {"EDGEMODEL_MAX_BATCH_DELAY_SECONDS": "0.02", "EDGEMODEL_DRAIN_SECONDS": "0"}
+    delay = {"EDGEMODEL_MAX_BATCH_DELAY": "20ms", "EDGEMODEL_DRAIN": "0s"}
     with running(folder, **delay) as server, ThreadPoolExecutor(CLIENTS) as clients:
         expected = [ask(server.url, datatype, one) for one in rows]
 
@@ -136,7 +136,7 @@ async def test_a_proof_that_a_run_refutes_is_given_up_and_all_answers_are_right(
     """Should the proof ever be wrong, the first shared run whose outputs do not add up shows it."""
     monkeypatch.setattr("edgemodel_server.service.prove_independence", lambda _: Proof(None))
     monkeypatch.setattr("edgemodel_server.service.warm_up", lambda *_: Profile([], {1: 0.001}, Proof(None), rows=8))
-    client = await serve(detector(), {"EDGEMODEL_MAX_BATCH_DELAY_SECONDS": "0.05"})
+    client = await serve(detector(), {"EDGEMODEL_MAX_BATCH_DELAY": "50ms"})
 
     async def infer(rows: list[float]) -> Answers:
         tensor = {"name": "x", "shape": [len(rows) // 64, 64], "datatype": "FP32", "data": rows}

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 
+from edgemodel_contract.settings import read_settings
 from edgemodel_server.access.tls import Certificates
 from edgemodel_server.fanout.peers import Address, is_own, lookup_of
 from edgemodel_server.http.app import App
@@ -24,7 +25,7 @@ from edgemodel_server.model.rows.proof import Proof
 from edgemodel_server.model.warm_up import Profile
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.service import Service, load_model
-from edgemodel_server.settings import read_settings
+from edgemodel_server.settings import Settings
 from tests.unit.server.builders import identity, mlp, write_folder
 from tests.unit.server.test_infer import INFER
 from tests.unit.server.test_process import running
@@ -74,7 +75,7 @@ class Neighbours:
     ) -> Replica:
         """A ready server on loopback. ``peers`` are found, or found so; None: it is to look for none."""
         folder = write_folder(self._folder / str(next(self._numbers)), model or mlp())
-        settings = read_settings({"EDGEMODEL_MODEL_DIR": str(folder), **(env or {})})
+        settings = read_settings(Settings, {"EDGEMODEL_MODEL_DIR": str(folder), **(env or {})})
 
         async def found() -> Sequence[Address]:
             assert isinstance(peers, Sequence)
@@ -371,7 +372,7 @@ def test_processes_share_and_one_that_is_killed_is_not_missed(tmp_path: Path) ->
         assert reply.status_code == 200, reply.text
         return np.array(reply.json()["outputs"][0]["data"], dtype=np.float32)
 
-    env = {"EDGEMODEL_DRAIN_SECONDS": "0", "EDGEMODEL_THREADS": "1"}
+    env = {"EDGEMODEL_DRAIN": "0s", "EDGEMODEL_THREADS": "1"}
     with running(folder, EDGEMODEL_LISTEN="127.0.0.2:0", **env) as peer:
         alone = ask(peer.url.replace("127.0.0.1", "127.0.0.2"))
         listens = f"127.0.0.1:{peer.ready['port']}"

@@ -81,7 +81,7 @@ def test_both_protocols_speak_tls_and_take_a_new_certificate(tmp_path: Path, aut
     first, second = server_pair(authority, "first"), server_pair(authority, "second")
     tls = mount(tmp_path / "tls", first)
     folder = write_folder(tmp_path / "model", mlp())
-    with running(folder, EDGEMODEL_TLS_DIR=str(tls), EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, EDGEMODEL_TLS_DIR=str(tls), EDGEMODEL_DRAIN="0s") as server:
         with httpx.Client(base_url=https(server), verify=trusting(authority), timeout=DEADLINE) as client:
             assert client.post(INFER, json={"inputs": [ROW]}).status_code == 200
             # Larger than what is read at a time.
@@ -132,7 +132,7 @@ def test_with_an_authority_clients_show_a_certificate(tmp_path: Path, authority:
     client_pair = authority.issue("client", "client")
     tls = mount(tmp_path / "tls", server_pair(authority, "server"), authority.cert)
     folder = write_folder(tmp_path / "model", mlp())
-    with running(folder, EDGEMODEL_TLS_DIR=str(tls), EDGEMODEL_DRAIN_SECONDS="0") as server:
+    with running(folder, EDGEMODEL_TLS_DIR=str(tls), EDGEMODEL_DRAIN="0s") as server:
         live = f"{https(server)}/v2/health/live"
         assert httpx.get(live, verify=trusting(authority, client_pair)).status_code == 200
         with pytest.raises(httpx.TransportError):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("environ")
 def test_a_process_sends_what_it_has_before_it_ends(tmp_path: Path, collector: Collector) -> None:
     folder = write_folder(tmp_path, mlp())
     # So that only the end of the process can be why they are sent.
-    env = {"EDGEMODEL_DRAIN_SECONDS": "0", "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
+    env = {"EDGEMODEL_DRAIN": "0s", "OTEL_BSP_SCHEDULE_DELAY": "3600000"}
     with running(folder, OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=f"{collector.url}/own/path", **env) as server:
         for _ in range(3):
             assert httpx.post(f"{server.url}{INFER}", json=BODY).status_code == 200
@@ -34,7 +34,7 @@ def test_a_process_sends_what_it_has_before_it_ends(tmp_path: Path, collector: C
 
 def test_a_collector_that_hangs_does_not_hold_the_process(tmp_path: Path) -> None:
     folder = write_folder(tmp_path, mlp())
-    env = {"EDGEMODEL_DRAIN_SECONDS": "0", "OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}
+    env = {"EDGEMODEL_DRAIN": "0s", "OTEL_EXPORTER_OTLP_TIMEOUT": "3600"}
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with running(folder, OTEL_EXPORTER_OTLP_ENDPOINT=endpoint, **env) as server:
@@ -47,7 +47,7 @@ def test_a_part_computed_by_a_peer_belongs_to_the_requests_trace(tmp_path: Path,
     folder = write_folder(tmp_path, mlp(features=64, hidden=16384))
     array = np.random.default_rng(1).standard_normal((2048, 64)).astype(np.float32)
     tensor = {"name": "x", "shape": array.shape, "datatype": "FP32", "data": array.ravel().tolist()}
-    env = {"EDGEMODEL_DRAIN_SECONDS": "0", "EDGEMODEL_THREADS": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
+    env = {"EDGEMODEL_DRAIN": "0s", "EDGEMODEL_THREADS": "1", "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
     with running(folder, EDGEMODEL_LISTEN="127.0.0.2:0", **env) as peer:
         listens = f"127.0.0.1:{peer.ready['port']}"
         with running(folder, EDGEMODEL_LISTEN=listens, EDGEMODEL_PEERS="127.0.0.2", **env) as front:
