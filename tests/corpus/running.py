@@ -72,12 +72,12 @@ class Result:
         return self.method not in PEERS
 
 
-def compress(stranger: Stranger, method: str, limit: str, folder: Path) -> Result:
-    """Run it, and judge what comes out on samples that the program has not seen."""
+def compress(stranger: Stranger, method: str, limit: str, folder: Path, seed: int = 1) -> Result:
+    """Run it, and judge what comes out on samples that the program has not seen; ``seed`` makes both."""
     folder.mkdir(parents=True, exist_ok=True)
     dataset, out = folder / "samples.npz", folder / method
     shutil.rmtree(out, ignore_errors=True)
-    np.savez(dataset, **stranger.make(np.random.default_rng(1), stranger.count))  # type: ignore[arg-type]
+    np.savez(dataset, **stranger.make(np.random.default_rng(seed), stranger.count))  # type: ignore[arg-type]
     if method in PEERS:
         out.mkdir()
         command = [str(install()), str(PEER_SCRIPT), method, str(_original(stranger, folder)), str(dataset)]
@@ -89,7 +89,7 @@ def compress(stranger: Stranger, method: str, limit: str, folder: Path) -> Resul
     if done.code:
         return Result(stranger.name, method, done)
     original, made = _original(stranger, folder), out / "model.onnx"
-    fresh = stranger.make(np.random.default_rng(2), JUDGED)
+    fresh = stranger.make(np.random.default_rng([seed, 1]), JUDGED)
     before, after = (answers(path, stranger, fresh) for path in (original, made))
     return Result(
         stranger.name,

@@ -24,7 +24,8 @@ class Row:
 
     name: str
     title: str
-    data: Callable[[], Data]
+    data: Callable[[int], Data]
+    """By seed."""
     train: training.Train
     transformer: bool = False
     """Attention and linear layers: NNCF wants to be told."""
@@ -90,10 +91,10 @@ class Prepared:
         return self.folder / "weights.npz"
 
 
-def prepare(row: Row) -> Prepared:
+def prepare(row: Row, seed: int) -> Prepared:
     """Train and export, unless that was done by the same code and libraries on the same data before."""
-    read = row.data()
-    key = _key(row, read)
+    read = row.data(seed)
+    key = _key(row, read, seed)
     folder = FOLDER / "models" / f"{row.name}-{key}"
     prepared = Prepared(row, folder)
     if folder.is_dir():
@@ -101,7 +102,7 @@ def prepare(row: Row) -> Prepared:
     fresh = folder.with_suffix(".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
-    network = row.train(row.name, read)
+    network = row.train(row.name, read, seed)
     exporting.export(network, torch.from_numpy(read.train.x[:2]), fresh / prepared.model.name)
     shown = Data(read.train.first(data.SHOWN), read.held_out, read.test)
     shown.write(fresh / prepared.dataset.name)
@@ -110,8 +111,8 @@ def prepare(row: Row) -> Prepared:
     return prepared
 
 
-def _key(row: Row, read: Data) -> str:
-    digest = hashlib.sha256(row.name.encode())
+def _key(row: Row, read: Data, seed: int) -> str:
+    digest = hashlib.sha256(f"{row.name} {seed}".encode())
     for source in _SOURCES:
         digest.update(source.read_bytes())
     for library in ("torch", "onnx", "onnxscript"):

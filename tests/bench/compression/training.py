@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgemodel_compressor.train.threads import without_denormals
-from tests.bench.compression.data import SEED, Data, Part
+from tests.bench.compression.data import Data, Part
 from tests.bench.compression.networks import NETWORKS, sample
 
-Train = Callable[[str, Data], nn.Module]
-"""The network of that name, trained on the first part of the data, in eval mode."""
+Train = Callable[[str, Data, int], nn.Module]
+"""The network of that name, trained on the first part of the data with that seed, in eval mode."""
 
 
 def tensors(part: Part) -> tuple[Tensor, Tensor]:
@@ -21,8 +21,8 @@ def tensors(part: Part) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(part.x), torch.from_numpy(part.y)
 
 
-def as_the_sample(_name: str, data: Data) -> nn.Module:
-    """The digits ResNet-18, as the sample trains it."""
+def as_the_sample(_name: str, data: Data, _seed: int) -> nn.Module:
+    """The digits ResNet-18, as the sample trains it, whose seed is its own."""
     with contextlib.redirect_stdout(io.StringIO()):
         model: nn.Module = sample().train(*tensors(data.train), *tensors(data.held_out))
     return model.eval()
@@ -32,9 +32,9 @@ def by_adam(epochs: int, learning_rate: float, batch: int = 64) -> Train:
     """Cross-entropy by AdamW over a one-cycle schedule; images turned, sized and moved a little each time."""
 
     @without_denormals()
-    def train(name: str, data: Data) -> nn.Module:
-        torch.manual_seed(SEED)
-        random = torch.Generator().manual_seed(SEED)
+    def train(name: str, data: Data, seed: int) -> nn.Module:
+        torch.manual_seed(seed)
+        random = torch.Generator().manual_seed(seed)
         model = NETWORKS[name]().train()
         x, y = tensors(data.train)
         steps = len(x) // batch
@@ -63,12 +63,12 @@ def _augment(x: Tensor, random: torch.Generator) -> Tensor:
     return augmented.reshape(x.shape)
 
 
-def last_layer(name: str, data: Data) -> nn.Module:
+def last_layer(name: str, data: Data, seed: int) -> nn.Module:
     """Random weights, but for the last layer: ridge regression of the classes on the features before it.
 
     So what is too large to train here has answers that can be right or wrong, too.
     """
-    torch.manual_seed(SEED)
+    torch.manual_seed(seed)
     model = NETWORKS[name]()
     head = model.get_submodule("head")
     assert isinstance(head, nn.Linear)

@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from tests.bench.compression.__main__ import row_table
 from tests.bench.compression.peer_scripts.quality import quality
 from tests.bench.compression.scale import Scaled, scale_goals
-from tests.bench.compression.verdict import Judged, as_good, row_goals
+from tests.bench.compression.verdict import Judged, as_good, averaged, row_goals
 from tests.bench.report import Goal, goal_rows
 
 FP32 = Judged("fp32", size=12_000, seconds=0.006, quality=0.98)
@@ -59,6 +60,15 @@ def test_a_row_without_a_target_is_compared_with_peers_alone() -> None:
         "Auto's time, times the slowest peer's",
     }
     assert row_goals("vit", FP32, OURS, []) == []
+
+
+def test_goals_are_about_the_means_of_the_tools_that_every_seed_has() -> None:
+    second = [replace(FP32, size=14_000), replace(OURS, quality=0.95), replace(OURS, tool="once")]
+    means = averaged([[FP32, OURS], second])
+    assert [(one.tool, one.size) for one in means] == [("fp32", 13_000), ("edgemodel", 1_000)]
+    assert means[1].quality == pytest.approx(0.96)
+    assert row_table(False, [[FP32, OURS], second])[2][6] == "2.00 ± 1.41"
+    assert row_table(False, [[FP32, OURS]])[2][6] == "1.00"
 
 
 def stack(size: int, seconds: float, peak: int = 0) -> Scaled:
