@@ -10,7 +10,7 @@ import numpy as np
 from edgemodel_compressor.data.dataset import Dataset
 from edgemodel_compressor.data.split import Split
 from edgemodel_compressor.errors import NotApplicableError, OutOfTimeError, TaskError, told
-from edgemodel_compressor.evaluate.latency import cpu_name, latency_round
+from edgemodel_compressor.evaluate.latency import MIN_RUNS, WARM_UP_RUNS, cpu_name, latency_round
 from edgemodel_compressor.evaluate.memory import peak_memory, save_feed
 from edgemodel_compressor.evaluate.throughput import Throughput, by_threads, least_seconds
 from edgemodel_compressor.graph.weights import share_depthwise, share_in_float, share_multiplied
@@ -43,6 +43,8 @@ LATE = 0.05
 """Share of the search's time that measuring throughput may take beyond it."""
 UNHURRIED = 180.0
 """Seconds of search that are enough for trainings of the usual length; a search of less has shorter ones."""
+FEW_RUNS = 3
+"""Of a slow model, a round with little time left has so many runs at least."""
 QUICK = 0.1
 """Seconds of one round of timing; with less left for each, only what may be chosen is timed."""
 WORTH = 0.1
@@ -187,10 +189,17 @@ def _kept(job: Job, evaluation: Evaluation) -> float:
     each = (
         ROUNDS * (original.loading + min(job.settings.measure_time / ROUNDS, SHORT_ROUND)) + original.loading + PROCESS
     )
-    judged = len(evaluation.evaluator.samples) if evaluation.evaluator else 0
-    confirming = 2 * (original.loading + judged * original.run) + PROCESS
-    need = (len(evaluation.files) + 1) * each + confirming
+    need = (len(evaluation.files) + 1) * each + _confirming(evaluation)
     return min(TIMING_SHARE * job.recipe.search.timeout, MAX_TIMING, need)
+
+
+def _confirming(evaluation: Evaluation) -> float:
+    """Seconds that confirming a choice takes; 0 without samples."""
+    if evaluation.evaluator is None:
+        return 0.0
+    pace, parts = evaluation.pace, evaluation.parts
+    unread = len(parts.confirmation) if parts and len(parts.confirmation) else len(evaluation.evaluator.samples)
+    return 2 * (pace.loading + min(unread, len(evaluation.evaluator.samples)) * pace.run) + PROCESS
 
 
 def _try_methods(job: Job, evaluation: Evaluation, span: Span, end: float | None) -> None:
@@ -260,20 +269,20 @@ def _time(job: Job, evaluation: Evaluation, span: Span, end: float | None) -> No
     )
     if job.recipe.mode == "Manual":
         poor = set()
-    turns, seconds = _turns(
-        evaluation, poor, None if end is None else end - job.clock(), job.settings.measure_time / ROUNDS
-    )
+    confirming = _confirming(evaluation)
+    left = None if end is None else end - confirming - job.clock()
+    turns, seconds, least = _turns(evaluation, poor, left, job.settings.measure_time / ROUNDS)
     runs: dict[str, list[float]] = {name: [] for name in evaluation.files}
     timing, weighing = span.split(4, 1)
     for index, name in enumerate(turns):
         timing.report("Measuring", f"timing {name} on {job.threads} thread(s)", index / len(turns))
-        runs[name] += latency_round(evaluation.files[name], job.threads, evaluation.feed, seconds)
+        runs[name] += latency_round(evaluation.files[name], job.threads, evaluation.feed, seconds, least)
     feed = save_feed(evaluation.feed, job.folder / "feed.npz")
     for index, (name, times) in enumerate(runs.items()):
         if not times:
             continue
         weighing.report("Measuring", f"weighing {name}", index / len(runs))
-        late = end is not None and job.clock() > end
+        late = end is not None and job.clock() + confirming + PROCESS > end
         evaluation.measured[name] = msgspec.structs.replace(
             evaluation.measured[name],
             latency_p50=round(float(np.median(times)), 9),
@@ -311,17 +320,20 @@ def _choose(
         evaluation.builder.notes.append(f"{method} was chosen first, and {refused[method]}.")
 
 
-def _turns(evaluation: Evaluation, poor: set[str], left: float | None, usual: float) -> tuple[list[str], float]:
-    """Which candidate is timed when, and for how many seconds each time, with so many seconds ``left`` in all."""
+def _turns(evaluation: Evaluation, poor: set[str], left: float | None, usual: float) -> tuple[list[str], float, int]:
+    """Which candidate is timed when, for how many seconds each time, and how often at least, with so many seconds
+    ``left`` in all."""
     every = [name for index in range(ROUNDS) for name in evaluation.files if index == 0 or name not in poor]
     if left is None or left / 2 >= usual * len(every):
-        return every, usual
+        return every, usual, MIN_RUNS
     # Half of the time is for loading, and for weighing.
     seconds = max(left, 0.0) / 2 / len(every)
-    if seconds >= QUICK:
-        return every, seconds
     hopeful = [name for name in evaluation.files if name not in poor]
-    return hopeful * ROUNDS, min(max(left, 0.0) / 2 / (len(hopeful) * ROUNDS), usual)
+    turns = every if seconds >= QUICK else hopeful * ROUNDS
+    seconds = min(max(left, 0.0) / 2 / len(turns), usual)
+    # Of a slow model even the runs of a short round take long.
+    slow = len(turns) * (evaluation.pace.loading + (WARM_UP_RUNS + MIN_RUNS) * evaluation.pace.run) > left
+    return turns, seconds, FEW_RUNS if slow else MIN_RUNS
 
 
 def _noise_by_node(evaluation: Evaluation, choice: Choice, span: Span) -> dict[str, float]:
