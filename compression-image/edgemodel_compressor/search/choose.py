@@ -36,6 +36,7 @@ def choose(
     objectives: Objectives,
     mode: Mode,
     refused: Mapping[str, str] = MappingProxyType({}),
+    quickest: Mapping[str, float] = MappingProxyType({}),
 ) -> Choice:
     """Pick the smallest candidate that keeps every promise.
 
@@ -44,7 +45,8 @@ def choose(
     neither larger nor slower than the original. With objectives that say nothing of latency, one slower than the
     original is taken only where no other meets them. Smallest means the bytes a node downloads plus those it keeps:
     layer and model file; of those about as small, one that is clearly faster. ``refused`` maps methods that were found
-    out otherwise to what is wrong with them.
+    out otherwise to what is wrong with them. ``quickest`` are the seconds of a method's quickest runs: other
+    programs on the machine only ever add to those, so two models are compared by them; without them by the median.
     """
     if mode == "Manual":
         eligible = list(compressed)
@@ -52,7 +54,7 @@ def choose(
         eligible = [original]
     else:
         eligible = [original, *compressed]
-    judged = [(item, _faults(item, original, objectives, mode)) for item in eligible]
+    judged = [(item, _faults(item, original, objectives, mode, quickest)) for item in eligible]
     judged = [(item, [*faults, *_refusal(refused.get(item.method))]) for item, faults in judged]
     passing = [item for item, faults in judged if not faults]
     rejected = {item.method: ", ".join(text for text, _ in faults) for item, faults in judged if faults}
@@ -62,8 +64,8 @@ def choose(
         rest = [item for item in (original, *compressed) if item.method != closest.method]
         return Choice(None, tuple(_with_reason(item, rejected) for item in rest), closest)
     patient = mode == "Auto" and objectives.max_latency is None
-    slower = {item.method: _slower(item.measured, original.measured) if patient else [] for item in passing}
-    chosen = _best([item for item in passing if not slower[item.method]] or passing)
+    slower = {item.method: _slower(item, original, quickest) if patient else [] for item in passing}
+    chosen = _best([item for item in passing if not slower[item.method]] or passing, quickest)
     others = [item for item in (original, *compressed) if item.method != chosen.method]
     reasons = {
         item.method: slower[item.method][0][0]
@@ -112,15 +114,20 @@ def accuracy_drop(candidate: Measurement, original: Measurement) -> float | None
     return lost(original.metric, original.accuracy, candidate.accuracy)
 
 
-def _best(passing: Sequence[Candidate]) -> Candidate:
+def _best(passing: Sequence[Candidate], quickest: Mapping[str, float]) -> Candidate:
     """The smallest; or of those that are hardly larger the fastest, where it is clearly faster."""
     smallest = min(passing, key=_footprint)
-    room, latency = _footprint(smallest)[0] * (1 + SAME_SIZE), smallest.measured.latency_p50
-    if latency is None:
+    room, latency = _footprint(smallest)[0] * (1 + SAME_SIZE), _latency(smallest, quickest)
+    timed = [(_latency(item, quickest), item) for item in passing if _footprint(item)[0] <= room]
+    found = [(seconds, item) for seconds, item in timed if seconds is not None]
+    if latency is None or not found:
         return smallest
-    alike = [item for item in passing if _footprint(item)[0] <= room and item.measured.latency_p50 is not None]
-    fastest = min(alike, key=lambda item: item.measured.latency_p50 or 0.0)
-    return fastest if (fastest.measured.latency_p50 or 0.0) < (1 - CLEARLY) * latency else smallest
+    seconds, fastest = min(found, key=lambda pair: pair[0])
+    return fastest if seconds < (1 - CLEARLY) * latency else smallest
+
+
+def _latency(item: Candidate, quickest: Mapping[str, float]) -> float | None:
+    return quickest.get(item.method, item.measured.latency_p50)
 
 
 def _footprint(candidate: Candidate) -> tuple[int, float, str]:
@@ -129,7 +136,9 @@ def _footprint(candidate: Candidate) -> tuple[int, float, str]:
     return (measured.size + stored, measured.latency_p50 or 0.0, candidate.method)
 
 
-def _faults(item: Candidate, original: Candidate, objectives: Objectives, mode: Mode) -> list[tuple[str, float]]:
+def _faults(
+    item: Candidate, original: Candidate, objectives: Objectives, mode: Mode, quickest: Mapping[str, float]
+) -> list[tuple[str, float]]:
     """Each promise broken: a few words, and how far off as a ratio (1 is just missed)."""
     measured, faults = item.measured, []
     limit = objectives.max_size
@@ -144,7 +153,7 @@ def _faults(item: Candidate, original: Candidate, objectives: Objectives, mode: 
     if allowed is not None and not measured.outputs:
         faults += _accuracy_fault(measured.metric, accuracy_drop(measured, original.measured), allowed)
     if mode == "Auto" and objectives == Objectives() and item.method != original.method:
-        faults += _comparison_faults(measured, original.measured)
+        faults += _comparison_faults(item, original, quickest)
     return faults
 
 
@@ -174,20 +183,14 @@ def _accuracy_fault(
     return []
 
 
-def _comparison_faults(measured: Measurement, original: Measurement) -> list[tuple[str, float]]:
-    faults = []
-    if measured.size > original.size:
-        faults.append(
-            (
-                f"size {format_size(measured.size)} > original {format_size(original.size)}",
-                measured.size / original.size,
-            )
-        )
-    return faults + _slower(measured, original)
+def _comparison_faults(item: Candidate, original: Candidate, quickest: Mapping[str, float]) -> list[tuple[str, float]]:
+    size, limit = item.measured.size, original.measured.size
+    larger = [(f"size {format_size(size)} > original {format_size(limit)}", size / limit)] if size > limit else []
+    return larger + _slower(item, original, quickest)
 
 
-def _slower(measured: Measurement, original: Measurement) -> list[tuple[str, float]]:
-    ours, theirs = measured.latency_p50, original.latency_p50
+def _slower(item: Candidate, original: Candidate, quickest: Mapping[str, float]) -> list[tuple[str, float]]:
+    ours, theirs = _latency(item, quickest), _latency(original, quickest)
     if ours is None or theirs is None or ours <= theirs * (1 + LATENCY_NOISE):
         return []
     return [(f"slower: {format_duration(ours)} > original {format_duration(theirs)}", ours / theirs)]

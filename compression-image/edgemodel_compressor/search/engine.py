@@ -43,6 +43,8 @@ LATE = 0.05
 """Share of the search's time that measuring throughput may take beyond it."""
 UNHURRIED = 180.0
 """Seconds of search that are enough for trainings of the usual length; a search of less has shorter ones."""
+QUICKEST = 10
+"""Percentile of the runs by which two models are compared."""
 FEW_RUNS = 3
 """Of a slow model, a round with little time left has so many runs at least."""
 QUICK = 0.1
@@ -282,6 +284,7 @@ def _time(job: Job, evaluation: Evaluation, span: Span, end: float | None) -> No
         if not times:
             continue
         weighing.report("Measuring", f"weighing {name}", index / len(runs))
+        evaluation.quickest[name] = float(np.percentile(times, QUICKEST))
         late = end is not None and job.clock() + confirming + PROCESS > end
         evaluation.measured[name] = msgspec.structs.replace(
             evaluation.measured[name],
@@ -305,7 +308,7 @@ def _choose(
     the time is used up."""
     refused: dict[str, str] = {}
     while True:
-        choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode, refused)
+        choice = choose(original, compressed, job.recipe.objectives, job.recipe.mode, refused, evaluation.quickest)
         if choice.chosen is None:
             return choice, None
         method = choice.chosen.method

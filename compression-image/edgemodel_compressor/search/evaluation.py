@@ -81,6 +81,8 @@ class Evaluation:
     measured: dict[str, Measurement] = field(default_factory=dict)
     trials: list[Trial] = field(default_factory=list)
     pace: Pace = field(default_factory=Pace)
+    quickest: dict[str, float] = field(default_factory=dict)
+    """Seconds of the quickest runs of each candidate that was timed."""
 
     @classmethod
     def set_up(cls, job: Job) -> "Evaluation":

@@ -55,6 +55,16 @@ def test_of_two_that_are_about_as_small_the_one_that_is_clearly_faster_is_taken(
     assert chosen(weights, candidate("integers", size=60, ms=4)) == "weights"
 
 
+def test_what_a_busy_machine_adds_to_some_runs_makes_no_model_slower() -> None:
+    disturbed = candidate("a", size=50, ms=13)
+    assert chosen(disturbed) == "original"
+    choice = choose(ORIGINAL, [disturbed], NO_OBJECTIVES, "Auto", quickest={"original": 0.008, "a": 0.008})
+    assert choice.chosen is not None
+    assert choice.chosen.method == "a"
+    slow = choose(ORIGINAL, [disturbed], NO_OBJECTIVES, "Auto", quickest={"original": 0.008, "a": 0.009})
+    assert slow.others[0].rejected == "slower: 9ms > original 8ms"
+
+
 def test_what_is_pruned_is_smaller_by_its_layer() -> None:
     assert chosen(candidate("a", size=25, layer=20), candidate("b", size=25, layer=12)) == "b"
 
