@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from edgemodel_contract.pareto import pareto_front
 from edgemodel_contract.quality import lost
 from edgemodel_contract.result import Candidate, Measurement
 
@@ -11,12 +12,7 @@ def pareto(candidates: Sequence[Candidate], *, timed: bool = True) -> frozenset[
 
     Without ``timed`` multiply-accumulate operations stand for speed: they are the same on every run.
     """
-    points = {item.method: _point(item.measured, timed) for item in candidates}
-    return frozenset(
-        name
-        for name, point in points.items()
-        if not any(_beats(other, point) for rival, other in points.items() if rival != name)
-    )
+    return pareto_front({item.method: _point(item.measured, timed) for item in candidates})
 
 
 def _point(measured: Measurement, timed: bool) -> tuple[float, float, float]:
@@ -25,7 +21,3 @@ def _point(measured: Measurement, timed: bool) -> tuple[float, float, float]:
     # Of two candidates the one that loses less is the better one, whatever is being measured.
     loss = 0.0 if measured.accuracy is None else lost(measured.metric, 1.0, measured.accuracy)
     return (float(measured.size + stored), float(speed or 0.0), loss)
-
-
-def _beats(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    return one != other and all(a <= b for a, b in zip(one, other, strict=True))

@@ -10,13 +10,16 @@ from edgemodel_contract.base import Struct
 from edgemodel_contract.card import ORIGINAL, ModelCard
 from edgemodel_contract.quality import ERRORS, MEANING, SHARES, format_quality, lost
 from edgemodel_contract.quantity import format_duration, format_number
+from edgemodel_contract.scatter import Best, Frame, Kind, Plot, Point, scatter
 from edgemodel_contract.task import Recipe, TensorSpec
 from edgemodel_server.page.example import example_input
-from edgemodel_server.page.plot import Best, Plot, Point, scatter
 from edgemodel_server.page.report import Entry, Report
 
 _SPACE = "\N{NO-BREAK SPACE}"
 _EXAMPLE_PERIOD = 10
+_FRAME = Frame(width=360, height=250, left=52, right=20, top=28, bottom=44)
+_MARK = 14
+"""Points nearer than this cover each other."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +248,7 @@ def _charts(report: Report, metric: str | None) -> tuple[Chart, ...]:
             for number, (entry, value) in enumerate(zip(report.entries, values, strict=True), 1)
             if entry.size is not None and value is not None
         ]
-        return [Chart(title, y_name, scatter(points, best))] if len(points) > 1 else []
+        return [Chart(title, y_name, scatter(points, best, _FRAME, apart=_MARK))] if len(points) > 1 else []
 
     latencies = [None if entry.latency_p50 is None else 1000 * entry.latency_p50 for entry in report.entries]
     in_percent = metric is None or metric in SHARES
@@ -262,10 +265,10 @@ def _better(metric: str | None) -> Best:
     return "low" if metric in ERRORS else "high"
 
 
-def _kind(entry: Entry, report: Report) -> Any:
+def _kind(entry: Entry, report: Report) -> Kind:
     if entry.method == report.chosen:
         return "chosen"
-    return ORIGINAL if entry.method == ORIGINAL else "other"
+    return "original" if entry.method == ORIGINAL else "other"
 
 
 def _tensor(spec: TensorSpec) -> Tensor:

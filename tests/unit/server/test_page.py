@@ -20,7 +20,6 @@ from edgemodel_contract.quality import Metric
 from edgemodel_contract.serving import TIMINGS_VARIABLE, Timing, Timings
 from edgemodel_contract.task import Objectives, Pruning, Quantization, Recipe
 from edgemodel_server.page.example import example_request
-from edgemodel_server.page.plot import Best, Point, nice_ticks, pareto_front, scatter
 from edgemodel_server.page.report import Report, read_report
 from edgemodel_server.service import Service
 from tests.unit.server.builders import ELEMENT_TYPES, brighter_side, identity, mlp
@@ -312,48 +311,6 @@ def test_a_report_may_nest_what_was_measured() -> None:
     assert isinstance(report, Report)
     assert report.entries[0].size == 5
     assert report.entries[0].accuracy is None
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"),
-    [
-        (0, 44.7, (0, 20, 40, 60)),
-        (0, 1.64, (0, 0.5, 1, 1.5, 2)),
-        (96.22, 99.13, (96, 97, 98, 99, 100)),
-        (5, 5, (4.95, 4.975, 5, 5.025, 5.05)),
-        (0, 0, (-1, -0.5, 0, 0.5, 1)),
-    ],
-)
-def test_ticks_are_round(low: float, high: float, ticks: tuple[float, ...]) -> None:
-    assert nice_ticks(low, high) == pytest.approx(ticks)
-
-
-points = st.lists(
-    st.tuples(st.floats(0, 1e9, allow_subnormal=False), st.floats(0, 1e9, allow_subnormal=False)),
-    min_size=1,
-    max_size=8,
-).map(lambda pairs: [Point(number, f"p{number}", x, y, "other") for number, (x, y) in enumerate(pairs, 1)])
-
-
-@given(points, st.sampled_from(["low", "high"]))
-def test_every_point_is_in_the_plot_once_and_within_it(given_points: list[Point], best: Best) -> None:
-    plot = scatter(given_points, best)
-    drawn = [number for mark in plot.marks for number in (mark.point.number, *mark.under)]
-    assert sorted(drawn) == [point.number for point in given_points]
-    assert all(52 <= mark.x <= 340 and 28 <= mark.y <= 206 for mark in plot.marks)
-
-
-@given(points, st.sampled_from(["low", "high"]))
-def test_the_front_is_what_nothing_beats(given_points: list[Point], best: Best) -> None:
-    front = pareto_front(given_points, best)
-    sign = 1 if best == "low" else -1
-    assert front
-    for point in given_points:
-        beaten = any(
-            other.x <= point.x and sign * other.y <= sign * point.y and (other.x, other.y) != (point.x, point.y)
-            for other in given_points
-        )
-        assert (point in front) is not beaten
 
 
 async def test_it_shows_the_recipe(serve_beside: Callable[..., Service]) -> None:
