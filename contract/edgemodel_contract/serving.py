@@ -1,5 +1,7 @@
 """What the operator and the inference server agree on: ports, paths, metric names, and the Job's timings."""
 
+from urllib.parse import quote
+
 from edgemodel_contract.base import Struct
 
 HTTP_PORT = 8080
@@ -15,6 +17,10 @@ AUTH_DIR = "/etc/edgemodel/auth"
 LIVE_PATH = "/v2/health/live"
 READY_PATH = "/v2/health/ready"
 METRICS_PATH = "/metrics"
+MODEL_PATH = "/v2/models/{name}"
+VERSION_PATH = f"{MODEL_PATH}/versions/{{version}}"
+INFER = "/infer"
+"""Of the Open Inference Protocol: a model, one version of it, and below either what requests go to."""
 ORIGIN = r"\*|https?://[^/\s,]+"
 """Of a web page, as browsers send it: scheme and host, and a port that is not the scheme's; ``*``: any."""
 
@@ -60,6 +66,11 @@ TIMINGS_VARIABLE = "EDGEMODEL_TIMINGS"
 """The server's environment variable with ``Timings`` as JSON."""
 IN_FLIGHT_METRIC = "edgemodel_requests_in_flight"
 """Gauge: inference requests accepted and not yet answered."""
+
+
+def infer_path(model: str) -> str:
+    """Where inference requests for ``model`` go."""
+    return MODEL_PATH.format(name=quote(model, safe="")) + INFER
 
 
 class Timing(Struct, frozen=True, kw_only=True):

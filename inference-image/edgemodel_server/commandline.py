@@ -10,7 +10,7 @@ from urllib.parse import quote
 import orjson
 
 from edgemodel_contract.card import CARD_FILE, ModelCard
-from edgemodel_contract.serving import DRAIN_VARIABLE, GRPC_PORT, HTTP_PORT, METRICS_PATH, READY_PATH
+from edgemodel_contract.serving import DRAIN_VARIABLE, GRPC_PORT, HTTP_PORT, METRICS_PATH, MODEL_PATH, READY_PATH
 from edgemodel_contract.settings import SettingsError
 from edgemodel_server.page.example import example_request, example_shape
 from edgemodel_server.protocol.datatypes import NUMPY
@@ -99,7 +99,7 @@ def made_card(card: ModelCard) -> str:
 def greeting(model: Model, url: str, grpc_address: str | None) -> str:
     """What a person is told of a model that is ready at ``url``: where to look, and a request to try."""
     card = model.engine.card
-    path = f"{url}/v2/models/{quote(card.name, safe='')}"
+    path = url + MODEL_PATH.format(name=quote(card.name, safe=""))
     lines = [
         f"{card.name} is ready",
         f"  page     {url}/",

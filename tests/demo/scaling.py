@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from edgemodel_contract.serving import infer_path
 from edgemodel_operator.api import SiteStatus
 from tools.localcluster import ClusterError
 
@@ -107,7 +108,7 @@ class _Load:
     """Workers that send one request after the other while `running`; any that fails is an error of the demo."""
 
     def __init__(self, url: str, model: str, images: Sequence[HeldOutImage]) -> None:
-        self._url = f"{url}/v2/models/{model}/infer"
+        self._url = url + infer_path(model)
         self._body = json.dumps(infer_request(images[:BATCH])).encode()
         self._workers: list[asyncio.Task[None]] = []
         self.answered = 0

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from edgemodel_contract.serving import infer_path
 from tools.localcluster import ClusterError
 
 from .sample import HeldOutImage
@@ -87,7 +88,7 @@ def infer(model: str) -> Ask:
     """The Open Inference Protocol: a tensor, answered with a tensor, whose highest value names the label."""
 
     async def ask(client: httpx.AsyncClient, image: HeldOutImage) -> str:
-        answer = await client.post(f"/v2/models/{model}/infer", json=infer_request([image]))
+        answer = await client.post(infer_path(model), json=infer_request([image]))
         answer.raise_for_status()
         values = answer.json()["outputs"][0]["data"]
         return str(max(range(len(values)), key=values.__getitem__))

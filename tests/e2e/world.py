@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 
+from edgemodel_contract.serving import infer_path
 from edgemodel_operator.api import Condition, EdgeModel, parse
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.names import serving_selector
@@ -140,7 +141,7 @@ class World:
             return str(answer.json()["label"])
         scan = self.digits.scans[index]
         answer = client.post(
-            f"/v2/models/{model}/infer",
+            infer_path(model),
             json={
                 "inputs": [
                     {

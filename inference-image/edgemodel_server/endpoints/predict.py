@@ -9,6 +9,7 @@ from urllib.parse import parse_qs
 
 import numpy as np
 
+from edgemodel_contract.serving import infer_path
 from edgemodel_server.endpoints.waiting import result_of
 from edgemodel_server.errors import BadRequestError, NotFoundError, shown
 from edgemodel_server.images.classifier import Classifier, Prediction
@@ -38,9 +39,7 @@ async def predict(service: Service, call: Call) -> Answer:
     model = service.model()
     card, classifier = model.engine.card, model.classifier
     if classifier is None:
-        raise NotFoundError(
-            f"model {card.name!r} does not sort images into classes; use POST /v2/models/{card.name}/infer"
-        )
+        raise NotFoundError(f"model {card.name!r} does not sort images into classes; use POST {infer_path(card.name)}")
     top_k = _top_k(call.query)
     deadline = call.started + call.timeout(service.settings.request_timeout)
     service.scheduler.check(deadline)

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, ParamSpec, TypeVar
-from urllib.parse import quote
 
 import numpy as np
 
+from edgemodel_contract.serving import infer_path
 from edgemodel_server.access.tls import PeerTls
 from edgemodel_server.fanout.parts import PART, decode_part, encode_part
 from edgemodel_server.fanout.peers import Peer, Peers
@@ -185,7 +185,7 @@ class Site:
             *trace_headers(),
         ]
         context = self._tls.context(time.monotonic()) if self._tls else None
-        path = f"/v2/models/{quote(signature.model)}/infer"
+        path = infer_path(signature.model)
         try:
             response = await peer.post(path, headers, parts, self._limit, context)
             if response.status != HTTPStatus.OK:

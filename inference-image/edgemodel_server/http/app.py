@@ -13,7 +13,7 @@ from starlette.types import Message, Receive, Scope, Send
 from edgemodel_server.endpoints.handling import Handling
 from edgemodel_server.endpoints.inference import infer_inline, infer_target
 from edgemodel_server.endpoints.routes import Match, find_route
-from edgemodel_server.http.routes import INFER, rest_routes
+from edgemodel_server.http.routes import INFER_LABEL, rest_routes
 from edgemodel_server.http.wire import CLOSE, Request
 from edgemodel_server.protocol.calls import Answer, Call, error_answer, server_timing
 from edgemodel_server.service import Service, State
@@ -53,7 +53,7 @@ class App:
         call = Call(request.fields, request.path, service.budget.lease(address, address), request.query)
         if b"content-encoding" in call.headers or (self._cors is not None and b"origin" in call.headers):
             return None
-        handling = Handling(service, "POST", request.path, address, INFER, inline=True)
+        handling = Handling(service, "POST", request.path, address, INFER_LABEL, inline=True)
         try:
             handling.authenticate(call.headers)
             answer = infer_inline(service, call, body)

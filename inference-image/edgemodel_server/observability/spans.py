@@ -22,6 +22,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer, set_span_in_
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edgemodel_contract.serving import INFER, MODEL_PATH, VERSION_PATH
 from edgemodel_server.observability.tracing import current
 
 LONGEST = 1024
@@ -31,8 +32,7 @@ GRPC_FAILURES = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INT
 """Status codes that are errors of a server; others are the client's."""
 
 _ROUTES = (
-    (re.compile("/v2/models/[^/]*/infer"), "/v2/models/{name}/infer"),
-    (re.compile("/v2/models/[^/]*/versions/[^/]*/infer"), "/v2/models/{name}/versions/{version}/infer"),
+    *((re.compile(re.sub(r"\{\w+\}", "[^/]*", path)), path) for path in (MODEL_PATH + INFER, VERSION_PATH + INFER)),
     (re.compile("/predict"), "/predict"),
 )
 _PROPAGATOR = TraceContextTextMapPropagator()

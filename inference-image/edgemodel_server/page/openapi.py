@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from edgemodel_contract.card import ModelCard
-from edgemodel_contract.serving import LIVE_PATH, METRICS_PATH, READY_PATH
+from edgemodel_contract.serving import INFER, LIVE_PATH, METRICS_PATH, MODEL_PATH, READY_PATH, VERSION_PATH
 from edgemodel_server.endpoints.predict import MAX_TOP_K
 from edgemodel_server.images.forms import FIELD, MAX_IMAGES
 from edgemodel_server.page.example import example_request, example_shape
@@ -58,14 +58,13 @@ class Operation:
 
 def document(card: ModelCard) -> Json:
     """The OpenAPI document of a server of ``card``'s model; its name and shapes are the examples."""
-    model, versioned = "/v2/models/{name}", "/v2/models/{name}/versions/{version}"
     by_name, by_version = [_name(card)], [_name(card), _version()]
     paths: Json = {}
-    for prefix, parameters in ((model, by_name), (versioned, by_version)):
+    for prefix, parameters in ((MODEL_PATH, by_name), (VERSION_PATH, by_version)):
         paths[prefix] = {"parameters": parameters, "get": _metadata()}
         paths[f"{prefix}/config"] = {"parameters": parameters, "get": _config()}
         paths[f"{prefix}/ready"] = {"parameters": parameters, "get": _model_ready()}
-        paths[f"{prefix}/infer"] = {"parameters": parameters, "post": _infer(card)}
+        paths[f"{prefix}{INFER}"] = {"parameters": parameters, "post": _infer(card)}
     return {
         "openapi": "3.1.0",
         "info": {

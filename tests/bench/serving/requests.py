@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from edgemodel_contract.serving import infer_path
 from tests.bench.serving.load import post
 from tests.bench.serving.models import BenchModel
 
@@ -19,7 +20,7 @@ def json_request(model: BenchModel) -> bytes:
         "data": model.sample.ravel().tolist(),
     }
     body = json.dumps({"inputs": [tensor]}).encode()
-    return post(f"/v2/models/{model.name}/infer", body, {"content-type": "application/json"})
+    return post(infer_path(model.name), body, {"content-type": "application/json"})
 
 
 def binary_request(model: BenchModel, rows: int = 1, headers: dict[str, str] | None = None) -> bytes:
@@ -33,7 +34,7 @@ def binary_request(model: BenchModel, rows: int = 1, headers: dict[str, str] | N
     }
     header = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     return post(
-        f"/v2/models/{model.name}/infer",
+        infer_path(model.name),
         header + data.tobytes(),
         {
             "content-type": "application/octet-stream",
