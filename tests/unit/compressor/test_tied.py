@@ -1,6 +1,7 @@
 """Tied weights: what looks words up and what scores them stay one through every method that stores integers."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -50,6 +51,33 @@ def test_the_table_is_stored_once(tmp_path: Path, recipe: QuantizationRecipe) ->
     sessions = [Session(path, 1) for path in (source, target)]
     before, after = ([session.run({"ids": np.arange(WORDS).reshape(8, 25)})[0]] for session in sessions)
     assert noise_ratio(before, after) < 5e-3
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+@pytest.mark.parametrize("turned", [True, False], ids=["a turned copy", "the table itself"])
+def test_weights_alone_are_stored_once_and_both_read_them(tmp_path: Path, bits: Literal[4, 8], turned: bool) -> None:
+    proto = STRANGERS["tied"]().proto
+    if not turned:
+        # A product of rows, as exporters write it that fold no constants.
+        (turn,) = (node for node in proto.graph.node if node.op_type == "Transpose")
+        product = next(node for node in proto.graph.node if "across" in node.input)
+        proto.graph.node.remove(turn)
+        product.op_type, product.input[0], product.input[1] = "Gemm", "flat", "table"
+        product.attribute.append(onnx.helper.make_attribute("transB", 1))
+        place = list(proto.graph.node).index(product)
+        proto.graph.node.insert(place, onnx.helper.make_node("Reshape", ["r", "rows"], ["flat"], name="flat"))
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1, 32], np.int64), "rows"))
+        del proto.graph.output[0].type.tensor_type.shape.dim[1]
+    source, target = make(proto, QuantizationRecipe("WeightOnly", bits=bits), tmp_path)
+    stored = [
+        tensor
+        for tensor in onnx.load(target).graph.initializer
+        if tensor.data_type == onnx.TensorProto.UINT8 and WORDS in tensor.dims
+    ]
+    assert [len(tensor.raw_data) for tensor in stored] == [WORDS * 32 * bits // 8]
+    sessions = [Session(path, 1) for path in (source, target)]
+    before, after = ([session.run({"ids": np.arange(WORDS).reshape(8, 25)})[0]] for session in sessions)
+    assert noise_ratio(before, after) < (5e-4 if bits == 8 else 5e-2)
 
 
 def test_two_tables_that_differ_stay_two(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 ``MatMulNBits`` and ``GatherBlockQuantized`` of the com.microsoft domain. With accuracy level 4 the runtime quantizes
 the rows of the other factor while running and multiplies integers: several times faster than widening the weights.
+A table that words are looked up in and that scores them is stored once, as the product reads it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from edgemodel_compressor.graph.quantization.operators import DOMAIN
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
+from edgemodel_compressor.graph.quantization.tied import twins
 from edgemodel_compressor.graph.tidy import drop_unused
 
 BLOCK = {4: 32, 8: 128}
@@ -33,8 +35,9 @@ def weight_only(model: onnx.ModelProto, recipe: QuantizationRecipe) -> int:
     nodes: list[NodeProto] = []
     packed = 0
     made: dict[tuple[str, bool], list[str]] = {}
+    tied = _tied(model)
     for node in graph.node:
-        replacement = None if node.name in recipe.excluded else _replace(model, node, known, recipe.bits, made)
+        replacement = None if node.name in recipe.excluded else _replace(model, node, known, recipe.bits, made, tied)
         packed += replacement is not None
         nodes += replacement or [node]
     if not packed:
@@ -53,6 +56,7 @@ def _replace(
     known: Mapping[str, TensorProto],
     bits: int,
     made: dict[tuple[str, bool], list[str]],
+    tied: Mapping[str, str],
 ) -> list[NodeProto] | None:
     attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
     position = 0 if node.op_type == "Gather" else 1
@@ -62,19 +66,16 @@ def _replace(
     if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) != 2 or min(tensor.dims) < _SMALLEST_BLOCK // 2:
         return None
     if node.op_type == "Gather":
-        return _gather(model, node, tensor, attributes.get("axis", 0), bits, made)
+        return _gather(model, node, tensor, attributes.get("axis", 0), bits, made, tied)
     if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
         return None
     # (K, N) for MatMul; blocks run along K, so it is stored the other way round.
     transposed = bool(attributes.get("transB", 0))
+    if not transposed and tensor.name in tied:
+        tensor, transposed = known[tied[tensor.name]], True
     columns, rows = tensor.dims if transposed else reversed(tensor.dims)
     block = _block(rows, bits)
-    names = made.get((tensor.name, transposed))
-    if names is None:
-        values = numpy_helper.to_array(tensor)
-        integers, scales = quantize_blocks(values if transposed else values.T, bits, block)
-        names = _add(model, tensor.name, {"": pack(integers, bits), "_scales": scales.ravel()}, bits)
-        made[tensor.name, transposed] = names
+    names = _factor(model, tensor, transposed, bits, made)
     has_bias = node.op_type == "Gemm" and len(node.input) > 2 and bool(node.input[2])
     product = f"{node.output[0]}_product" if has_bias else node.output[0]
     nodes = [
@@ -96,6 +97,32 @@ def _replace(
     return nodes
 
 
+def _tied(model: onnx.ModelProto) -> dict[str, str]:
+    """Weights that are a table of ``model`` turned, or the table itself where a product reads that, by the table."""
+    turned = {weight: table for table, weight in twins(model).items()}
+    looked_up = {node.input[0] for node in model.graph.node if node.op_type == "Gather"}
+    read = {node.input[1] for node in model.graph.node if node.op_type == "Gemm" and _turns(node)}
+    return turned | {name: name for name in looked_up & read}
+
+
+def _turns(gemm: NodeProto) -> bool:
+    return any(item.name == "transB" and item.i for item in gemm.attribute)
+
+
+def _factor(
+    model: onnx.ModelProto, tensor: TensorProto, transposed: bool, bits: int, made: dict[tuple[str, bool], list[str]]
+) -> list[str]:
+    """The names of the integers (N, blocks, block) and scales (N · blocks,) of ``tensor`` as a product reads them."""
+    names = made.get((tensor.name, transposed))
+    if names is None:
+        values = numpy_helper.to_array(tensor)
+        rows = values if transposed else values.T
+        integers, scales = quantize_blocks(rows, bits, _block(rows.shape[1], bits))
+        names = _add(model, tensor.name, {"": pack(integers, bits), "_scales": scales.ravel()}, bits)
+        made[tensor.name, transposed] = names
+    return names
+
+
 def _gather(
     model: onnx.ModelProto,
     node: NodeProto,
@@ -103,18 +130,32 @@ def _gather(
     axis: int,
     bits: int,
     made: dict[tuple[str, bool], list[str]],
+    tied: Mapping[str, str],
 ) -> list[NodeProto] | None:
     width = tensor.dims[1]
     block = _block(width, bits)
     if axis != 0 or width % block:
         return None
+    shaped: list[NodeProto] = []
     names = made.get((f"{tensor.name}_rows", True))
-    if names is None:
+    if names is None and tensor.name in tied.values():
+        # Shaped while the model is loaded.
+        stored = _factor(model, tensor, True, bits, made)
+        names = [f"{name}_rows" for name in stored]
+        shape = f"{tensor.name}_rows_shape"
+        model.graph.initializer.append(numpy_helper.from_array(np.array([tensor.dims[0], -1], np.int64), shape))
+        shaped = [
+            helper.make_node("Reshape", [source, shape], [name], name=name)
+            for source, name in zip(stored, names, strict=True)
+        ]
+        made[f"{tensor.name}_rows", True] = names
+    elif names is None:
         integers, scales = quantize_blocks(numpy_helper.to_array(tensor), bits, block)
         table = pack(integers, bits).reshape(tensor.dims[0], -1)
         names = _add(model, f"{tensor.name}_rows", {"": table, "_scales": scales}, bits)
         made[f"{tensor.name}_rows", True] = names
     return [
+        *shaped,
         helper.make_node(
             "GatherBlockQuantized",
             [names[0], node.input[1], names[1]],
@@ -125,7 +166,7 @@ def _gather(
             quantize_axis=1,
             block_size=block,
             bits=bits,
-        )
+        ),
     ]
 
 
