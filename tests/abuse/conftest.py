@@ -13,7 +13,7 @@ from tests.abuse.server import Target, serving
 from tests.abuse.watch import MIB, STRICT, WIDE, Limits, Neighbours, Watch
 from tests.unit.server.builders import mlp, write_folder
 
-KEPT = 320 * MIB
+KEPT = 64 * MIB
 """Bytes that the allocator and grpcio may keep for themselves when all is over."""
 
 

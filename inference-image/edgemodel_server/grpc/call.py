@@ -1,6 +1,5 @@
 """One call: what came with it, what it may hold, and how its end is told."""
 
-import contextlib
 import logging
 import time
 from collections.abc import Mapping
@@ -58,11 +57,23 @@ def status_of(error: RequestError) -> grpc.StatusCode:
 class Call:
     """A call of a client. ``since`` is when it began, or when its answer was given to gRPC, by ``time.monotonic``."""
 
-    __slots__ = ("_context", "charged", "handling", "headers", "lease", "metadata_size", "peer", "since", "size")
+    __slots__ = (
+        "_abort",
+        "_context",
+        "charged",
+        "handling",
+        "headers",
+        "lease",
+        "metadata_size",
+        "peer",
+        "since",
+        "size",
+    )
 
     def __init__(self, service: Service, context: Context, path: str, endpoint: str | None) -> None:
         """``endpoint`` is its label in the metrics; None: it is not counted there."""
         self._context = context
+        self._abort: grpc.aio.AbortError | None = None
         self.peer: str = context.peer()
         self.headers: Mapping[bytes, bytes] = {
             name.encode(): value if isinstance(value, bytes) else value.encode()
@@ -112,15 +123,26 @@ class Call:
             trailing = [("grpc-retry-pushback-ms", str(max(1, round(told.retry_after * 1e3))))]
         try:
             await self._context.abort(status_of(told), str(told), tuple(trailing))
-        except grpc.aio.AbortError:
+        except grpc.aio.AbortError as abort:
+            self._abort = abort
             raise
         except Exception as failure:
             logger.debug("a call ended before it could be refused: %s", failure)
 
+    def end(self) -> None:
+        """Give back what it holds; its task has ended. gRPC keeps the error that ended it, and this the frames that it
+        went through, and those the call: there they part, for garbage is collected seldom."""
+        self.lease.close()
+        if self._abort is not None:
+            self._abort.__traceback__ = None
+            self._abort = None
+
     async def refuse_from_outside(self, error: Exception) -> None:
         """As ``refuse``, for who is not its handler, which ends a moment later."""
-        with contextlib.suppress(grpc.aio.AbortError):
+        try:
             await self.refuse(error)
+        except grpc.aio.AbortError as abort:
+            abort.__traceback__ = None  # see ``end``
 
 
 @lru_cache(4096)

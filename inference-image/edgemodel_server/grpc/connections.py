@@ -8,21 +8,24 @@ import asyncio
 import logging
 import time
 from itertools import takewhile
-from typing import Any, cast
+from typing import cast
 
 from edgemodel_server.access.budget import Pool, client_of
 from edgemodel_server.errors import BodyTimeoutError, ClientShareError, OverloadedError, RequestError, TooLargeError
-from edgemodel_server.grpc.call import Call, Context
+from edgemodel_server.grpc.call import Call
 from edgemodel_server.grpc.sockets import Sockets
 from edgemodel_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 0.1
+SWEEP_SHARE = 0.1
+"""Of the event loop's time that looking after slow connections may take."""
 SLOW_SECONDS = 0.1
 """A message that takes longer is charged to the budget while it comes."""
-MAX_CALLS = 10 * 1024
-"""Open at a time, of all clients: each takes up to twenty kilobytes, whether it has a message or not."""
+MAX_CALLS = 1024
+"""Open at a time, of all clients, or twice as many as may wait for a worker: each takes up to 25 KiB, whether it has a
+message or not."""
 ANSWER_SECONDS = 60.0
 """A client has so long to take its answer, and as long again as it takes at SLOWEST_RATE."""
 SLOWEST_RATE = 64 * 1024
@@ -39,7 +42,7 @@ class Connections:
     def __init__(self, settings: Settings) -> None:
         """A server without connections."""
         self._settings = settings
-        self._calls = Pool(MAX_CALLS, least=1)
+        self._calls = Pool(max(MAX_CALLS, 2 * settings.queue_limit), least=1)
         # Both begin with what has been there longest.
         self._receiving: dict[Call, None] = {}
         self._sending: dict[Call, None] = {}
@@ -59,8 +62,8 @@ class Connections:
         if self._timer is not None:
             self._timer.cancel()
 
-    def begin(self, call: Call, context: Context) -> None:
-        """Count a call that has begun, until it has ended.
+    def begin(self, call: Call) -> None:
+        """Count a call that has begun, until its task, which is the current one, has ended.
 
         Raises:
             TooLargeError: it has too much metadata.
@@ -70,14 +73,15 @@ class Connections:
         client, peer = client_of(call.handling.address), call.peer
         cause = self._calls.take(1, client, peer)
 
-        def end(_context: Context) -> None:
+        def end(_task: object) -> None:
             if cause is None:
                 self._calls.give(1, client, peer)
             self._receiving.pop(call, None)
             self._sending.pop(call, None)
-            call.lease.close()
+            call.end()
 
-        context.add_done_callback(cast(Any, end))  # any function is taken; the stubs name a class
+        # Not by the context: what it keeps would hold the call, and the call it, until the garbage collector comes.
+        cast(asyncio.Task[None], asyncio.current_task()).add_done_callback(end)
         if call.metadata_size > MAX_METADATA:
             # gRPC looks only at entries whose values are not compressed.
             raise TooLargeError(f"the call's metadata has {call.metadata_size} bytes; send at most {MAX_METADATA}")
@@ -121,29 +125,33 @@ class Connections:
         self._sending[call] = None
 
     def _sweep(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(SWEEP_SECONDS, self._sweep)
-        now = time.monotonic()
+        began = time.monotonic()
+        try:
+            self._look_after(began)
+        finally:
+            # Many connections take long to look after, and others wait meanwhile.
+            seconds = max(SWEEP_SECONDS, (time.monotonic() - began) / SWEEP_SHARE)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._sweep)
+
+    def _look_after(self, now: float) -> None:
         slow: dict[str, list[Call]] = {}
         for call in takewhile(lambda call: now - call.since > SLOW_SECONDS, self._receiving):
             slow.setdefault(call.peer, []).append(call)
         for peer in self._bases.keys() - slow:
             del self._bases[peer]
-        for peer, calls in slow.items():
-            self._charge(peer, calls)
-            for call in calls:
-                if now - call.since > self._settings.body_timeout:
-                    seconds = self._settings.body_timeout
-                    self._refuse(call, BodyTimeoutError(f"the message did not arrive within {seconds:g} seconds"))
+        for peer, received in self._sockets.received(slow).items():
+            self._charge(peer, received, slow[peer])
+        for call in [call for calls in slow.values() for call in calls]:
+            if now - call.since > self._settings.body_timeout:
+                seconds = self._settings.body_timeout
+                self._refuse(call, BodyTimeoutError(f"the message did not arrive within {seconds:g} seconds"))
         waiting = takewhile(lambda call: now - call.since > ANSWER_SECONDS, self._sending)
         for peer in {call.peer for call in waiting if now - call.since > ANSWER_SECONDS + call.size / SLOWEST_RATE}:
             if self._sockets.shut(peer):
                 logger.info("a client did not take its answers; its connection was ended", extra={"peer": peer})
 
-    def _charge(self, peer: str, calls: list[Call]) -> None:
+    def _charge(self, peer: str, received: int, calls: list[Call]) -> None:
         """Charge what has come of messages that are not whole yet; who has no room for it is refused."""
-        received = self._sockets.received(peer)
-        if received is None:
-            return
         base = self._bases[peer] = min(self._bases.get(peer, received), received)
         more = received - base - sum(call.charged for call in calls)
         if more <= 0:
@@ -156,7 +164,9 @@ class Connections:
                 self._refuse(call, error)
 
     def _refuse(self, call: Call, error: RequestError) -> None:
-        self._receiving.pop(call, None)
+        if call not in self._receiving:
+            return
+        del self._receiving[call]
         task = asyncio.get_running_loop().create_task(call.refuse_from_outside(error))
         self._refusals.add(task)
         task.add_done_callback(self._refusals.discard)

@@ -73,7 +73,7 @@ class Handlers:
         call = Call(self._service, context, path, method.endpoint)
         content = b""
         try:
-            self._connections.begin(call, context)
+            self._connections.begin(call)
             if not method.is_open:
                 call.authenticate()
             self._connections.receiving(call)
@@ -118,7 +118,7 @@ class Handlers:
                 yield unpacked(message, INLINE_BYTES, call.lease)
 
         try:
-            self._connections.begin(call, context)
+            self._connections.begin(call)
             if not method.is_open:
                 call.authenticate()
             async for answer in method.streaming(messages()):

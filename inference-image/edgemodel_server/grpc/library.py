@@ -7,7 +7,6 @@ if another version has none of them, or does no better.
 """
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Any
@@ -17,6 +16,8 @@ import grpc.aio
 import grpc.aio._server as asyncio_server  # type: ignore[import-not-found, unused-ignore]
 from grpc._cython import cygrpc
 
+logger = logging.getLogger(__name__)
+
 REFUSE_SECONDS = 0.1
 """Refusing one call is waited for no longer: the next ones are refused meanwhile."""
 
@@ -25,6 +26,15 @@ _ServicerContext: Any = cygrpc._ServicerContext
 
 
 _Server: Any = asyncio_server.Server
+
+
+async def _find_method_handler(method: str, metadata: Any, resolver: Any, _interceptors: object) -> Any:
+    """The handler of a method; there are no interceptors here. grpcio's own makes a function for each call that refers
+    to itself, and through it all metadata stays in memory until the garbage collector comes."""
+    return resolver.resolve_handler(cygrpc._HandlerCallDetails(method, metadata))
+
+
+cygrpc._find_method_handler = _find_method_handler
 
 
 class Server(_Server):  # type: ignore[misc]
@@ -52,11 +62,15 @@ class _Core(_AioServer):  # type: ignore[misc]
 
 async def _refuse(call: Any) -> None:
     context = _ServicerContext(call, None, None, asyncio.get_running_loop())
-    # Its client may have left.
-    with contextlib.suppress(grpc.aio.AbortError, Exception):
+    try:
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED, "there is no such method here; reflection lists those there are"
         )
+    except grpc.aio.AbortError as abort:
+        # The call keeps the error, this the frames that it went through, and they the call.
+        abort.__traceback__ = None
+    except Exception as failure:
+        logger.debug("a call ended before it could be refused: %s", failure)
 
 
 def is_news(record: logging.LogRecord) -> bool:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import grpc
 
 from edgemodel_server.access.tls import Certificates, Material
-from edgemodel_server.grpc.connections import ANSWER_SECONDS, MAX_CALLS, MAX_METADATA, Connections
+from edgemodel_server.grpc.connections import ANSWER_SECONDS, MAX_METADATA, Connections
 from edgemodel_server.grpc.handlers import Handlers
 from edgemodel_server.grpc.library import Server, is_news
 from edgemodel_server.grpc.methods import SERVICE, inference_methods
@@ -26,8 +26,13 @@ IDLE_SECONDS = 300
 AGE_SECONDS = 3600
 """So is one that is older, when its calls are answered: its client connects again, perhaps to a replica that is new."""
 HANDSHAKE_SECONDS = 20
-MAX_CONCURRENT_STREAMS = 64
+MAX_CONCURRENT_STREAMS = 32
 """Calls of one connection at a time."""
+MAX_PENDING_CALLS = 2560
+"""Of all connections, that gRPC has read and the event loop has not begun."""
+READ_BUFFER = 64 * 1024
+"""Bytes that gRPC reads of a connection at a time. Where nothing is said it doubles them with every read that fills
+them, without end: hundreds of mebibytes for one connection that sends faster than it is read."""
 
 
 class GrpcServer:
@@ -92,6 +97,7 @@ def _options(service: Service) -> list[tuple[str, int]]:
     settings = service.settings
     return [
         ("grpc.so_reuseport", 0),
+        ("grpc.experimental.tcp_max_read_buffer_size", READ_BUFFER),
         ("grpc.max_receive_message_length", settings.max_body),
         ("grpc.max_send_message_length", -1),
         # See ``handlers.unpacked``.
@@ -99,8 +105,8 @@ def _options(service: Service) -> list[tuple[str, int]]:
         ("grpc.max_allowed_incoming_connections", settings.max_connections),
         ("grpc.max_concurrent_streams", MAX_CONCURRENT_STREAMS),
         # Beyond these, gRPC would cancel calls of anybody, at random.
-        ("grpc.server.max_pending_requests", MAX_CALLS),
-        ("grpc.server.max_pending_requests_hard_limit", MAX_CALLS),
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         # Between the two, calls would be refused at random.
         ("grpc.max_metadata_size", MAX_METADATA),
         ("grpc.absolute_max_metadata_size", MAX_METADATA),

@@ -4,10 +4,11 @@ import contextlib
 import ipaddress
 import os
 import socket
-import stat
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 from edgemodel_server.grpc.call import address_of
 
@@ -15,87 +16,114 @@ _DESCRIPTORS = Path("/dev/fd")
 _BYTES_RECEIVED = struct.Struct("=128xQ")
 """In Linux's struct tcp_info."""
 
+Told = TypeVar("Told")
+
 
 class Sockets:
     """Connections to one port of this process. A descriptor may have been closed and be another's by now: what is
-    known of it is checked at every use, on a copy of it."""
+    known of it is checked at every use."""
 
     def __init__(self, port: int = 0) -> None:
         """The sockets of a port, none of which is known yet."""
         self._port = port
         self._known: dict[tuple[str, int], int] = {}
+        self._gone: set[str] = set()
+        """Peers that were asked for last time and have no socket: they are not looked for again."""
 
-    def received(self, peer: str) -> int | None:
-        """Bytes that have come from ``peer``, as gRPC writes it; None where it has gone, or the system does not say."""
-        with self._socket(peer) as found:
-            if found is None or not hasattr(socket, "TCP_INFO"):
-                return None
-            information = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
-        if len(information) < _BYTES_RECEIVED.size:
-            return None
-        received: int = _BYTES_RECEIVED.unpack(information)[0]
-        return received
+    def received(self, peers: Iterable[str]) -> dict[str, int]:
+        """Bytes that have come from each of ``peers``, as gRPC writes them, but those that have gone. Nothing where the
+        system does not say. All descriptors are looked through once at most, however many peers are new."""
+        if not hasattr(socket, "TCP_INFO"):
+            return {}
+        missing = set(peers)
+        self._gone &= missing
+        missing -= self._gone
+        found = self._received(missing)
+        missing -= found.keys()
+        if missing:
+            self._known = self._connections()
+            found |= self._received(missing)
+            self._gone |= missing - found.keys()
+        return found
 
     def shut(self, peer: str) -> bool:
         """End the connection to ``peer``; whether there was one. gRPC notices, and gives up its calls."""
-        with self._socket(peer) as found:
-            if found is None:
+        end = _end_of(peer)
+        if end not in self._known:
+            self._known = self._connections()
+        try:
+            copy = os.dup(self._known.get(end, -1))
+        except OSError:
+            return False
+        # Of the copy it is certain whose it is until it is closed.
+        with socket.socket(fileno=copy) as found:
+            if self._end(found) != end:
                 return False
             with contextlib.suppress(OSError):
                 found.shutdown(socket.SHUT_RDWR)
             return True
 
-    @contextlib.contextmanager
-    def _socket(self, peer: str) -> Iterator[socket.socket | None]:
-        end = _normal(*address_of(peer))
-        found = self._copy(self._known.get(end, -1), end)
-        if found is None:
-            self._known = self._connections()
-            found = self._copy(self._known.get(end, -1), end)
-        if found is None:
-            yield None
-            return
-        with found:
-            yield found
+    def _received(self, peers: Iterable[str]) -> dict[str, int]:
+        found: dict[str, int] = {}
+        for peer in peers:
+            end = _end_of(peer)
+            count = _ask(self._known.get(end, -1), partial(self._count, end))
+            if count is not None:
+                found[peer] = count
+        return found
 
-    def _copy(self, descriptor: int, end: tuple[str, int]) -> socket.socket | None:
-        """A copy of the descriptor, if that is a connection to this ``end``."""
-        if descriptor < 0:
+    def _count(self, end: tuple[str, int], connection: socket.socket) -> int | None:
+        information = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_RECEIVED.size)
+        if self._end(connection) != end or len(information) < _BYTES_RECEIVED.size:
             return None
-        try:
-            copy = socket.socket(fileno=os.dup(descriptor))
-        except OSError:
-            return None
-        if self._end(copy) == end:
-            return copy
-        copy.close()
-        return None
+        received: int = _BYTES_RECEIVED.unpack(information)[0]
+        return received
 
     def _connections(self) -> dict[tuple[str, int], int]:
         found: dict[tuple[str, int], int] = {}
         for name in os.listdir(_DESCRIPTORS):  # noqa: PTH208
-            with contextlib.suppress(OSError):
-                descriptor = int(name)
-                if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-                    with socket.socket(fileno=os.dup(descriptor)) as copy:
-                        end = self._end(copy)
-                    if end is not None:
-                        found[end] = descriptor
+            end = _ask(int(name), self._end)
+            if end is not None:
+                found[end] = int(name)
         return found
 
     def _end(self, connection: socket.socket) -> tuple[str, int] | None:
         """The other end of a connection to this port; None if it is none."""
-        if connection.family not in (socket.AF_INET, socket.AF_INET6):
-            return None
         try:
-            here, there = connection.getsockname(), connection.getpeername()
+            here = connection.getsockname()
+            if not isinstance(here, tuple) or here[1] != self._port:
+                return None
+            there = connection.getpeername()
         except OSError:
             return None
-        return _normal(*there[:2]) if here[1] == self._port else None
+        return _normal(there[0]), there[1]
 
 
-def _normal(host: str, port: int) -> tuple[str, int]:
+def _ask(descriptor: int, question: Callable[[socket.socket], Told | None]) -> Told | None:
+    """What ``question`` finds of a descriptor, which stays gRPC's; None where it is no socket. To ask a copy of each
+    would take twice as long."""
+    if descriptor < 0:
+        return None
+    try:
+        borrowed = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 0, fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        return question(borrowed)
+    except OSError:
+        return None
+    finally:
+        borrowed.detach()
+
+
+def _end_of(peer: str) -> tuple[str, int]:
+    host, port = address_of(peer)
+    return _normal(host), port
+
+
+@lru_cache(4096)
+def _normal(host: str) -> str:
     """An address of IPv4 in the form of IPv6 as itself, as gRPC writes it."""
     address = ipaddress.ip_address(host.partition("%")[0] or "::")
     mapped = address.ipv4_mapped if address.version == 6 else None
-    return str(mapped or address), port
+    return str(mapped or address)
