@@ -6,7 +6,7 @@ from pathlib import Path
 from edgemodel_compressor.retry import RetryPolicy
 from edgemodel_contract import task as places
 from edgemodel_contract.quantity import parse_size
-from edgemodel_contract.settings import duration, setting, whole
+from edgemodel_contract.settings import duration, matching, setting, whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +16,11 @@ class Settings:
     max_download: int = setting(parse_size, "4Gi", "bytes that a fetched file, and a dataset once unpacked, may have")
     fetch_timeout: float = setting(duration(), "30m", "time that one download may take, retries included")
     connect_timeout: float = setting(duration(), "10s", "time to connect to a server")
+    hub_endpoint: str = setting(
+        matching(r"https?://[^\s?#]*[^\s?#/]", "https://mirror.example"),
+        "https://huggingface.co",
+        "URL of the hub that hf:// is about, or of a mirror",
+    )
     read_timeout: float = setting(duration(), "1m", "time without a byte after which a connection counts as broken")
     measure_time: float = setting(duration(), "3s", "time of timed runs per candidate")
     calibration_samples: int = setting(

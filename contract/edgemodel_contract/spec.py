@@ -29,8 +29,8 @@ class ModelSource(Struct, frozen=True, kw_only=True):
     """What to deploy."""
 
     uri: Annotated[str, Meta(max_length=2048)]
-    """Where the model is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; a file, an archive, or
-    in a claim a folder."""
+    """Where the model is: oci://registry/repository:tag, https://host/path, pvc://claim/path, or
+    hf://org/name@revision/path; a file, an archive, in a claim a folder, or of the hub a whole model."""
     format: task.Format | None = None
     """What the file must be. Absent: its bytes tell."""
     sha256: Sha256 | None = None
@@ -45,8 +45,9 @@ class Dataset(Struct, frozen=True, kw_only=True):
     """Samples for calibration and evaluation; the Job splits them, the parts never overlap."""
 
     uri: Annotated[str, Meta(max_length=2048)]
-    """Where the data is: oci://registry/repository:tag, https://host/path, or pvc://claim/path; a NumPy .npz file, a
-    Parquet file, or images in a folder per class (in a claim, or as an archive)."""
+    """Where the data is: oci://registry/repository:tag, https://host/path, pvc://claim/path, or
+    hf://datasets/org/name@revision/path; a NumPy .npz file, a Parquet file, or images in a folder per class (in a
+    claim, or as an archive)."""
     sha256: Sha256 | None = None
     """Expected digest of the file. With it, a changed file is refused."""
     secret_ref: SecretRef | None = None

@@ -45,8 +45,8 @@ Format = Literal["ONNX", "ExportedProgram", "TorchScript", "Transformers"]
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """A file or a folder to fetch: ``oci://``, ``https://``, ``http://`` or ``pvc://claim/path``; a local path on the
-    command line.
+    """A file or a folder to fetch: ``oci://``, ``https://``, ``http://``, ``pvc://claim/path`` or ``hf://org/name``; a
+    local path on the command line.
 
     ``sha256`` is the expected digest of the file, 64 hex digits, checked before the bytes are read as anything.
     ``secret`` is true where credentials for it are mounted. ``format`` is what a model is expected to be; where it is

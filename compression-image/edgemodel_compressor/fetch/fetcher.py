@@ -14,6 +14,7 @@ from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.fetch.credentials import SourceLogin, read_source_login
 from edgemodel_compressor.fetch.folder import copy_folder, folder_digest
 from edgemodel_compressor.fetch.http import fetch_http
+from edgemodel_compressor.fetch.hub import Hub
 from edgemodel_compressor.fetch.limits import Limits
 from edgemodel_compressor.fetch.local import claim_path, copy_file
 from edgemodel_compressor.fetch.oci import fetch_oci
@@ -96,6 +97,12 @@ class Fetcher:
             with self._http_client() as client:
                 headers = login.headers if login else {}
                 fetch_http(client, source.uri, headers, target, limits, self.settings.retry, advance)
+        elif scheme == "hf":
+            login = self._login(source, kind)
+            with self._http_client() as client:
+                headers = login.headers if login else {}
+                hub = Hub(client, self.settings.hub_endpoint, headers, self.settings.retry)
+                hub.fetch(source.uri, kind, target, limits, advance)
         elif scheme == "oci":
             with self.registry(self._login(source, kind)) as registry:
                 fetch_oci(

@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-SCHEMES = ("oci", "https", "http", "pvc")
+SCHEMES = ("oci", "https", "http", "pvc", "hf")
 
 
 def scheme_of(uri: str) -> str | None:

@@ -16,7 +16,7 @@ from edgemodel_operator.api.names import EDGE_NODE_LABEL, NODE_SITE_LABEL
 from edgemodel_operator.api.pods import EnvVar, PodTemplate, ServerPodTemplate
 
 NodeLabels = Annotated[dict[str, Annotated[str, Meta(max_length=63)]], Meta(max_length=64)]
-Uri = Annotated[str, Meta(max_length=2048, pattern=r"^(oci|https?|pvc)://[^\s]+$")]
+Uri = Annotated[str, Meta(max_length=2048, pattern=r"^(oci|https?|pvc|hf)://[^\s]+$")]
 MAX_SITES = 500
 Wave = Annotated[int, Meta(ge=1, le=MAX_SITES)] | Annotated[str, Meta(max_length=4, pattern=r"^(100|[1-9][0-9]?)%$")]
 Origin = Annotated[str, Meta(max_length=280, pattern=f"^({ORIGIN})$")]

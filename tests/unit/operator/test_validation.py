@@ -112,7 +112,7 @@ def test_rules_across_fields(changes: list[tuple[str, Any]], words: str) -> None
         ("model.sha256", "abc", "spec.model.sha256"),
         ("model.uri", "ftp://x/y", "spec.model.uri"),
         ("model.uri", "s3://bucket/model.onnx", "spec.model.uri"),
-        ("compression.dataset", {"uri": "hf://org/name"}, "spec.compression.dataset.uri"),
+        ("compression.dataset", {"uri": "s3://bucket/data.npz"}, "spec.compression.dataset.uri"),
         ("compression.pruning", {"sparsity": 0.5}, "spec.compression.pruning.sparsity: 0.5 is not a text"),
         ("compression.search", {"timeout": "long"}, "spec.compression.search.timeout: 'long' is not a duration"),
         ("serving.preprocessing", {"mean": ["1/0"]}, "spec.serving.preprocessing.mean[0]: '1/0' is not a number"),
