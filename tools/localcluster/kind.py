@@ -16,6 +16,7 @@ from tools.localcluster.errors import ClusterError
 from tools.localcluster.forward import Forwards
 from tools.localcluster.handle import ProcessStatus, is_ready, labelled_nodes
 from tools.localcluster.kubectl import Kubectl
+from tools.localcluster.local import LocalCluster
 from tools.localcluster.native.registry import answers
 from tools.localcluster.system.progress import Progress
 from tools.localcluster.system.shell import run, wait_for
@@ -97,14 +98,13 @@ def hosting(name: str) -> dict[str, Any]:
     }
 
 
-class KindCluster:
+class KindCluster(LocalCluster):
     """The cluster that kind calls `edgemodel`; see handle.Driver for what tests do with it."""
 
     provider: Provider = "kind"
 
     def __init__(self, config: ClusterConfig, state: Path) -> None:
-        self.config = config
-        self._state = state
+        super().__init__(config, state)
         self._forwards = Forwards(self.kubectl, state / "forwards")
 
     def require(self) -> None:
@@ -139,24 +139,9 @@ class KindCluster:
             run("docker", "rm", "--force", "--volumes", REGISTRY_CONTAINER, check=False)
 
     @property
-    def kubeconfig(self) -> Path:
-        """The administrator's kubeconfig."""
-        return self._state / "kubeconfig"
-
-    @property
     def kubectl(self) -> Kubectl:
         """kubectl as administrator."""
         return Kubectl(Path("kubectl"), self.kubeconfig)
-
-    @property
-    def registry_name(self) -> str:
-        """What image references begin with."""
-        return self.config.registry_name
-
-    @property
-    def registry_host_endpoint(self) -> str:
-        """The registry's URL on this machine."""
-        return f"http://{self.registry_name}"
 
     @property
     def registry_pod_endpoint(self) -> str:

@@ -19,12 +19,12 @@ def schemas() -> Json:
     share: Json = {"type": "number", "minimum": 0, "maximum": 1}
     datatype: Json = {"type": "string", "enum": list(get_args(Datatype))}
     size: Json = {"type": "integer", "minimum": 0, "maximum": 2**31 - 1}
-    sizes: Json = {"type": "array", "items": size}
+    sizes: Json = _array(size)
     parameters: Json = {"type": "object", "description": "Those without a meaning here have no effect."}
     prediction: Json = {
         "label": text,
         "probability": share,
-        "top": {"type": "array", "items": reference("Class")},
+        "top": _array(reference("Class")),
     }
     tensors: Json = {
         "type": "array",
@@ -34,7 +34,7 @@ def schemas() -> Json:
             "properties": {
                 "name": text,
                 "data_type": text,
-                "dims": {"type": "array", "items": {"type": "integer", "minimum": -1}},
+                "dims": _array({"type": "integer", "minimum": -1}),
             },
         },
     }
@@ -43,20 +43,20 @@ def schemas() -> Json:
         "Live": _object("", live=yes_or_no),
         "Ready": _object("", ("error",), ready=yes_or_no, error=text),
         "ModelReady": _object("", name=text, ready=yes_or_no),
-        "ServerMetadata": _object("", name=text, version=text, extensions={"type": "array", "items": text}),
+        "ServerMetadata": _object("", name=text, version=text, extensions=_array(text)),
         "TensorMetadata": _object(
             "One input or output; -1 in `shape` is a dimension that may vary.",
             name=text,
             datatype=datatype,
-            shape={"type": "array", "items": {"type": "integer", "minimum": -1}},
+            shape=_array({"type": "integer", "minimum": -1}),
         ),
         "ModelMetadata": _object(
             "",
             name=text,
-            versions={"type": "array", "items": text},
+            versions=_array(text),
             platform=text,
-            inputs={"type": "array", "items": reference("TensorMetadata")},
-            outputs={"type": "array", "items": reference("TensorMetadata")},
+            inputs=_array(reference("TensorMetadata")),
+            outputs=_array(reference("TensorMetadata")),
         ),
         "ModelConfiguration": _object(
             "Dimensions are without the batch where `max_batch_size` is not 0.",
@@ -68,7 +68,7 @@ def schemas() -> Json:
             max_batch_size={"type": "integer", "minimum": 0},
             input=tensors,
             output=tensors,
-            instance_group={"type": "array", "items": {"type": "object"}},
+            instance_group=_array({"type": "object"}),
             dynamic_batching={"type": "object"},
             parameters={
                 "type": "object",
@@ -98,8 +98,8 @@ def schemas() -> Json:
             ("id", "parameters", "outputs"),
             id={"type": "string", "description": "Comes back in the answer."},
             parameters=parameters,
-            inputs={"type": "array", "items": reference("RequestInput"), "minItems": 1},
-            outputs={"type": "array", "items": reference("RequestOutput")},
+            inputs=_array(reference("RequestInput"), minItems=1),
+            outputs=_array(reference("RequestOutput")),
         ),
         "ResponseOutput": _object(
             "One output tensor, flat, in row-major order. JSON has no NaN and no infinity: they are `null`.",
@@ -116,13 +116,17 @@ def schemas() -> Json:
             model_name=text,
             model_version=text,
             id=text,
-            outputs={"type": "array", "items": reference("ResponseOutput")},
+            outputs=_array(reference("ResponseOutput")),
         ),
         "Class": _object("", label=text, probability=share),
         "Prediction": _object("The most probable class; `top` has more with `top_k`.", ("top",), **prediction),
         "PredictedImage": _object("", ("top",), **prediction, model=text),
-        "PredictedImages": _object("", predictions={"type": "array", "items": reference("Prediction")}, model=text),
+        "PredictedImages": _object("", predictions=_array(reference("Prediction")), model=text),
     }
+
+
+def _array(items: Json, **bounds: int) -> Json:
+    return {"type": "array", "items": items, **bounds}
 
 
 def _object(description: str, optional: tuple[str, ...] = (), **properties: Json) -> Json:

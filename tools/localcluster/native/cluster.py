@@ -18,6 +18,7 @@ from tools.localcluster.config import (
 from tools.localcluster.errors import ClusterError
 from tools.localcluster.handle import ProcessStatus, is_ready
 from tools.localcluster.kubectl import Kubectl
+from tools.localcluster.local import LocalCluster
 from tools.localcluster.native import cgroups, network, pause_image
 from tools.localcluster.native.control_plane import ControlPlane, Options
 from tools.localcluster.native.node import NativeNode
@@ -30,14 +31,13 @@ from tools.localcluster.system.shell import wait_for
 _READY_SECONDS = 120
 
 
-class NativeCluster:
+class NativeCluster(LocalCluster):
     """The native cluster in `state`; see handle.Driver for what tests do with it."""
 
     provider: Provider = "native"
 
     def __init__(self, config: ClusterConfig, state: Path) -> None:
-        self.config = config
-        self._state = state
+        super().__init__(config, state)
         options = Options(
             address=HOST_ADDRESS,
             port=6443,
@@ -92,24 +92,9 @@ class NativeCluster:
             wait_for(f"all nodes to be Ready (logs in {self._state / 'nodes'})", ready, _READY_SECONDS, 0.3)
 
     @property
-    def kubeconfig(self) -> Path:
-        """The administrator's kubeconfig."""
-        return self._state / "kubeconfig"
-
-    @property
     def kubectl(self) -> Kubectl:
         """kubectl as administrator."""
         return self._plane.kubectl
-
-    @property
-    def registry_name(self) -> str:
-        """What image references begin with."""
-        return self.config.registry_name
-
-    @property
-    def registry_host_endpoint(self) -> str:
-        """The registry's URL on this machine."""
-        return f"http://{self.registry_name}"
 
     @property
     def registry_pod_endpoint(self) -> str:
