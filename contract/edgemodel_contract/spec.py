@@ -62,32 +62,32 @@ class Compression(task.Recipe, frozen=True, kw_only=True):
         Rule(
             "has(self.dataset) || !has(self.recovery)",
             lambda s: s.dataset is not None or s.recovery is None,
-            "recovery trains on data: add dataset",
+            "recovery trains on data: add compression.dataset",
         ),
         Rule(
             "has(self.dataset) || !(has(self.quantization) && self.quantization.method == 'Static')",
             lambda s: s.dataset is not None or s.quantization is None or s.quantization.method != "Static",
-            "static quantization is calibrated on data: add dataset, or use quantization.method Dynamic",
+            "static quantization is calibrated on data: add compression.dataset, or use quantization.method Dynamic",
         ),
         Rule(
             "has(self.dataset) || !(has(self.pruning) && self.pruning.depth.matches('[1-9]'))",
             lambda s: s.dataset is not None or s.pruning is None or not s.pruning.depth,
-            "pruning.depth is measured on data: add dataset",
+            "pruning.depth is measured on data: add compression.dataset",
         ),
         Rule(
             "has(self.dataset) || !has(self.metric)",
             lambda s: s.dataset is not None or s.metric is None,
-            "metric is measured on data: add dataset",
+            "metric is measured on data: add compression.dataset",
         ),
         Rule(
             "has(self.dataset) || !has(self.judge)",
             lambda s: s.dataset is not None or not s.judge,
-            "judge is measured on data: add dataset",
+            "judge is measured on data: add compression.dataset",
         ),
         Rule(
             "has(self.dataset) || !(has(self.objectives) && has(self.objectives.maxAccuracyDrop))",
             lambda s: s.dataset is not None or s.objectives.max_accuracy_drop is None,
-            "objectives.maxAccuracyDrop is measured on data: add dataset",
+            "objectives.maxAccuracyDrop is measured on data: add compression.dataset",
         ),
     )
 

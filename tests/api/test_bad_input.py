@@ -155,7 +155,7 @@ def test_a_bad_model_leaves_the_good_one_serving_untouched(world: World) -> None
 CONTRADICTIONS: list[tuple[dict[str, Any], str]] = [
     ({"compression": {"mode": "Manual"}}, "mode Manual needs pruning or quantization"),
     ({"compression": {"quantization": {"method": "Dynamic"}}}, "only read in mode Manual"),
-    ({"compression": {"objectives": {"maxAccuracyDrop": "1%"}}}, "add dataset"),
+    ({"compression": {"objectives": {"maxAccuracyDrop": "1%"}}}, "add compression.dataset"),
     ({"scaling": {"minReplicas": 3, "maxReplicas": 2}}, "maxReplicas must not be below minReplicas"),
 ]
 

@@ -60,7 +60,9 @@ def run_commandline(options: argparse.Namespace, settings: Settings) -> int:
         with tempfile.TemporaryDirectory(prefix="edgemodel-") as folder:
             _work(task, options, settings, Path(folder))
     except TaskError as error:
-        print(f"edgemodel-compress: {error.message}", file=sys.stderr)
+        # Whoever wrote no EdgeModel has an option for its field.
+        message = error.message if options.manifest else error.message.replace("compression.dataset", "--dataset")
+        print(f"edgemodel-compress: {message}", file=sys.stderr)
         return failure_code(error.reason)
     except OSError as error:
         print(f"edgemodel-compress: the result cannot be written: {first_line(error)}", file=sys.stderr)

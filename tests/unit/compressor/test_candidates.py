@@ -51,8 +51,11 @@ def test_mixed_precision_shows_in_the_name() -> None:
     ("recipe", "words"),
     [
         (Recipe(mode="Manual"), "mode Manual needs pruning or quantization"),
-        (Recipe(mode="Manual", quantization=STATIC), "static quantization is calibrated on data: add dataset"),
-        (Recipe(mode="Manual", pruning=HALF, recovery=Recovery()), "recovery trains on data: add dataset"),
+        (
+            Recipe(mode="Manual", quantization=STATIC),
+            "static quantization is calibrated on data: add compression.dataset",
+        ),
+        (Recipe(mode="Manual", pruning=HALF, recovery=Recovery()), "recovery trains on data: add compression.dataset"),
         (Recipe(mode="Manual", quantization=STATIC, recovery=Recovery()), "add pruning, or remove recovery"),
         (
             Recipe(mode="Manual", quantization=Quantization(method="Dynamic", bits=4)),
@@ -60,12 +63,15 @@ def test_mixed_precision_shows_in_the_name() -> None:
         ),
         (Recipe(quantization=STATIC), "only read in mode Manual"),
         (Recipe(mode="None", pruning=HALF), "only read in mode Manual"),
-        (Recipe(metric="Top5"), "metric is measured on data: add dataset"),
+        (Recipe(metric="Top5"), "metric is measured on data: add compression.dataset"),
         (Recipe(objectives=Objectives(max_accuracy_drop=0.01)), "objectives.maxAccuracyDrop is measured on data"),
         (Recipe(mode="Manual", pruning=Pruning(sparsity=0.0)), "compression.pruning: pruning needs sparsity or depth"),
         (Recipe(mode="Manual", pruning=Pruning(sparsity=1.0)), "compression.pruning.sparsity: Expected float < 1.0"),
         (Recipe(mode="Manual", pruning=Pruning(depth=1.5)), "compression.pruning.depth: Expected float <= 1.0"),
-        (Recipe(mode="Manual", pruning=Pruning(depth=0.5)), "pruning.depth is measured on data: add dataset"),
+        (
+            Recipe(mode="Manual", pruning=Pruning(depth=0.5)),
+            "pruning.depth is measured on data: add compression.dataset",
+        ),
         (Recipe(objectives=Objectives(max_size=0)), "compression.objectives: maxSize must be more than zero"),
         (Recipe(objectives=Objectives(max_latency=0.0)), "maxLatency must be more than zero"),
     ],

@@ -66,9 +66,11 @@ def test_auto_takes_branches_out_of_small_operators_and_says_the_same_again(
     outs = [tmp_path / name for name in ("once", "again")]
     for out in outs:
         assert run(settings, net, "--dataset", data, "-o", out) == 0
-    tried = {candidate["method"] for candidate in json.loads((outs[0] / "report.json").read_text())["candidates"]}
+    # Which of them is chosen depends on the clock, too; what was built and how good it is does not.
+    first, second = (json.loads((out / "report.json").read_text())["candidates"] for out in outs)
+    tried = {item["method"]: (item["measured"]["size"], item["measured"]["accuracy"]) for item in first}
     assert any(method.startswith("depth-0.75+recovered") for method in tried)
-    assert result(outs[0])["modelDigest"] == result(outs[1])["modelDigest"]
+    assert tried == {item["method"]: (item["measured"]["size"], item["measured"]["accuracy"]) for item in second}
 
 
 @pytest.mark.parametrize(
@@ -109,4 +111,4 @@ def test_without_samples_nothing_says_which_branches_matter(
     settings: Settings, net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(settings, net, "-o", tmp_path / "out", "--prune-depth", "0.5") == 2
-    assert "pruning.depth is measured on data: add dataset" in capsys.readouterr().err
+    assert "pruning.depth is measured on data: add --dataset" in capsys.readouterr().err

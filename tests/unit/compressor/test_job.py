@@ -233,7 +233,7 @@ def test_no_temporary_file_is_left(desk: Desk, monkeypatch: pytest.MonkeyPatch) 
         ({"model": Source(uri="pvc://models/mlp.onnx", sha256="0" * 64)}, "ChecksumMismatch", 2, "was expected"),
         ({"model": Source(uri="pvc://models/mlp.npz")}, "InvalidModel", 2, "holds no model among its 2 files"),
         ({"dataset": Source(uri="pvc://models/conv.npz")}, "InvalidDataset", 2, "'x'"),
-        ({"dataset": None, "recipe": STATIC}, "InvalidTask", 2, "calibrated on data: add dataset"),
+        ({"dataset": None, "recipe": STATIC}, "InvalidTask", 2, "calibrated on data: add compression.dataset"),
         ({"recipe": Recipe(mode="Manual")}, "InvalidTask", 2, "mode Manual needs pruning or quantization"),
         ({"repository": "UPPER CASE"}, "InvalidTask", 2, "not a repository"),
     ],

@@ -69,10 +69,13 @@ def test_what_can_be_carried_out(changes: list[tuple[str, Any]]) -> None:
         ([("compression.mode", "None"), ("compression.quantization", {"method": "Dynamic"})], "set mode to Manual"),
         (
             [("compression.mode", "Manual"), ("compression.quantization", {"method": "Static"})],
-            "add dataset, or use quantization.method Dynamic",
+            "add compression.dataset, or use quantization.method Dynamic",
         ),
-        ([("compression.objectives", {"maxAccuracyDrop": "1%"})], "maxAccuracyDrop is measured on data: add dataset"),
-        ([("compression.metric", "Top5")], "metric is measured on data: add dataset"),
+        (
+            [("compression.objectives", {"maxAccuracyDrop": "1%"})],
+            "maxAccuracyDrop is measured on data: add compression.dataset",
+        ),
+        ([("compression.metric", "Top5")], "metric is measured on data: add compression.dataset"),
         ([("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)], "maxReplicas must not be below minReplicas"),
         ([("serving.resources", {"limits": {"cpu": "1Gi"}})], "spec.serving.resources: '1Gi' is not a number of CPUs"),
         (
@@ -188,11 +191,11 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
             ("compression.recovery", {"epochs": 1}),
         ],
         "pruning needs sparsity or depth": [("compression.mode", "Manual"), ("compression.pruning", {})],
-        "pruning.depth is measured on data: add dataset": [
+        "pruning.depth is measured on data: add compression.dataset": [
             ("compression.mode", "Manual"),
             ("compression.pruning", {"depth": "50%"}),
         ],
-        "recovery trains on data: add dataset": [
+        "recovery trains on data: add compression.dataset": [
             ("compression.mode", "Manual"),
             ("compression.pruning", {"sparsity": "50%"}),
             ("compression.recovery", {"epochs": 1}),
@@ -201,15 +204,17 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
             ("compression.mode", "Manual"),
             ("compression.quantization", {"method": "Dynamic", "bits": 4}),
         ],
-        "static quantization is calibrated on data: add dataset, or use quantization.method Dynamic": [
+        "static quantization is calibrated on data: add compression.dataset, or use quantization.method Dynamic": [
             ("compression.mode", "Manual"),
             ("compression.quantization", {"method": "Static"}),
         ],
-        "objectives.maxAccuracyDrop is measured on data: add dataset": [
+        "objectives.maxAccuracyDrop is measured on data: add compression.dataset": [
             ("compression.objectives", {"maxAccuracyDrop": "1%"})
         ],
-        "metric is measured on data: add dataset": [("compression.metric", "Top5")],
-        "judge is measured on data: add dataset": [("compression.judge", [{"output": "y", "maxDrop": "1%"}])],
+        "metric is measured on data: add compression.dataset": [("compression.metric", "Top5")],
+        "judge is measured on data: add compression.dataset": [
+            ("compression.judge", [{"output": "y", "maxDrop": "1%"}])
+        ],
         "maxSize must be more than zero": [("compression.objectives", {"maxSize": "0Mi"})],
         "maxLatency must be more than zero": [("compression.objectives", {"maxLatency": "0.0ms"})],
         "the target latency must be more than zero": [("scaling.target", {"latency": "0ms"})],
