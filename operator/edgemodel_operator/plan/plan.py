@@ -3,6 +3,7 @@
 No I/O, no clock, no client. The same state gives the same plan, so any step may be killed and planned again.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from edgemodel_operator.api.labels import SITE_LABEL
 from edgemodel_operator.manifests.deployment import deployment_name
 from edgemodel_operator.manifests.job import build_job
 from edgemodel_operator.manifests.owned import applied_hash
-from edgemodel_operator.observed import Object, Observed, Recommendation, Replicas
+from edgemodel_operator.observed import Node, Object, Observed, Pod, Recommendation, Replicas
 from edgemodel_operator.plan.children import Ref, Scale, child_changes
 from edgemodel_operator.plan.context import Context
 from edgemodel_operator.plan.policy.compression import Compression, Done, Failed, Running, decide
@@ -136,13 +137,17 @@ def _compression(context: Context) -> Compression | None:
 
 def _reached(context: Context, sites: list[SiteHealth]) -> dict[str, tuple[str, ...]]:
     """The addresses of each site."""
-    observed, placement = context.observed, context.spec.placement
+    observed, services = context.observed, context.observed.services
+    nodes: dict[str | None, list[Node]] = defaultdict(list)
+    for node in observed.nodes:
+        nodes[site_of(context.spec.placement, node)].append(node)
+    pods: dict[str, list[Pod]] = defaultdict(list)
+    for pod in observed.pods:
+        pods[pod.labels.get(SITE_LABEL, "")].append(pod)
+    namespace = context.model.metadata.namespace
     return {
         site.name: addresses(
-            observed.services.get(deployment_name(context.model, site.name)),
-            context.model.metadata.namespace,
-            [node for node in observed.nodes if site_of(placement, node) == site.name],
-            [pod for pod in observed.pods if pod.labels.get(SITE_LABEL) == site.name],
+            services.get(deployment_name(context.model, site.name)), namespace, nodes[site.name], pods[site.name]
         )
         for site in sites
     }

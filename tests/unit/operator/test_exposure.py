@@ -65,9 +65,10 @@ def test_node_ports_are_reached_on_all_nodes_where_all_answer_and_from_outside_w
         ([], []),
         ([{"ip": "203.0.113.7"}], ["203.0.113.7"]),
         ([{"hostname": "lb.example"}], ["lb.example"]),
+        ([{"ip": "203.0.113.7"}, {"ip": "203.0.113.7"}], ["203.0.113.7"]),
         ([{"ip": "2001:db8::7"}, {"ip": "203.0.113.7"}], ["[2001:db8::7]", "203.0.113.7"]),
     ],
-    ids=["pending", "address", "name", "both families"],
+    ids=["pending", "address", "name", "one twice", "both families"],
 )
 def test_a_load_balancer_is_reached_on_what_it_was_given(ingress: list[Object], hosts: list[str]) -> None:
     found = service({"type": "LoadBalancer"}, status={"loadBalancer": {"ingress": ingress}})

@@ -68,7 +68,7 @@ def addresses(service: Service | None, namespace: str, nodes: Sequence[Node], po
     grpc = "grpcs" if service.secure else "grpc"
     return tuple(
         _url(grpc if name == "grpc" else name, host, number)
-        for host in sorted(filter(None, hosts))[:MAX_HOSTS]
+        for host in sorted({host for host in hosts if host})[:MAX_HOSTS]
         for name, number in ports
     )
 
