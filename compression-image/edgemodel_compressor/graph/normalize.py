@@ -49,7 +49,7 @@ def normalize(source: Path, folder: Path) -> Path:
     if newer:
         _default_opset(model).version = _OPSET
     if overridable:
-        replace_initializers(model, list(model.graph.initializer))
+        replace_initializers(model.graph, list(model.graph.initializer))
         model.ir_version = max(model.ir_version, _IR)
     write_model(model, target)
     if rewritten:
@@ -117,7 +117,7 @@ def flatten_biases(model: onnx.ModelProto) -> None:
     used = {name for node in model.graph.node for name in node.input}
     if made and not has_subgraphs(model):
         kept = [item for item in model.graph.initializer if item.name not in made or item.name in used]
-        replace_initializers(model, [_copied(item) for item in kept])
+        replace_initializers(model.graph, [_copied(item) for item in kept])
 
 
 def _dense(sparse: onnx.SparseTensorProto) -> onnx.TensorProto:

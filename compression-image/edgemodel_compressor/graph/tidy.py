@@ -34,15 +34,15 @@ def drop_unused(model: onnx.ModelProto) -> None:
         return
     used = {name for node in model.graph.node for name in node.input} | {value.name for value in model.graph.output}
     keep = [tensor for tensor in model.graph.initializer if tensor.name in used]
-    replace_initializers(model, keep)
+    replace_initializers(model.graph, keep)
 
 
-def replace_initializers(model: onnx.ModelProto, tensors: Iterable[TensorProto]) -> None:
-    """Make ``tensors`` the initializers of ``model``; ones that are also inputs of the graph stop being so."""
+def replace_initializers(graph: onnx.GraphProto, tensors: Iterable[TensorProto]) -> None:
+    """Make ``tensors`` the initializers of ``graph``; ones that are also its inputs stop being so."""
     kept = list(tensors)
-    before = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in before]
-    del model.graph.input[:]
-    model.graph.input.extend(inputs)
-    del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    before = {tensor.name for tensor in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in before]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    del graph.initializer[:]
+    graph.initializer.extend(kept)

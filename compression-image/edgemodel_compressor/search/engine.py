@@ -21,7 +21,7 @@ from edgemodel_compressor.onnxmodel.tensors import check_numbers, require_concre
 from edgemodel_compressor.progress import Span
 from edgemodel_compressor.search.candidates import check_recipe, named_method
 from edgemodel_compressor.search.choose import Choice, choose, quality_faults
-from edgemodel_compressor.search.evaluation import Evaluation, Job, Pace
+from edgemodel_compressor.search.evaluation import Evaluation, Job, Pace, footprint
 from edgemodel_compressor.search.proposals import FIRST_SHARE, TRAINING_WORK, Facts, Trial, propose, recovery
 from edgemodel_compressor.settings import Settings
 from edgemodel_contract.card import ORIGINAL
@@ -236,6 +236,7 @@ def _try_methods(job: Job, evaluation: Evaluation, span: Span, end: float | None
         depthwise=told(lambda: share_depthwise(shown) > DEPTHWISE, False, lambda _: None),
         branches=len(evaluation.builder.branches) if prunable and evaluation.builder.thin else 0,
         work=min(TRAINING_WORK, TRAINING_WORK * budget.timeout / UNHURRIED),
+        footprint=footprint(evaluation.measured[ORIGINAL]),
         hurried=budget.timeout < UNHURRIED,
     )
     # What is not going to be trained is not looked at by torch, which takes seconds to load.

@@ -291,8 +291,7 @@ class Evaluation:
         with given_up_in_time(building):
             path = self.builder.build(method, partial(self.holds, span=building), building)
         measured = self._measure(method, path, measuring)
-        footprint = measured.size + (measured.layer_size or measured.size)
-        self.trials.append(Trial(method, self._verdict(measured), footprint))
+        self.trials.append(Trial(method, self._verdict(measured), footprint(measured)))
 
     def _measure(self, method: Method, path: Path, span: Span, score: Score | None = None) -> Measurement:
         """Run and measure the model at ``path``, which is what ``method`` made."""
@@ -330,6 +329,11 @@ def check_rules(rules: Sequence[OutputRule], outputs: Sequence[TensorSpec]) -> N
             raise TaskError(
                 "InvalidTask", f"compression.judge names the output {rule.output!r} twice; remove one of the two."
             )
+
+
+def footprint(measured: Measurement) -> int:
+    """Bytes downloaded plus bytes kept."""
+    return measured.size + (measured.layer_size or measured.size)
 
 
 def at_most_one(item: OutputQuality, samples: int) -> bool:

@@ -59,6 +59,8 @@ with one per column, and 0.85 with one in all."""
 WEIGHTS = QuantizationRecipe("WeightOnly")
 AS_FLOATS = ("WeightOnly", "FP16")
 """Methods that store less and compute in floats all the same: smaller, and no faster."""
+QUARTER, HALVES = 0.35, 0.6
+"""Shares of the original that these leave of most models: what is larger has many weights that no integers reached."""
 NO_FASTER = 1.1
 """What such a model may be smaller by, and is still worth no more than one that computes in integers."""
 HALF = QuantizationRecipe("FP16")
@@ -91,6 +93,8 @@ class Facts:
     """Residual branches, where starting the operators takes longer than what they compute; elsewhere none may go."""
     work: float = TRAINING_WORK
     """Multiply-accumulates that one training may do."""
+    footprint: int = 0
+    """Of the original, as of a Trial; 0 where it is not known."""
     hurried: bool = False
     """Time is short: what needs no calibration comes first, so that there is something at hand when it is up."""
 
@@ -142,6 +146,8 @@ def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
         return
     if facts.hurried:
         yield Method(quantization=WEIGHTS)
+        if best_quantization(facts, tried) == Method():
+            yield Method(quantization=HALF)
     yield Method(quantization=STATIC)
     if facts.multiplies:
         yield from (Method(quantization=FUSED), Method(quantization=DYNAMIC))
@@ -150,12 +156,12 @@ def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
     for fallback in (*(COLUMNS if facts.multiplies else ()), *FALLBACKS):
         best = best_quantization(facts, tried)
         if _computes(best) or (facts.depthwise and best != Method()):
-            return
+            break
         yield fallback
-    for stored in (WEIGHTS, HALF):
-        if best_quantization(facts, tried) != Method():
-            return
-        yield Method(quantization=stored)
+    for stored, share in ((WEIGHTS, QUARTER), (HALF, HALVES)):
+        best = best_quantization(facts, tried)
+        if best == Method() or tried[best].footprint > share * facts.footprint > 0:
+            yield Method(quantization=stored)
 
 
 def recovery(facts: Facts, share: float) -> Recovery | None:

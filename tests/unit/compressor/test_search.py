@@ -14,6 +14,7 @@ from edgemodel_compressor.search.proposals import (
     LARGEST_SHARE,
     MIN_EPOCHS,
     MIN_SHARE,
+    STATIC,
     TRAINING_WORK,
     Facts,
     Trial,
@@ -137,6 +138,18 @@ def test_where_no_integers_compute_well_enough_weights_alone_are_what_is_left_an
     assert "structured-0.75+recovered+fp16" in tried
 
 
+def test_what_integers_reached_a_part_of_only_is_stored_in_less_too() -> None:
+    known = replace(CONVOLUTIONS, footprint=1000)
+    assert walk(known, up_to(0.0))[:2] == ["static-int8", "prune-0.5+static-int8"]
+    few = [Trial(method, "Good", 780) for method in (Method(quantization=STATIC),)]
+    found = propose(known, few)
+    assert found is not None
+    assert found.name == "weight-int8"
+    second = propose(known, [*few, Trial(found, "Impossible")])
+    assert second is not None
+    assert second.name == "fp16"
+
+
 def test_in_a_hurry_what_needs_no_calibration_comes_first_and_gives_way_to_what_computes_in_integers() -> None:
     hurried = replace(CONVOLUTIONS, hurried=True)
     tried = walk(hurried, up_to(0.0))
@@ -146,6 +159,7 @@ def test_in_a_hurry_what_needs_no_calibration_comes_first_and_gives_way_to_what_
         "weight-int8", "static-int8", "static-int8-percentile", "static-int8-entropy", "static-int8-mixed"
     ]  # fmt: skip
     assert "prune-0.5+weight-int8" in lossy
+    assert walk(hurried, lambda _: "Lossy")[:3] == ["weight-int8", "fp16", "static-int8"]
 
 
 SMALL_OPERATORS = Facts(has_dataset=True, can_train=True, epoch=1e9, prunable=True, multiplies=False, branches=10)

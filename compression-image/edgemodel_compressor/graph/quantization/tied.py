@@ -67,7 +67,9 @@ def share_floats(model: ModelProto) -> None:
         for table, twin in pairs.items()
     ]
     nodes = [*turns, *model.graph.node]
-    replace_initializers(model, [tensor for tensor in model.graph.initializer if tensor.name not in pairs.values()])
+    replace_initializers(
+        model.graph, [tensor for tensor in model.graph.initializer if tensor.name not in pairs.values()]
+    )
     del model.graph.node[:]
     model.graph.node.extend(nodes)
 

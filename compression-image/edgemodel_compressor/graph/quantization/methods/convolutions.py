@@ -5,6 +5,8 @@ integer kernels are no faster than those for floats: depthwise convolutions do s
 between the two costs more than it saves.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
@@ -13,7 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from edgemodel_compressor.graph.quantization.methods.half import MIN_ELEMENTS
 from edgemodel_compressor.graph.quantization.operators import channel_axis
 from edgemodel_compressor.graph.quantization.recipe import QuantizationRecipe
-from edgemodel_compressor.graph.tidy import has_subgraphs, replace_initializers
+from edgemodel_compressor.graph.tidy import replace_initializers
+from edgemodel_compressor.onnxmodel.walk import graphs
 
 _HIGHEST = 127
 
@@ -21,23 +24,26 @@ _HIGHEST = 127
 def store_convolutions(model: onnx.ModelProto, recipe: QuantizationRecipe) -> int:
     """Store the FP32 kernels of ``model`` as INT8, in place, whatever ``bits`` matrix products have; returns how many.
 
-    None of a graph with loops or branches, which see the names of the graph around them.
+    A kernel keeps its name, by which loops and branches inside see it, too.
     """
-    if has_subgraphs(model):
-        return 0
-    graph = model.graph
+    every = list(graphs(model.graph))
     axes = {
         node.input[1]: channel_axis(node, 0)
+        for graph in every
         for node in graph.node
         if node.op_type in ("Conv", "ConvTranspose") and node.name not in recipe.excluded
     }
-    for value in (*graph.input, *graph.output):
-        axes.pop(value.name, None)
+    return sum(_store(graph, axes) for graph in every)
+
+
+def _store(graph: onnx.GraphProto, axes: Mapping[str, int]) -> int:
+    stated = {value.name for value in (*graph.input, *graph.output)}
     tensors: list[TensorProto] = []
     widening = []
     for tensor in graph.initializer:
         name = tensor.name
-        if tensor.data_type != TensorProto.FLOAT or name not in axes or np.prod(tensor.dims) < MIN_ELEMENTS:
+        small = np.prod(tensor.dims) < MIN_ELEMENTS
+        if tensor.data_type != TensorProto.FLOAT or name not in axes or name in stated or small:
             tensors.append(tensor)
             continue
         integers, scale = _rounded(numpy_helper.to_array(tensor), axes[name])
@@ -48,7 +54,7 @@ def store_convolutions(model: onnx.ModelProto, recipe: QuantizationRecipe) -> in
             helper.make_node("Mul", [f"{name}_wide", f"{name}_scale"], [name], name=f"{name}_scaled"),
         ]
     nodes = [*widening, *graph.node]
-    replace_initializers(model, tensors)
+    replace_initializers(graph, tensors)
     del graph.node[:]
     graph.node.extend(nodes)
     return len(widening) // 2
