@@ -101,6 +101,30 @@ def test_a_server_that_crashes_in_the_first_wave_stops_the_rollout(world: World)
     assert digits.condition("Available")["status"] == "True"
 
 
+def test_a_site_that_never_settles_stops_the_rollout_unless_it_may_fail(world: World) -> None:
+    digits = world.create()
+    old = digits.bring_to_ready("site-a", "site-b", image_digest="1" * 64)
+    digits.edit(
+        {"model": {"uri": "oci://registry.test/models/digits:v2"}, "rollout": {"waves": [1], "progressDeadline": "5s"}}
+    )
+    new = digits.finish_job("2" * 64)
+    digits.wait_for_image("site-a", new)
+    stalled = digits.wait_for("Stalled", "True", "ProgressDeadlineExceeded")
+    assert "The rollout has stopped, 1 sites wait: 1 failed (site-a)" in stalled["message"]
+    assert digits.status["rollout"]["state"] == "Stopped"
+    assert digits.status["rollout"]["failedSites"] == ["site-a"]
+    assert digits.site("site-b")["reason"] == "RolloutStopped"
+    assert digits.image("site-b") == old
+    digits.edit({"rollout": {"maxFailedSites": "50%"}})
+    digits.wait_for_image("site-b", new)
+    digits.make_ready("site-b")
+    digits.make_ready("site-a")
+    digits.wait_for("Ready", "True")
+    rollout = digits.status["rollout"]
+    assert (rollout["state"], rollout["wave"], rollout["of"], rollout["updatedSites"]) == ("Complete", 2, 2, 2)
+    assert "failedSites" not in rollout
+
+
 def test_a_site_without_its_link_is_disconnected_not_degraded_and_left_alone(world: World) -> None:
     digits = world.create(placement=world.own_site("east", "west"))
     digits.bring_to_ready("east", "west", image_digest="1" * 64)

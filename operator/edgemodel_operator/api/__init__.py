@@ -8,7 +8,7 @@ from edgemodel_contract.fields import Resources
 from edgemodel_operator.api.names import API_VERSION, EDGE_NODE_LABEL, GROUP, KIND, NODE_SITE_LABEL, PLURAL, VERSION
 from edgemodel_operator.api.pods import EnvVar
 from edgemodel_operator.api.resource import EdgeModel, parse
-from edgemodel_operator.api.spec import Placement, Scaling, Serving, Spec
+from edgemodel_operator.api.spec import Placement, Rollout, Scaling, Serving, Spec
 from edgemodel_operator.api.status import (
     CandidateStatus,
     CompressionStatus,
@@ -18,6 +18,8 @@ from edgemodel_operator.api.status import (
     ModelStatus,
     OutputStatus,
     ProgressStatus,
+    RolloutState,
+    RolloutStatus,
     SiteState,
     SiteStatus,
     Status,
@@ -46,6 +48,9 @@ __all__ = [
     "Placement",
     "ProgressStatus",
     "Resources",
+    "Rollout",
+    "RolloutState",
+    "RolloutStatus",
     "Scaling",
     "Serving",
     "SiteState",

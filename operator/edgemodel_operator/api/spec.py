@@ -19,6 +19,9 @@ NodeLabels = Annotated[dict[str, Annotated[str, Meta(max_length=63)]], Meta(max_
 Uri = Annotated[str, Meta(max_length=2048, pattern=r"^(oci|https?|pvc|hf)://[^\s]+$")]
 MAX_SITES = 500
 Wave = Annotated[int, Meta(ge=1, le=MAX_SITES)] | Annotated[str, Meta(max_length=4, pattern=r"^(100|[1-9][0-9]?)%$")]
+FailureBudget = (
+    Annotated[int, Meta(ge=0, le=MAX_SITES)] | Annotated[str, Meta(max_length=4, pattern=r"^(100|[1-9]?[0-9])%$")]
+)
 Origin = Annotated[str, Meta(max_length=280, pattern=f"^({ORIGIN})$")]
 Cidr = Annotated[str, Meta(max_length=43, pattern=r"^[0-9a-fA-F:.]+/[0-9]{1,3}$")]
 ReplicaCount = Annotated[int, Meta(ge=1, le=1000)]
@@ -219,10 +222,22 @@ class Placement(Struct, frozen=True, kw_only=True):
 class Rollout(Struct, frozen=True, kw_only=True):
     """How a new version spreads: wave by wave, each a number of sites or a share of them, counted from the first."""
 
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "self.progressDeadline.matches('[1-9]')",
+            lambda s: s.progress_deadline > 0,
+            "the progress deadline must be more than zero",
+        ),
+    )
+
     waves: Annotated[tuple[Wave, ...], Meta(min_length=1, max_length=16)] = (1, "25%", "100%")
     """Sites that have the new version after each wave: a number, or a share of all, rounded up."""
     soak: Seconds = 0.0
     """How long a wave must have been available before the next one starts."""
+    max_failed_sites: FailureBudget = 0
+    """Sites that may fail before no further site is updated: a number, or a share of all, rounded down."""
+    progress_deadline: Seconds = 600.0
+    """A site has failed when its servers have made no progress with the new version for so long."""
     paused: bool = False
     """No further site is updated."""
 

@@ -212,6 +212,32 @@ class SiteStatus(Struct, frozen=True, kw_only=True):
     digest."""
 
 
+RolloutState = Literal["Progressing", "Soaking", "Paused", "Stopped", "Complete"]
+
+
+class RolloutStatus(Struct, frozen=True, kw_only=True):
+    """How far the present version has spread. Sites that are cut off wait outside the waves."""
+
+    version: str
+    """Image that the sites are to serve."""
+    state: RolloutState
+    """Stopped: more sites have failed than may, and no further one is updated."""
+    wave: Count
+    """The wave that the rollout is in, from 1."""
+    of: Count
+    """Waves in all."""
+    updated_sites: Count
+    """Sites whose servers are asked for this version, with the present settings."""
+    total_sites: Count
+    """Sites that are to have it."""
+    failed_sites: Annotated[list[str], Meta(max_length=MAX_SITES)] | None = None
+    """Sites that made no progress with it within `spec.rollout.progressDeadline`."""
+    started_at: Annotated[str, Meta(extra_json_schema={"format": "date-time"})]
+    """When the first site was asked for it, or for other settings with it."""
+    soak_until: Annotated[str, Meta(extra_json_schema={"format": "date-time"})] | None = None
+    """When the next wave may start, where all of this one stand."""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """What is."""
 
@@ -222,6 +248,7 @@ class Status(Struct, frozen=True, kw_only=True):
     """Ready, Reconciling and Stalled as kstatus reads them, and four that say more."""
     model: ModelStatus | None = None
     compression: CompressionStatus | None = None
+    rollout: RolloutStatus | None = None
     sites: Annotated[list[SiteStatus], keyed("name", MAX_SITES)] = field(default_factory=list)
     """Every site with a matching node."""
     ready_sites: Count | None = None

@@ -1,5 +1,6 @@
 """The inference Deployment of one site."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,7 @@ def build_deployment(
             "spec": {
                 **({} if replicas is None else {"replicas": replicas}),
                 "revisionHistoryLimit": 2,
+                "progressDeadlineSeconds": math.ceil(spec.rollout.progress_deadline),
                 "selector": {"matchLabels": serving_selector(model.metadata.name, serving.site)},
                 "strategy": {
                     "type": "RollingUpdate",

@@ -29,6 +29,7 @@ from edgemodel_operator.plan.sites import plan_sites, sites_left_alone
 from edgemodel_operator.plan.status import verdict
 from edgemodel_operator.plan.status.conditions import Finding, Transition, merge, transitions
 from edgemodel_operator.plan.status.figures import compression_status, model_status, site_statuses, summary
+from edgemodel_operator.plan.status.rollout import rollout_status
 from edgemodel_operator.settings import Settings
 
 WATCH_PROGRESS = timedelta(seconds=3)
@@ -64,7 +65,7 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
     served = version if version is not None else model.status.model
 
     all_sites = find_sites(spec.placement, observed.nodes)
-    sites, recheck_at = plan_sites(context, all_sites, served)
+    sites, rollout = plan_sites(context, all_sites, served)
     measured = model.status.compression if compression is None else compression_status(model, task.digest, compression)
     healths = [item.health for item in sites] + sites_left_alone(context, all_sites)
     ready_sites = sum(site.state == "Ready" for site in healths)
@@ -72,6 +73,7 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
         observed_generation=model.metadata.generation,
         model=served,
         compression=measured,
+        rollout=rollout_status(model.status.rollout, served.image if served else None, rollout, now),
         sites=site_statuses(model, healths, _reached(context, healths), observed.latency, context.staleness, now),
         summary=summary(measured, ready_sites, len(healths)),
         ready_sites=ready_sites,
@@ -86,6 +88,7 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
             measured=measured,
             image=served.image if served is not None else None,
             sites=healths,
+            rollout=rollout,
             matched=bool(all_sites),
             scaling={item.health.name: item.scaling for item in sites},
             missing=missing_sites(spec.placement, all_sites),
@@ -99,7 +102,7 @@ def plan(model: EdgeModel, observed: Observed, settings: Settings, now: datetime
     if spec.suspend:
         return _finish(model, status, findings, now)
     changes = child_changes(context, compression, sites)
-    waits = [recheck_at - now] if recheck_at else []
+    waits = [rollout.soak_until - now] if rollout.soak_until else []
     if isinstance(compression, Running):
         waits.append(WATCH_PROGRESS)
     if any(is_being_created(pod) for pod in observed.pods):

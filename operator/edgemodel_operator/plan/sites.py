@@ -1,7 +1,6 @@
 """The sites: how each does, what it should be, and which of them may have the new version yet."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 from edgemodel_operator.api import ModelStatus, SiteState, reasons
 from edgemodel_operator.api.labels import SITE_LABEL
@@ -11,7 +10,7 @@ from edgemodel_operator.plan.context import Context
 from edgemodel_operator.plan.policy.contest import is_contested, left_to_others, scaling_digest, seen
 from edgemodel_operator.plan.policy.health import SiteHealth, site_health
 from edgemodel_operator.plan.policy.placement import Site, missing_sites
-from edgemodel_operator.plan.policy.rollout import SiteProgress, admit
+from edgemodel_operator.plan.policy.rollout import Admission, SiteProgress, admit
 from edgemodel_operator.plan.policy.scaling import Decision, limits, scale
 
 
@@ -41,8 +40,8 @@ class SitePlan:
 
 def plan_sites(
     context: Context, sites: tuple[Site, ...], version: ModelStatus | None
-) -> tuple[list[SitePlan], datetime | None]:
-    """The ``sites`` with what each should run of ``version``, and when to look again at those that wait."""
+) -> tuple[list[SitePlan], Admission]:
+    """The ``sites`` with what each should run of ``version``, and how far its rollout is."""
     model, spec, observed, now = context.model, context.spec, context.observed, context.now
     plans = []
     settled = {site.name: site.revision for site in model.status.sites if site.revision is not None}
@@ -79,15 +78,14 @@ def plan_sites(
                 item.updated,
                 item.health.settled_at if item.updated else None,
                 item.health.site.connected,
+                item.health.deadline_exceeded,
             )
             for item in plans
         ],
-        spec.rollout.waves,
-        timedelta(seconds=spec.rollout.soak),
-        spec.rollout.paused,
+        spec.rollout,
         now,
     )
-    return [_waiting_for_version(item, item.health.name in admission.sites) for item in plans], admission.recheck_at
+    return [_waiting_for_version(item, admission) for item in plans], admission
 
 
 def sites_left_alone(context: Context, sites: tuple[Site, ...]) -> list[SiteHealth]:
@@ -104,13 +102,16 @@ def sites_left_alone(context: Context, sites: tuple[Site, ...]) -> list[SiteHeal
     return sorted(found, key=lambda health: health.name)
 
 
-def _waiting_for_version(item: SitePlan, admitted: bool) -> SitePlan:
+def _waiting_for_version(item: SitePlan, admission: Admission) -> SitePlan:
     """A site that does well with another version than the desired one is not Ready: it waits, or is under way."""
     health = item.health
+    admitted = health.name in admission.sites
     if item.desired is not None and not item.updated and health.state in ("Ready", "Pending"):
         waiting = (reasons.UPDATING, "The new version is being rolled out here.")
         if not admitted:
             waiting = (reasons.WAITING_FOR_WAVE, "The new version reaches this site in a later wave.")
+            if admission.state == "Stopped":
+                waiting = (reasons.ROLLOUT_STOPPED, "The new version does not come here: it failed at other sites.")
         state: SiteState = "Progressing" if admitted else "Pending"
         health = replace(health, state=state, reason=waiting[0], message=waiting[1], settled_at=None)
     return replace(item, health=health, admitted=admitted)

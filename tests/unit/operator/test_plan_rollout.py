@@ -1,10 +1,12 @@
 """The plan once there is a version: sites, waves, scaling, and what people and networks do to them."""
 
+from datetime import timedelta
+
 import pytest
 
-from edgemodel_operator.api import EDGE_NODE_LABEL
+from edgemodel_operator.api import EDGE_NODE_LABEL, RolloutStatus
 from edgemodel_operator.api.names import NODE_SITE_LABEL
-from edgemodel_operator.observed import Object, SiteLatency
+from edgemodel_operator.observed import Object, SiteLatency, timestamp
 from edgemodel_operator.plan.children import Ref, Scale
 from tests.unit.operator.builders import edge_model, image, node, success
 from tests.unit.operator.world import World, nothing_to_do
@@ -114,6 +116,78 @@ def test_a_site_without_room() -> None:
     assert "Site site-b" in ready.message
     assert "add a node" in ready.message
     assert world.condition("Stalled").status == "False", "the scheduler goes on trying"
+
+
+def test_a_site_that_fails_is_passed_over_where_the_spec_allows_it() -> None:
+    world = updating(World(edge_model().set("rollout", {"waves": [1, "100%"], "maxFailedSites": 1}), FOUR))
+    world.stand_still("site-a", reason="ProgressDeadlineExceeded").settle()
+    assert set(versions(world).values()) == {2}
+    for site in FOUR[1:]:
+        world.roll_out(site).settle()
+    rollout = world.model.status.rollout
+    assert rollout is not None
+    assert (rollout.state, rollout.failed_sites) == ("Complete", ["site-a"])
+    assert world.condition("Ready").reason == "ProgressDeadlineExceeded", "it is passed over, not forgotten"
+    assert nothing_to_do(world.settle())
+
+
+def test_a_rollout_stops_when_more_sites_fail_than_may() -> None:
+    world = updating(World(edge_model().set("rollout", {"waves": [2, "100%"], "maxFailedSites": 1}), FOUR))
+    for site in FOUR[:2]:
+        world.stand_still(site, reason="ProgressDeadlineExceeded").settle()
+    assert versions(world) == {"site-a": 2, "site-b": 2, "site-c": 1, "site-d": 1}
+    rollout = world.model.status.rollout
+    assert rollout is not None
+    assert (rollout.state, rollout.failed_sites) == ("Stopped", ["site-a", "site-b"])
+    assert world.site("site-c").reason == "RolloutStopped"
+    ready = world.condition("Ready")
+    assert "The rollout has stopped, 2 sites wait: 2 failed (site-a, site-b)" in ready.message
+    assert "spec.rollout.maxFailedSites allows 1" in ready.message
+    assert world.condition("Stalled").status == "True"
+    world.edit("rollout.maxFailedSites", 2).settle()
+    assert set(versions(world).values()) == {2}, "whoever takes the risk lets it go on"
+
+
+def test_the_status_says_how_far_a_rollout_is() -> None:
+    world = updating(World(edge_model().set("rollout", {"waves": [1, "75%"], "soak": "1m"}), FOUR))
+    begun = timestamp(world.now)
+    rollout = world.model.status.rollout
+    assert rollout == RolloutStatus(
+        version=image(2), state="Progressing", wave=1, of=3, updated_sites=1, total_sites=4, started_at=begun
+    )
+    world.wait(20).roll_out("site-a").settle()
+    rollout = world.model.status.rollout
+    assert rollout is not None
+    assert (rollout.state, rollout.soak_until) == ("Soaking", timestamp(world.now + timedelta(seconds=60)))
+    world.wait(60).settle()
+    rollout = world.model.status.rollout
+    assert rollout is not None
+    assert (rollout.state, rollout.wave, rollout.updated_sites) == ("Progressing", 2, 3)
+    assert rollout.started_at == begun
+    assert rollout.soak_until is None
+
+
+def test_what_happens_to_a_site_later_is_no_rollout() -> None:
+    world = World().serve()
+    before = world.model.status.rollout
+    assert before is not None
+    assert before.state == "Complete"
+    world.wait(60).stand_still("site-a").settle()
+    assert world.model.status.rollout == before
+    world.edit("serving.resources", {"requests": {"cpu": "100m"}, "limits": {"memory": "2Gi"}}).settle()
+    after = world.model.status.rollout
+    assert after is not None
+    assert (after.state, after.version) == ("Progressing", before.version), "other settings spread like a version"
+    assert after.started_at > before.started_at
+
+
+def test_a_site_has_as_long_as_the_spec_says() -> None:
+    world = World(edge_model().set("rollout", {"progressDeadline": "90s"})).serve()
+    assert world.deployment("site-a")["spec"]["progressDeadlineSeconds"] == 90
+    revision = world.site("site-a").revision
+    world.edit("rollout.progressDeadline", "2500ms").settle()
+    assert world.deployment("site-a")["spec"]["progressDeadlineSeconds"] == 3
+    assert world.site("site-a").revision == revision, "no server restarts for it"
 
 
 def test_a_rollout_past_its_deadline_is_stalled() -> None:

@@ -95,6 +95,9 @@ def test_what_can_be_carried_out(changes: list[tuple[str, Any]]) -> None:
         ),
         ([("serving.allowFrom", ["10.20.0.1/16"])], "spec.serving.allowFrom: 10.20.0.1/16 has host bits set; write a"),
         ([("serving.allowFrom", ["10.20.0/99"])], "spec.serving.allowFrom: '10.20.0/99'"),
+        ([("rollout.waves", [2, "50%", 1])], "spec.rollout.waves: 1 follows 2; waves count all sites"),
+        ([("rollout.waves", ["50%", 1, "25%"])], "spec.rollout.waves: 25% follows 50%"),
+        ([("rollout.progressDeadline", "0s")], "spec.rollout: the progress deadline must be more than zero"),
         ([("scaling.target", {"latency": "0ms"})], "spec.scaling.target: the target latency must be more than zero"),
         (
             [("placement.overrides", [{"site": "a", "scaling": {"target": {"latency": "0s"}}}])],
@@ -123,6 +126,8 @@ def test_rules_across_fields(changes: list[tuple[str, Any]], words: str) -> None
         ("compression.mode", "Fast", "spec.compression.mode"),
         ("compression.pruning", {"sparsity": "100%"}, "spec.compression.pruning.sparsity"),
         ("scaling.minReplicas", 0, "spec.scaling.minReplicas"),
+        ("rollout.maxFailedSites", -1, "spec.rollout.maxFailedSites"),
+        ("rollout.maxFailedSites", "2.5%", "spec.rollout.maxFailedSites"),
         ("scaling.target", {"latency": "fast"}, "spec.scaling.target.latency"),
         ("rollout.waves", [0], "spec.rollout.waves[0]"),
         ("rollout.waves", [-5], "spec.rollout.waves[0]"),
@@ -217,6 +222,7 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
         ],
         "maxSize must be more than zero": [("compression.objectives", {"maxSize": "0Mi"})],
         "maxLatency must be more than zero": [("compression.objectives", {"maxLatency": "0.0ms"})],
+        "the progress deadline must be more than zero": [("rollout.progressDeadline", "0s")],
         "the target latency must be more than zero": [("scaling.target", {"latency": "0ms"})],
         "maxReplicas must not be below minReplicas": [("scaling.minReplicas", 3), ("scaling.maxReplicas", 2)],
         "managedBy: External leaves the replicas to somebody else; remove maxReplicas and target": [

@@ -304,7 +304,6 @@ def with_defaults(obj: Object) -> Object:
                 if mount.get("readOnly") is False:
                     del mount["readOnly"]
         if new["kind"] == "Deployment":
-            new["spec"]["progressDeadlineSeconds"] = 600
             template["spec"]["restartPolicy"] = "Always"
         else:
             new["spec"] |= {"completions": 1, "parallelism": 1}

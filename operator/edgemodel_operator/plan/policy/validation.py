@@ -5,6 +5,7 @@ The rules of the structs are in the schema, too, for servers that know CEL (1.25
 
 import ipaddress
 from dataclasses import dataclass
+from itertools import pairwise
 
 from edgemodel_contract.base import broken_rules
 from edgemodel_contract.fields import Resources
@@ -31,7 +32,7 @@ def find_problem(model: EdgeModel) -> Problem | None:
     spec = model.spec
     for path, rule in broken_rules(spec, "spec"):
         return Problem(reasons.INVALID_SPEC, f"{path}: {rule.message}.")
-    return _amount_problem(spec) or _address_problem(spec) or _port_problem(spec)
+    return _amount_problem(spec) or _address_problem(spec) or _port_problem(spec) or _wave_problem(spec)
 
 
 def _amount_problem(spec: Spec) -> Problem | None:
@@ -103,4 +104,20 @@ def _address_problem(spec: Spec) -> Problem | None:
             return Problem(
                 reasons.INVALID_SPEC, f"spec.serving.allowFrom: {error}; write a block such as 10.20.0.0/16."
             )
+    return None
+
+
+def _wave_problem(spec: Spec) -> Problem | None:
+    """Numbers and shares are each compared with their like: how they compare with each other depends on the sites."""
+    waves = spec.rollout.waves
+    numbers = [wave for wave in waves if isinstance(wave, int)]
+    shares = [int(wave.rstrip("%")) for wave in waves if isinstance(wave, str)]
+    for kind, unit in ((numbers, ""), (shares, "%")):
+        for before, after in pairwise(kind):
+            if after < before:
+                return Problem(
+                    reasons.INVALID_SPEC,
+                    f"spec.rollout.waves: {after}{unit} follows {before}{unit}; waves count all sites that have the "
+                    "version, so none may be smaller than the one before.",
+                )
     return None

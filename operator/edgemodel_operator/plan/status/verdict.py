@@ -7,6 +7,7 @@ from edgemodel_operator.api import CompressionStatus, EdgeModel, Spec, reasons
 from edgemodel_operator.observed import Refusal, timestamp
 from edgemodel_operator.plan.policy.compression import Compression, Failed, Running
 from edgemodel_operator.plan.policy.health import SiteHealth
+from edgemodel_operator.plan.policy.rollout import Admission
 from edgemodel_operator.plan.policy.scaling import Decision
 from edgemodel_operator.plan.status.conditions import (
     AVAILABLE,
@@ -35,6 +36,7 @@ class Facts:
     """Those that the spec asks for, and behind them those that nothing asks for any more and that are left alone."""
     matched: bool
     """Some node matches the spec."""
+    rollout: Admission
     scaling: Mapping[str, Decision]
     missing: Sequence[str]
     refusals: Mapping[str, Refusal]
@@ -146,7 +148,7 @@ def _site_obstacle(facts: Facts) -> _Obstacle | None:
         if site.state == "Degraded":
             still = f" {site.ready} of its replicas serve meanwhile." if site.ready else ""
             stalled = site.deadline_exceeded or _needs_a_person(site.reason)
-            return _Obstacle(site.reason, f"Site {site.name}: {site.message}{still}", stalled)
+            return _Obstacle(site.reason, f"Site {site.name}: {site.message}{still}{_stop(facts)}", stalled)
     pending = [site for site in facts.sites if site.state in ("Pending", "Progressing")]
     if pending:
         names = ", ".join(site.name for site in pending[:5]) + (" …" if len(pending) > 5 else "")
@@ -169,6 +171,19 @@ def _site_obstacle(facts: Facts) -> _Obstacle | None:
             stalled=False,
         )
     return None
+
+
+def _stop(facts: Facts) -> str:
+    """That too many sites have failed, as a further sentence; empty where they have not."""
+    rollout = facts.rollout
+    waiting = [site for site in facts.sites if site.reason == reasons.ROLLOUT_STOPPED]
+    if not waiting:
+        return ""
+    names = ", ".join(rollout.failed[:5]) + (" …" if len(rollout.failed) > 5 else "")
+    return (
+        f" The rollout has stopped, {len(waiting)} sites wait: {len(rollout.failed)} failed ({names}), and "
+        f"spec.rollout.maxFailedSites allows {rollout.allowed}."
+    )
 
 
 def _all_is_well(facts: Facts) -> str:
