@@ -51,6 +51,8 @@ QUICK = 0.1
 """Seconds of one round of timing; with less left for each, only what may be chosen is timed."""
 WORTH = 0.1
 """With less than this share of its weights in FP32 a model is compressed already: integers take 8 % off at most."""
+PRODUCTS = 0.1
+"""Share of the weights from which on those of matrix products count."""
 DEPTHWISE = 0.2
 """Share of the convolutions; MobileNets, EfficientNets and ConvNeXts have a third or more."""
 
@@ -227,12 +229,14 @@ def _try_methods(job: Job, evaluation: Evaluation, span: Span, end: float | None
         return
     budget = job.recipe.search
     prunable = job.dataset is not None and bool(evaluation.builder.analysis.groups)
+    multiplied = told(lambda: share_multiplied(shown), 0.0, lambda _: None)
     facts = Facts(
         has_dataset=job.dataset is not None,
         can_train=prunable,
         epoch=evaluation.builder.epoch,
         prunable=prunable,
-        multiplies=told(lambda: share_multiplied(shown) > 0.5, False, lambda _: None),
+        multiplies=multiplied > 0.5,
+        products=multiplied > PRODUCTS,
         depthwise=told(lambda: share_depthwise(shown) > DEPTHWISE, False, lambda _: None),
         branches=len(evaluation.builder.branches) if prunable and evaluation.builder.thin else 0,
         work=min(TRAINING_WORK, TRAINING_WORK * budget.timeout / UNHURRIED),

@@ -57,6 +57,8 @@ COLUMNS = (
 """For products of which one scale for a whole weight loses too much: MiniLM's sentence vectors keep a cosine of 0.99
 with one per column, and 0.85 with one in all."""
 WEIGHTS = QuantizationRecipe("WeightOnly")
+WIDENED = QuantizationRecipe("WeightOnly", widened=True)
+"""About as small: which of the two is faster depends on the products, and is seen when they are timed."""
 AS_FLOATS = ("WeightOnly", "FP16")
 """Methods that store less and compute in floats all the same: smaller, and no faster."""
 QUARTER, HALVES = 0.35, 0.6
@@ -87,6 +89,8 @@ class Facts:
     multiplies: bool
     """Most weights are those of matrix products, which dynamic and weight-only quantization make smaller and faster;
     convolutions they only make slower."""
+    products: bool = False
+    """There are matrix products with weights that count."""
     depthwise: bool = False
     """Many convolutions are depthwise: integers make these no faster, so that weights alone may be worth more."""
     branches: int = 0
@@ -146,6 +150,8 @@ def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
         return
     if facts.hurried:
         yield Method(quantization=WEIGHTS)
+        if facts.products:
+            yield Method(quantization=WIDENED)
         if best_quantization(facts, tried) == Method():
             yield Method(quantization=HALF)
     yield Method(quantization=STATIC)
@@ -158,7 +164,7 @@ def _integers(facts: Facts, tried: dict[Method, Trial]) -> Iterator[Method]:
         if _computes(best) or (facts.depthwise and best != Method()):
             break
         yield fallback
-    for stored, share in ((WEIGHTS, QUARTER), (HALF, HALVES)):
+    for stored, share in ((WEIGHTS, QUARTER), *(((WIDENED, QUARTER),) if facts.products else ()), (HALF, HALVES)):
         best = best_quantization(facts, tried)
         if best == Method() or tried[best].footprint > share * facts.footprint > 0:
             yield Method(quantization=stored)

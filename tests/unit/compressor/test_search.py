@@ -159,6 +159,12 @@ def test_in_a_hurry_what_needs_no_calibration_comes_first_and_gives_way_to_what_
         "weight-int8", "static-int8", "static-int8-percentile", "static-int8-entropy", "static-int8-mixed"
     ]  # fmt: skip
     assert "prune-0.5+weight-int8" in lossy
+    products = replace(hurried, products=True)
+    assert walk(products, up_to(0.0))[:3] == [
+        "weight-int8",
+        "weight-int8-widened",
+        "static-int8",
+    ]
     assert walk(hurried, lambda _: "Lossy")[:3] == ["weight-int8", "fp16", "static-int8"]
 
 

@@ -6,7 +6,7 @@ from edgemodel_compressor.errors import NotApplicableError
 from edgemodel_compressor.graph.fuse import fuse, keep_norms_apart
 from edgemodel_compressor.graph.quantization.calibration.calibration import Calibration
 from edgemodel_compressor.graph.quantization.cpu import TargetCpu
-from edgemodel_compressor.graph.quantization.methods.convolutions import store_convolutions
+from edgemodel_compressor.graph.quantization.methods.convolutions import store_widened
 from edgemodel_compressor.graph.quantization.methods.dynamic import dynamic
 from edgemodel_compressor.graph.quantization.methods.half import store_half
 from edgemodel_compressor.graph.quantization.methods.static import static
@@ -52,7 +52,9 @@ def quantize(
         model = read_model(prepared)
         if recipe.method == "WeightOnly":
             with explained():
-                changed = weight_only(model, recipe) + store_convolutions(model, recipe)
+                if recipe.widened:
+                    share_floats(model)
+                changed = (0 if recipe.widened else weight_only(model, recipe)) + store_widened(model, recipe)
             if not changed:
                 raise NotApplicableError("it has no MatMul, Gemm, Gather or Conv with weights of its own")
     if recipe.method in ("Dynamic", "Static") and not any(

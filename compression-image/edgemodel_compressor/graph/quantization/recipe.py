@@ -28,6 +28,9 @@ class QuantizationRecipe:
     """``Dynamic``: one scale per column of a weight, which keeps more of an encoder and is slower, or one in all."""
     excluded: tuple[str, ...] = ()
     """Nodes of the prepared graph that stay float."""
+    widened: bool = False
+    """``WeightOnly``: weights of matrix products and tables, too, in INT8 with a scale per column and widened when the
+    model is loaded: as fast as floats, where products of blocks are slower."""
     fused: bool = False
     """``Dynamic``, ``FP16``: attention and its surroundings become single operators first."""
     float_storage: Literal["fp32", "fp16"] = "fp32"
@@ -50,6 +53,8 @@ class QuantizationRecipe:
             parts.append("tensor")
         if self.columns:
             parts.append("columns")
+        if self.widened:
+            parts.append("widened")
         if self.fused:
             parts.append("fused")
         if self.excluded:

@@ -1,8 +1,8 @@
-"""Kernels of convolutions as 8-bit integers, widened by the graph: a quarter of the bytes, the same arithmetic.
+"""Weights as 8-bit integers, widened by the graph: a quarter of the bytes, the same arithmetic.
 
 A kernel is stored with a scale per output channel; the runtime folds cast and product as it loads. For networks whose
 integer kernels are no faster than those for floats: depthwise convolutions do so little arithmetic that converting
-between the two costs more than it saves.
+between the two costs more than it saves. Where the recipe says so, likewise weights of matrix products and tables.
 """
 
 from collections.abc import Mapping
@@ -21,18 +21,25 @@ from edgemodel_compressor.onnxmodel.walk import graphs
 _HIGHEST = 127
 
 
-def store_convolutions(model: onnx.ModelProto, recipe: QuantizationRecipe) -> int:
-    """Store the FP32 kernels of ``model`` as INT8, in place, whatever ``bits`` matrix products have; returns how many.
+def store_widened(model: onnx.ModelProto, recipe: QuantizationRecipe) -> int:
+    """Store the FP32 kernels of ``model`` as INT8, in place, whatever ``bits`` matrix products have; and with
+    ``recipe.widened`` what those multiply with, and what is looked up. Returns how many.
 
-    A kernel keeps its name, by which loops and branches inside see it, too.
+    A tensor keeps its name, by which loops and branches inside see it, too.
     """
     every = list(graphs(model.graph))
-    axes = {
-        node.input[1]: channel_axis(node, 0)
-        for graph in every
-        for node in graph.node
-        if node.op_type in ("Conv", "ConvTranspose") and node.name not in recipe.excluded
-    }
+    ranks = {tensor.name: len(tensor.dims) for graph in every for tensor in graph.initializer}
+    axes: dict[str, int] = {}
+    for graph in every:
+        for node in graph.node:
+            if node.name in recipe.excluded:
+                continue
+            if node.op_type in ("Conv", "ConvTranspose"):
+                axes[node.input[1]] = channel_axis(node, 0)
+            elif recipe.widened and node.op_type in ("MatMul", "Gemm") and ranks.get(node.input[1], 0) >= 2:
+                axes.setdefault(node.input[1], channel_axis(node, ranks[node.input[1]]))
+            elif recipe.widened and node.op_type == "Gather" and ranks.get(node.input[0], 0) == 2:
+                axes.setdefault(node.input[0], 0)
     return sum(_store(graph, axes) for graph in every)
 
 
