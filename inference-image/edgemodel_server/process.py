@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from edgemodel_server.access.tls import Certificates
 from edgemodel_server.access.watching import INTERVAL
 from edgemodel_server.admin.process import AdminProcess
+from edgemodel_server.allocator import trimming
 from edgemodel_server.http.app import App
 from edgemodel_server.http.server import Server
 from edgemodel_server.model.cpus import available_cpus, divide
@@ -98,6 +99,7 @@ async def serve(
         async with (
             _admin(admin, service) as tell_admin,
             _refreshing(certificates),
+            trimming(),
             _grpc(settings, service, certificates) as (grpc_server, grpc_port),
         ):
             await asyncio.wait({loading, stopping}, return_when=asyncio.FIRST_COMPLETED)

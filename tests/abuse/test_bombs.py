@@ -156,6 +156,29 @@ def test_json(watch: Watch, name: str) -> None:
             assert answer.error
 
 
+_PART = b'--b\r\nContent-Disposition: form-data; name="%b"\r\n\r\n'
+FORMS = {
+    "a field that is no file": _PART % b"text" + b"x" * 8_000_000 + b"\r\n--b--\r\n",
+    "megabytes before the first part": b"\r\n" * 2_000_000 + _PART % b"image" + b"\r\n--b--\r\n",
+    "megabytes after the last part": _PART % b"image" + b"\r\n--b--" + b"\r\n" * 2_000_000,
+    "a hundred thousand parts": _PART % b"text" * 100_000,
+    "a part of a hundred thousand headers": b"--b\r\n" + b"X: y\r\n" * 100_000,
+    "a part of a header without end": b"--b\r\nX: " + b"y" * 8_000_000,
+    "nearly the boundary, again and again": _PART % b"image" + b"\r\n--" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_forms(images: Watch, name: str) -> None:
+    head = b"POST /predict HTTP/1.1\r\nHost: server\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+    request = head + b"Content-Length: %d\r\n\r\n" % len(FORMS[name]) + FORMS[name]
+    with images.attack(memory=BUFFERED):
+        for _ in range(2):
+            answer = ask(images.target.port, request)
+            assert answer.status in (400, 413, 431), answer
+            assert answer.error
+
+
 def test_lists_of_numbers_of_many_clients(watch: Watch, long: bool) -> None:
     data = b",".join([b"1.5"] * ROWS)
     body = b'{"inputs":[{"name":"x","shape":[%d,4],"datatype":"FP32","data":[%b]}]}' % (ROWS // 4, data)

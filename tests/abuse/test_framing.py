@@ -146,6 +146,8 @@ EITHER = [
     Case("a trailer that would be a length", chunked(chunk(OWN), end=b"0\r\nContent-Length: 400\r\n\r\n")),
     Case("a trailer that would be a coding", chunked(chunk(OWN), end=b"0\r\nTransfer-Encoding: chunked\r\n\r\n")),
     Case("a trailer that would be a second Host", chunked(chunk(OWN), end=b"0\r\nHost: other\r\n\r\n")),
+    Case("an expectation with something before it", request(length(N), b"Expect: y 100-continue", body=OWN)),
+    Case("two expectations", request(length(N), b"Expect: 100-continue", b"Expect: 100-continue", body=OWN)),
     Case("a length that is named hop by hop", request(length(N), b"Connection: content-length", body=OWN)),
 ]
 """Refused, or read in the one way in which the body is ``OWN``."""
@@ -185,6 +187,8 @@ ACCEPTED = [
     Case("a quoted chunk extension", chunked(chunk(OWN, b';name="a;b"'))),
     Case("a trailer", chunked(chunk(OWN), end=b"0\r\nX-Checksum: 1\r\n\r\n")),
     Case("an expectation", request(length(N), b"Expect: 100-continue", body=OWN)),
+    Case("an expectation in chunks", chunked(chunk(OWN), fields=(b"Expect: 100-continue",))),
+    Case("an expectation in capitals", request(length(N), b"Expect: 100-CONTINUE", body=OWN)),
 ]
 
 
@@ -207,6 +211,14 @@ SKIPPED = [
     Case(
         "a body in chunks to GET",
         request(b"Transfer-Encoding: chunked", body=chunk(INNER) + END, start=b"GET /v2 HTTP/1.1"),
+    ),
+    Case(
+        "an expectation of GET",
+        request(length(b"%d" % len(INNER)), b"Expect: 100-continue", body=INNER, start=b"GET /v2 HTTP/1.1"),
+    ),
+    Case(
+        "a body in chunks to OPTIONS",
+        request(b"Transfer-Encoding: chunked", body=chunk(INNER) + END, start=b"OPTIONS /v2 HTTP/1.1"),
     ),
     Case("a body to DELETE", request(length(b"%d" % len(INNER)), body=INNER, start=b"DELETE /v2 HTTP/1.1")),
     Case("a body to OPTIONS", request(length(b"%d" % len(INNER)), body=INNER, start=b"OPTIONS /v2 HTTP/1.1")),

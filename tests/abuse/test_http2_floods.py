@@ -10,6 +10,7 @@ import pytest
 from tests.abuse.conftest import Special
 from tests.abuse.crowd import crowd
 from tests.abuse.frames import (
+    ACK,
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -22,6 +23,7 @@ from tests.abuse.frames import (
     PREFACE,
     PRIORITY,
     RST_STREAM,
+    SETTINGS,
     WINDOW_UPDATE,
     Http2,
     block,
@@ -76,6 +78,13 @@ TABLE = block_of([(f"x-{number}", "v" * 60) for number in range(40)])
 # A block that stores a long field once, and then names it again and again by one byte.
 _INDEXED = b"\x40\x01a\x7f\x81\x1e" + b"b" * 4000
 BOMB = _INDEXED[:4] + b"\x7f" + bytes((0xA1, 0x1E)) + b"b" * 4000
+
+# Small fields, stored once and named by a byte each: they count little and take more (CVE-2026-49975).
+CRUMBS = (
+    b"\x40\x01x\x01y" + b"\xbe" * 4000,
+    b"\x40\x06cookie\x01y" + b"\xbe" * 4000,
+    b"\x40\x01x\x81\xf3" + b"\xbe" * 4000,
+)
 
 FLOODS: dict[str, tuple[bytes, Callable[[], Iterator[bytes]]]] = {
     "settings that change the window of many streams": (
@@ -157,6 +166,19 @@ FLOODS: dict[str, tuple[bytes, Callable[[], Iterator[bytes]]]] = {
     "fields that are named by a byte": (
         b"",
         lambda: streams(lambda stream: frame(HEADERS, END_HEADERS | END_STREAM, stream, BOMB + b"\xbe" * 4000)),
+    ),
+    "fields without a name": (
+        b"",
+        lambda: streams(lambda stream: frame(HEADERS, END_HEADERS, stream, block() + b"\x00\x00\x00" * 1000)),
+    ),
+    "binary metadata that is none": (
+        b"",
+        lambda: streams(
+            lambda stream: (
+                headers_frame(stream, block({"x-bin": "=" * 100 + "%" * 3000}))
+                + frame(DATA, END_STREAM, stream, message(infer_message("binary")))
+            )
+        ),
     ),
     "tables that change size": (
         b"",
@@ -251,6 +273,27 @@ def test_readers_whose_window_is_closed_hold_little(special: Special, long: bool
         assert watch.target.settles(lambda: watch.target.memory() < watch.idle + 64 * MIB)
 
 
+@pytest.mark.parametrize("crumbs", CRUMBS, ids=["of one name", "of cookies", "of one name, in Huffman's code"])
+def test_calls_of_very_many_small_fields_hold_little(watch: Watch, crumbs: bytes) -> None:
+    with watch.attack(), ExitStack() as stack:
+        for _ in range(10):
+            client = stack.enter_context(Http2(watch.target.grpc_port, (INITIAL_WINDOW_SIZE, 0), seconds=0.5))
+            # What metadata may count is one of the settings.
+            client.acknowledge()
+            for stream in range(1, 61, 2):
+                if not client.send(frame(HEADERS, END_HEADERS, stream, block() + crumbs)):
+                    break
+        time.sleep(1)
+
+
+def test_answers_that_are_taken_byte_by_byte_hold_nobody_up(watch: Watch, long: bool) -> None:
+    with watch.attack(), Http2(watch.target.grpc_port, (INITIAL_WINDOW_SIZE, 1)) as client:
+        deadline = time.monotonic() + (20 if long else 1)
+        client.send(b"".join(client.call(stream) for stream in range(1, 61, 2)))
+        client.socket.settimeout(0.5)
+        flood(client, endless(b"".join(frame(WINDOW_UPDATE, 0, stream, ONE) for stream in range(1, 61, 2))), deadline)
+
+
 def test_bodies_that_do_not_end_hold_little(watch: Watch, long: bool) -> None:
     with watch.attack(memory=128 * MIB), ExitStack() as stack:
         for _ in range(20 if long else 6):
@@ -272,8 +315,8 @@ def test_bodies_that_do_not_end_hold_little(watch: Watch, long: bool) -> None:
         (1000, PREFACE[:7]),
         (1000, PREFACE),
         (1000, PREFACE + settings()),
-        (1000, PREFACE + settings() + opened(1)),
-        (100, PREFACE + settings() + opened(100)),
+        (300, PREFACE + settings() + opened(1)),
+        (50, PREFACE + settings() + frame(SETTINGS, ACK) + opened(100)),
     ],
 )
 def test_idle_connections(watch: Watch, count: int, content: bytes) -> None:
@@ -283,6 +326,14 @@ def test_idle_connections(watch: Watch, count: int, content: bytes) -> None:
             idle.read(1)
         # Calls whose connections have gone are as idle.
         assert watch.target.settles(lambda: watch.target.descriptors() < 500)
+
+
+def test_more_calls_at_once_than_may_wait_stop_neither_rest_nor_probes(watch: Watch) -> None:
+    # A client that does not acknowledge the settings is not held to a number of streams. gRPC refuses calls of anybody
+    # until these are begun.
+    with watch.attack(spared=("REST", "admin")), crowd(watch.target.grpc_port) as idle:
+        idle.join(60, PREFACE + settings() + opened(100))
+        idle.read(1)
 
 
 def test_large_header_lists_that_are_announced(watch: Watch) -> None:

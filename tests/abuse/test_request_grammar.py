@@ -87,6 +87,11 @@ REFUSED = [
     Case("a continued Content-Length", body_of(b"Content-Length: 1\r\n " + str(LENGTH).encode())),
     Case("a continued Transfer-Encoding", body_of(b"Transfer-Encoding:\r\n chunked", body=b"0\r\n\r\n")),
     Case("a space before Content-Length's colon", body_of(b"Content-Length : %d" % LENGTH)),
+    Case("an end of the head without its line feed", b"GET /v2 HTTP/1.1\r\n" + HOST + b"\rX: y\r\n\r\n"),
+    Case("a carriage return and a header in a value", field(b"X-Abc: \rxTransfer-Encoding: chunked")),
+    Case("a bare line feed and a header in a value", field(b"X-Abc: a\nTransfer-Encoding: chunked")),
+    Case("a vertical tab before the colon", field(b"Transfer-Encoding\x0b: chunked")),
+    Case("a space before Host's colon", b"GET /v2 HTTP/1.1\r\nHost : server\r\n\r\n"),
     Case("lines that end with CR only", b"GET /v2 HTTP/1.1\rHost: server\r\r"[:-1] + b"\r\n\r\n"),
 ]
 """What a server must refuse, or had better: others in front of it may read it differently."""
@@ -137,6 +142,10 @@ ACCEPTED = [
     Case("a Host with a port", b"GET /v2 HTTP/1.1\r\nHost: server:8080\r\n\r\n"),
     Case("HTTP/1.0 without Host", b"GET /v2 HTTP/1.0\r\n\r\n"),
     Case("the absolute form", b"GET http://server/v2 HTTP/1.1\r\nHost: server\r\n\r\n"),
+    Case("the absolute form of another host", b"GET http://other/v2 HTTP/1.1\r\nHost: server\r\n\r\n"),
+    Case("Host named hop by hop", field(b"Connection: host, x-api-key")),
+    Case("a thousand ranges", field(b"Range: bytes=" + b",".join(b"%d-" % at for at in range(1000)))),
+    Case("a range of the page that is not there", line(b"GET /v2 HTTP/1.1\r\nRange: bytes=99999999-")),
     Case("no space after the colon", field(b"Accept:*/*")),
     Case("spaces and tabs around a value", field(b"Accept: \t */* \t ")),
     Case("an empty value", field(b"X-Empty:")),

@@ -75,11 +75,12 @@ class Call:
         self._context = context
         self._abort: grpc.aio.AbortError | None = None
         self.peer: str = context.peer()
+        metadata = context.invocation_metadata() or ()
         self.headers: Mapping[bytes, bytes] = {
-            name.encode(): value if isinstance(value, bytes) else value.encode()
-            for name, value in context.invocation_metadata() or ()
+            name.encode(): value if isinstance(value, bytes) else value.encode() for name, value in metadata
         }
-        self.metadata_size = sum(len(name) + len(value) + ENTRY_BYTES for name, value in self.headers.items())
+        # Of all entries, not of all names: one name may come thousands of times.
+        self.metadata_size = sum(len(name) + len(value) + ENTRY_BYTES for name, value in metadata)
         self.handling = Handling(service, "gRPC", path, address_of(self.peer)[0], endpoint)
         self.lease = self.handling.lease(self.peer)
         self.since = time.monotonic()

@@ -127,6 +127,16 @@ async def test_large_metadata_ends_its_call_alone(served: Callable[..., Any]) ->
     assert await expected(raw, 3)
 
 
+async def test_metadata_is_counted_with_all_that_one_name_has(served: Callable[..., Any]) -> None:
+    # Before a client has acknowledged the settings gRPC takes sixteen mebibytes of it.
+    raw = await (await served()).open()
+    many = b"\x40\x01x\x01y" + b"\xbe" * 1000
+    raw.send(frame(HEADERS, END_HEADERS, 1, raw.block() + many), frame(DATA, END_STREAM, 1, message(ROW)))
+    code, sentence = (await raw.answer(1)).status
+    assert (code, "metadata has 3" in sentence) == (RESOURCE_EXHAUSTED, True)
+    await raw.close()
+
+
 async def ended(raw: Raw, count: int) -> set[int]:
     """The next ``count`` streams that end."""
     found: set[int] = set()
