@@ -32,7 +32,7 @@ class ModelSource(Struct, frozen=True, kw_only=True):
     """Where the model is: oci://registry/repository:tag, https://host/path, pvc://claim/path, or
     hf://org/name@revision/path; a file, an archive, in a claim a folder, or of the hub a whole model."""
     format: task.Format | None = None
-    """What the file must be. Absent: its bytes tell."""
+    """Format of the file. If absent, it is detected from the content."""
     sha256: Sha256 | None = None
     """Expected digest of the file. With it, a changed file is refused; without it, a tag is read once per change."""
     secret_ref: SecretRef | None = None

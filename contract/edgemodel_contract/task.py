@@ -109,7 +109,7 @@ class Recovery(Struct, frozen=True, kw_only=True):
     """Short training after pruning, on a part of the dataset that nothing is measured on."""
 
     method: RecoveryMethod | None = None
-    """What is learnt from: the answers of the original, unless Labels says those of the dataset."""
+    """What the training learns from: the original's answers, or with Labels those of the dataset."""
     epochs: Annotated[int, Meta(ge=1, le=1000)] = 10
     """Passes over the training part of the dataset, at most: training stops early when it no longer helps."""
     learning_rate: Annotated[PositiveNumber, Meta(le=1)] | None = None
@@ -120,9 +120,9 @@ class Search(Struct, frozen=True, kw_only=True):
     """What Auto may spend."""
 
     trials: Annotated[int, Meta(ge=1, le=200)] = 16
-    """Models it builds and measures, at most."""
+    """Maximum number of models that are built and measured."""
     timeout: Seconds = 1200.0
-    """Time after which it begins no further one."""
+    """Time after which no further model is started."""
 
 
 class Objectives(Struct, frozen=True, kw_only=True):
@@ -150,14 +150,14 @@ class Objectives(Struct, frozen=True, kw_only=True):
 
 
 class OutputRule(Struct, frozen=True, kw_only=True):
-    """How one output of the model is judged."""
+    """How one output of the model is evaluated."""
 
     output: TensorName
     """Name of the output in the model file."""
     metric: Fidelity | None = None
-    """What it is compared by with the original's. Absent: told from the graph."""
+    """Metric of the comparison with the original's output. If absent, it is derived from the graph."""
     max_drop: Percent | None = None
-    """Percentage points that it may lose. Absent: objectives.maxAccuracyDrop."""
+    """Percentage points that it may lose. If absent, objectives.maxAccuracyDrop."""
 
 
 class Recipe(Struct, frozen=True, kw_only=True):
@@ -187,23 +187,23 @@ class Recipe(Struct, frozen=True, kw_only=True):
     )
 
     mode: Mode = "Auto"
-    """Auto tries what applies and picks by the objectives; Manual does what is named; None packages as is."""
+    """Auto searches and picks by the objectives; Manual does exactly what is named; None packages it as is."""
     pruning: Pruning | None = None
     quantization: Quantization | None = None
     recovery: Recovery | None = None
     search: Search = Search()
     target_cpu: TargetCPU | None = field(name="targetCPU", default=None)
-    """The CPU that will serve: Host, like the one that compresses, or a named level. Absent: integers that every CPU
-    computes right, at a bit of their range."""
+    """The CPU that will serve: a named level, or Host for one like that of the Job. If absent, integers are used that
+    every CPU computes correctly, at the cost of one bit of their range."""
     calibration_samples: Annotated[int, Meta(ge=1, le=100_000)] | None = None
-    """Samples of the dataset that calibrate static quantization, at most; all others evaluate. Absent: 256. A large
-    model takes fewer."""
+    """Maximum number of samples that calibrate static quantization; all others are for evaluation. If absent, 256; a
+    large model takes fewer."""
     metric: Metric | None = None
-    """What the output with labels is judged by, or without labels the first. Absent: Top1, Perplexity or MSE, as the
-    labels are; without labels, how close answers are to the original's."""
+    """Metric of the output that has labels, or of the first output if there are no labels. If absent, Top1, Perplexity
+    or MSE according to the labels; without labels, how close the answers are to the original's."""
     judge: Annotated[tuple[OutputRule, ...], keyed("output", 64, min_length=1)] = ()
-    """How single outputs are judged. Every output is, and the worst one decides; what each is, is told from the graph
-    unless it is said here."""
+    """How single outputs are evaluated. Every output is, and the worst one decides; an output that is not named here
+    gets the metric that its place in the graph suggests."""
     objectives: Objectives = Objectives()
 
 
