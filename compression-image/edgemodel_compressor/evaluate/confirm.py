@@ -20,7 +20,7 @@ from edgemodel_compressor.evaluate.evaluator import Evaluator, Samples, Score
 from edgemodel_contract.quality import Metric
 from edgemodel_contract.task import OutputRule
 
-TIMEOUT_SECONDS = 3600
+CONFIRMATION_SECONDS = 3600
 ALIVE_SECONDS = 3
 _ORDER, _ARRAYS, _SCORES = "confirmation.json", "confirmation.npz", "confirmed.json"
 
@@ -91,13 +91,13 @@ def _run(folder: Path, alive: Callable[[], None]) -> None:
     command = [sys.executable, "-m", "edgemodel_compressor.evaluate.confirm", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            for _ in range(TIMEOUT_SECONDS // ALIVE_SECONDS):
+            for _ in range(CONFIRMATION_SECONDS // ALIVE_SECONDS):
                 alive()
                 with suppress(subprocess.TimeoutExpired):
                     code = process.wait(ALIVE_SECONDS)
                     break
             else:
-                raise subprocess.TimeoutExpired(command, TIMEOUT_SECONDS)
+                raise subprocess.TimeoutExpired(command, CONFIRMATION_SECONDS)
         finally:
             process.kill()
     if code:

@@ -12,7 +12,7 @@ from edgemodel_contract.base import Struct
 
 ROUNDS = 3
 """Of each model by turns, so that a noisy moment falls on both."""
-MIN_RUNS = 3
+MIN_THROUGHPUT_RUNS = 3
 """Per round; a median needs fewer than a p95."""
 
 
@@ -34,7 +34,7 @@ def thread_counts(cpus: int) -> tuple[int, ...]:
 
 def least_seconds(loading: float, run: float) -> float:
     """What ``by_threads`` takes at least for two models that each take so many seconds to load and to run once."""
-    return 2 * 2 * ROUNDS * (loading + (WARM_UP_RUNS + MIN_RUNS) * run)
+    return 2 * 2 * ROUNDS * (loading + (WARM_UP_RUNS + MIN_THROUGHPUT_RUNS) * run)
 
 
 def by_threads(
@@ -60,7 +60,7 @@ def by_threads(
         runs: dict[Path, list[float]] = {model: [] for model in models}
         advance(len(measured) / len(counts), f"measuring throughput on {threads} thread(s)")
         for model in models * ROUNDS:
-            runs[model] += latency_round(model, threads, feed, share, MIN_RUNS)
+            runs[model] += latency_round(model, threads, feed, share, MIN_THROUGHPUT_RUNS)
         rates = [round(1 / float(np.median(times)), 3) for times in runs.values()]
         measured.append(Throughput(threads=threads, original=rates[0], chosen=rates[1] if len(rates) > 1 else None))
     return tuple(sorted(measured, key=lambda item: item.threads))

@@ -9,7 +9,7 @@ from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.fetch.limits import Limits
 from edgemodel_compressor.fetch.local import copy_file
 
-MAX_FILES = 100_000
+MAX_FOLDER_FILES = 100_000
 
 
 def copy_folder(source: Path, target: Path, limits: Limits, advance: Callable[[int, int | None], None]) -> None:
@@ -60,8 +60,8 @@ def _files(folder: Path, what: str) -> Iterator[Path]:
             )
         if path.is_file():
             found += 1
-            if found > MAX_FILES:
-                raise TaskError("SourceTooLarge", f"{what} holds more than {MAX_FILES} files; give fewer.")
+            if found > MAX_FOLDER_FILES:
+                raise TaskError("SourceTooLarge", f"{what} holds more than {MAX_FOLDER_FILES} files; give fewer.")
             yield path
     if not found:
         raise TaskError("SourceNotFound", f"{what} is a folder without any file; check the path.")

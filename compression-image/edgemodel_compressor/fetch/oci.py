@@ -17,7 +17,7 @@ from edgemodel_contract.result import FailureReason
 _TITLE = "org.opencontainers.image.title"
 _DOCUMENTS = ("", ".md", ".txt", ".json", ".yaml", ".yml")
 """Suffixes of what lies beside a model file that is whole without it."""
-MAX_FILES = 1000
+MAX_ARTIFACT_FILES = 1000
 _REASONS: dict[str, FailureReason] = {
     "Unavailable": "SourceUnavailable",
     "Unauthorized": "SourceUnauthorized",
@@ -132,8 +132,8 @@ def _alone(parts: Sequence[_Part], suffixes: tuple[str, ...], folders: bool) -> 
 
 def _places(folder: Path, parts: Sequence[_Part]) -> dict[Path, _Part]:
     """Where each is written, below ``folder``."""
-    if len(parts) > MAX_FILES:
-        raise ImageError(f"it holds {len(parts)} files, more than {MAX_FILES}; push an archive instead")
+    if len(parts) > MAX_ARTIFACT_FILES:
+        raise ImageError(f"it holds {len(parts)} files, more than {MAX_ARTIFACT_FILES}; push an archive instead")
     places: dict[Path, _Part] = {}
     for part in parts:
         inside = PurePosixPath(part.title)

@@ -23,7 +23,7 @@ from edgemodel_compressor.onnxmodel.runtime import Array, Feed, Session
 
 TOLERANCE = 1e-3
 """Largest difference of an output, relative to its largest value or to 1."""
-FUSED = ("Attention", "MultiHeadAttention")
+FUSED_OPERATORS = ("Attention", "MultiHeadAttention")
 _BATCH, _LENGTH = 2, 8
 """What open dimensions become where no example is at hand."""
 
@@ -52,7 +52,7 @@ def fuse(prepared: Path, folder: Path, example: Feed | None = None) -> Path:
         transformer.topological_sort()
         fused = transformer.model
         drop_unused(fused)
-        if not any(node.op_type in FUSED and node.domain == DOMAIN for node in fused.graph.node):
+        if not any(node.op_type in FUSED_OPERATORS and node.domain == DOMAIN for node in fused.graph.node):
             raise NotApplicableError("it has no attention that could be fused")
         del fused.metadata_props[:]
         fused.metadata_props.extend(marks)

@@ -71,7 +71,7 @@ LEARNING_RATE = 1e-3
 be forgotten for large steps."""
 SHIFTING_WORK = 1e11
 """Multiply-accumulates of an epoch; the original's answers to shifted images take a third more than one."""
-PATIENCE = 0.4
+PATIENCE_SHARE = 0.4
 """Share of the epochs; so many without a better validation loss end a recovery."""
 
 TRAINING_SHARE = 0.7
@@ -307,7 +307,7 @@ class CandidateBuilder:
             epochs=recovery.epochs,
             learning_rate=recovery.learning_rate or LEARNING_RATE * (pruning.sparsity or pruning.depth),
             batch_size=_batch_size(labels),
-            patience=max(round(PATIENCE * recovery.epochs), 1),
+            patience=max(round(PATIENCE_SHARE * recovery.epochs), 1),
             time_limit=None if span.deadline is None else TRAINING_SHARE * (span.deadline - span.clock()),
             shifting=self.epoch <= SHIFTING_WORK,
         )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import httptools
 
-READ_BYTES = 256 * 1024
+PEER_READ_BYTES = 256 * 1024
 MAX_HEADER_BYTES = 64 * 1024
 
 
@@ -59,7 +59,7 @@ class Connection:
             ExchangeError: nobody answers there, or shows a certificate that ``context`` refuses.
         """
         try:
-            return cls(*await asyncio.open_connection(host, port, ssl=context, limit=READ_BYTES))
+            return cls(*await asyncio.open_connection(host, port, ssl=context, limit=PEER_READ_BYTES))
         except OSError as error:
             raise ExchangeError(f"cannot connect: {error}") from error
 
@@ -89,7 +89,7 @@ class Connection:
             self._writer.writelines([head, *parts])
             await self._writer.drain()
             while not response.complete:
-                data = await self._reader.read(READ_BYTES)
+                data = await self._reader.read(PEER_READ_BYTES)
                 if not data:
                     raise ExchangeError("the connection was closed before the answer was complete")
                 parser.feed_data(data)

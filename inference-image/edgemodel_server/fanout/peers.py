@@ -23,7 +23,7 @@ REST_SECONDS = 5.0
 CONNECT_SECONDS = 1.0
 IDLE_SECONDS = 30.0
 """A connection idle for longer is not used again: well before the server's side would close it."""
-MAX_PARTS = 2
+MAX_PARTS_PER_PEER = 2
 """Of one peer under way at a time."""
 
 Address = tuple[str, int]
@@ -47,7 +47,7 @@ class Peer:
 
     def free(self, now: float) -> bool:
         """Whether the peer may be asked for a part."""
-        return self._parts < MAX_PARTS and now >= self._rests_until
+        return self._parts < MAX_PARTS_PER_PEER and now >= self._rests_until
 
     def rest(self, now: float) -> None:
         """Leave the peer alone for a time: it failed."""

@@ -18,7 +18,7 @@ from edgemodel_server.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-SWEEP_SECONDS = 0.1
+CALL_SWEEP_SECONDS = 0.1
 SWEEP_SHARE = 0.1
 """Of the event loop's time that looking after slow connections may take."""
 SLOW_SECONDS = 0.1
@@ -130,7 +130,7 @@ class Connections:
             self._look_after(began)
         finally:
             # Many connections take long to look after, and others wait meanwhile.
-            seconds = max(SWEEP_SECONDS, (time.monotonic() - began) / SWEEP_SHARE)
+            seconds = max(CALL_SWEEP_SECONDS, (time.monotonic() - began) / SWEEP_SHARE)
             self._timer = asyncio.get_running_loop().call_later(seconds, self._sweep)
 
     def _look_after(self, now: float) -> None:

@@ -16,12 +16,12 @@ from edgemodel_server.grpc.standard import HEALTH, Health, reflection_methods
 from edgemodel_server.http.server import listen
 from edgemodel_server.service import Service
 
-KEEP_ALIVE_SECONDS = 300
+PING_AFTER_SECONDS = 300
 """A connection that was silent for so long is asked whether its other end is still there."""
 KEEP_ALIVE_TIMEOUT_SECONDS = 20
 PING_SECONDS = 10
 """Clients may ask as often as this; who asks more often three times is left."""
-IDLE_SECONDS = 300
+CLIENT_IDLE_SECONDS = 300
 """A connection without calls is ended after so long."""
 AGE_SECONDS = 3600
 """So is one that is older, when its calls are answered: its client connects again, perhaps to a replica that is new."""
@@ -112,13 +112,13 @@ def _options(service: Service) -> list[tuple[str, int]]:
         # Between the two, calls would be refused at random.
         ("grpc.max_metadata_size", MAX_METADATA),
         ("grpc.absolute_max_metadata_size", MAX_METADATA),
-        ("grpc.keepalive_time_ms", KEEP_ALIVE_SECONDS * seconds),
+        ("grpc.keepalive_time_ms", PING_AFTER_SECONDS * seconds),
         ("grpc.keepalive_timeout_ms", KEEP_ALIVE_TIMEOUT_SECONDS * seconds),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS * seconds),
         ("grpc.http2.max_ping_strikes", 2),
-        ("grpc.max_connection_idle_ms", IDLE_SECONDS * seconds),
+        ("grpc.max_connection_idle_ms", CLIENT_IDLE_SECONDS * seconds),
         ("grpc.max_connection_age_ms", AGE_SECONDS * seconds),
         ("grpc.max_connection_age_grace_ms", int((settings.request_timeout + ANSWER_SECONDS) * seconds)),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * seconds),

@@ -10,7 +10,7 @@ from edgemodel_server.errors import BadRequestError, TooLargeError, UnsupportedC
 
 FIELD = "image"
 MAX_IMAGES = 64
-MAX_PARTS = 256
+MAX_FORM_PARTS = 256
 """Of a form, images and others."""
 CURL = f"curl -F {FIELD}=@photo.png http://HOST:8080/predict"
 _PLAIN = (b"7bit", b"8bit", b"binary")
@@ -78,7 +78,7 @@ def _parts(boundary: bytes, body: bytes) -> list[_Part]:
     Raises:
         FormParserError: the form is malformed.
         BadRequestError: a part has no name.
-        TooLargeError: more than MAX_PARTS.
+        TooLargeError: more than MAX_FORM_PARTS.
     """
     parts: list[_Part] = []
     part = _Part()
@@ -87,8 +87,8 @@ def _parts(boundary: bytes, body: bytes) -> list[_Part]:
     def begin() -> None:
         nonlocal part
         part = _Part()
-        if len(parts) == MAX_PARTS:
-            raise TooLargeError(f"the form has more than {MAX_PARTS} parts; send at most {MAX_IMAGES} images")
+        if len(parts) == MAX_FORM_PARTS:
+            raise TooLargeError(f"the form has more than {MAX_FORM_PARTS} parts; send at most {MAX_IMAGES} images")
 
     def take_name(data: bytes, start: int, end: int) -> None:
         nonlocal name

@@ -19,7 +19,7 @@ when the connection closes may never see the answer."""
 INLINE_BYTES = 64 * 1024
 """Bodies and answers up to this size are worked on in the event loop: handing them over costs more."""
 
-PIECE_BYTES = 1024 * 1024
+UNPACKED_BYTES = 1024 * 1024
 """Of a large body, set aside at a time: it counts as it comes, not as it is announced."""
 
 Body = bytes | bytearray | memoryview
@@ -111,7 +111,7 @@ class Reading:
         self.hold(have)
         body[:have] = begin
         while have < length:
-            piece = body[have : have + PIECE_BYTES]
+            piece = body[have : have + UNPACKED_BYTES]
             self.hold(len(piece))
             try:
                 await read_into(piece)

@@ -9,7 +9,7 @@ LEAP = 8
 the next ones show that, too."""
 INLINE_SECONDS = 0.0002
 """Handing an inference to a thread and its result back takes about half of this."""
-INLINE_BYTES = 16 * 1024
+INLINE_TENSOR_BYTES = 16 * 1024
 HOLD_UP_SECONDS = 0.002
 """The event loop should not stand still for longer."""
 PROOF = 32
@@ -68,11 +68,11 @@ class InlinePolicy:
 
     def permits(self, size: int) -> bool:
         """Whether inputs of ``size`` bytes may."""
-        return self._earned >= self._proof and size <= INLINE_BYTES
+        return self._earned >= self._proof and size <= INLINE_TENSOR_BYTES
 
     def observe(self, size: int, seconds: float) -> None:
         """Inputs of ``size`` bytes took ``seconds`` of a CPU."""
-        if size > INLINE_BYTES:
+        if size > INLINE_TENSOR_BYTES:
             return
         if seconds <= INLINE_SECONDS:
             self._earned = min(self._earned + 1, 2 * self._proof)

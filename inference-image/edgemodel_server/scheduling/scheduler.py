@@ -24,7 +24,7 @@ from edgemodel_server.model.warm_up import Profile
 from edgemodel_server.observability.metrics import Metrics
 from edgemodel_server.protocol.datatypes import Array
 from edgemodel_server.scheduling.batching import hold, take
-from edgemodel_server.scheduling.estimates import INLINE_BYTES, INLINE_SECONDS, InlinePolicy, RunTimes, wait
+from edgemodel_server.scheduling.estimates import INLINE_SECONDS, INLINE_TENSOR_BYTES, InlinePolicy, RunTimes, wait
 from edgemodel_server.scheduling.jobs import Batch, Job, Result, failures
 from edgemodel_server.scheduling.sharing import Batching, Sharing, fault_of
 
@@ -132,7 +132,7 @@ class Scheduler:
         arrays = self._running.run(inputs, outputs)
         seconds = time.perf_counter() - began
         # However much larger the inputs are than what was sent of them: they held up all others.
-        self._inline_policy.observe(min(_size(inputs), INLINE_BYTES), time.thread_time() - used)
+        self._inline_policy.observe(min(_size(inputs), INLINE_TENSOR_BYTES), time.thread_time() - used)
         self._metrics.computed(self._sharing.rows(inputs) or 1, seconds, NO_WAIT)
         return Result(arrays, 0.0, seconds)
 

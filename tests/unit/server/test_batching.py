@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from edgemodel_server.scheduling.batching import hold, split, take
 from edgemodel_server.scheduling.estimates import (
     HOLD_UP_SECONDS,
-    INLINE_BYTES,
     INLINE_SECONDS,
+    INLINE_TENSOR_BYTES,
     PROOF,
     InlinePolicy,
     RunTimes,
@@ -119,8 +119,8 @@ def test_running_inline_is_permitted_after_short_runs_and_forbidden_after_long_o
     policy = InlinePolicy()
     assert not earned(PROOF - 1)
     assert earned(1)
-    assert not policy.permits(INLINE_BYTES + 1)
-    policy.observe(INLINE_BYTES + 1, 1.0)
+    assert not policy.permits(INLINE_TENSOR_BYTES + 1)
+    policy.observe(INLINE_TENSOR_BYTES + 1, 1.0)
     policy.observe(100, HOLD_UP_SECONDS)
     assert not policy.permits(100)
     assert earned(PROOF)

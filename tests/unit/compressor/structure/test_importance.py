@@ -7,7 +7,7 @@ from onnx import numpy_helper
 
 from edgemodel_compressor.graph.cost import macs, parameters
 from edgemodel_compressor.graph.structure import Selection, activation, analyse, magnitude, remove, taylor
-from edgemodel_compressor.graph.structure.importance.expense import ARITHMETIC, expenses
+from edgemodel_compressor.graph.structure.importance.expense import ARITHMETIC_WEIGHT, expenses
 from tests.architectures import Exporter, example, export
 from tests.unit.compressor import builders
 from tests.unit.compressor.structure.running import outputs
@@ -39,7 +39,7 @@ def test_taylor_is_the_sum_of_weights_times_gradients_for_what_a_unit_takes() ->
     gradients = {"w1": np.full((2, 3), -1, np.float32), "w2": np.full((3, 2), 0.5, np.float32)}
     (scores,) = taylor(model, analyse(model), gradients).values()
     sums = np.array([7, 3, 5])  # the bias has no gradient here
-    taken = 5 / 17 + ARITHMETIC * 1 / 3  # of 17 weights, and of 12 multiplications
+    taken = 5 / 17 + ARITHMETIC_WEIGHT * 1 / 3  # of 17 weights, and of 12 multiplications
     assert scores == pytest.approx(sums / np.sqrt(sums.mean() * taken))
 
 
@@ -51,7 +51,7 @@ def test_a_unit_takes_what_the_model_is_smaller_and_faster_by_without_it(name: s
     for group, taken in expenses(model, analysis).items():
         rest = remove(model, Selection(analysis, {group: (0,)}))
         shares = 1 - np.array([parameters(rest), macs(rest)]) / before
-        assert taken == pytest.approx(shares @ [1, ARITHMETIC], rel=0.02), group
+        assert taken == pytest.approx(shares @ [1, ARITHMETIC_WEIGHT], rel=0.02), group
 
 
 def test_a_group_that_loses_little_scores_low() -> None:

@@ -7,14 +7,14 @@ from onnx import ModelProto
 from edgemodel_compressor.graph.cost import macs_per_weight, parameters
 from edgemodel_compressor.graph.structure.analysis import Analysis, Group, Slice
 
-ARITHMETIC = 2.0
+ARITHMETIC_WEIGHT = 2.0
 """What a share of all multiply-accumulates counts, where the same share of all weights counts one: weights are paid for
 once per rollout, arithmetic with every request."""
 
 
 def expenses(proto: ModelProto, analysis: Analysis) -> dict[str, float]:
     """By group name, what one of its units takes while all other groups are whole: the share of all weights that go
-    with it, and ARITHMETIC times the share of what all weights are multiplied with in a run."""
+    with it, and ARITHMETIC_WEIGHT times the share of what all weights are multiplied with in a run."""
     uses = macs_per_weight(proto, analysis.shapes)
     weights = max(parameters(proto), 1)
     arithmetic = max(sum(count * prod(analysis.shapes[name]) for name, count in uses.items()), 1.0)
@@ -23,7 +23,7 @@ def expenses(proto: ModelProto, analysis: Analysis) -> dict[str, float]:
         return sum(_elements(analysis, part) * uses.get(part.tensor, 0.0) for part in group.slices)
 
     return {
-        group.name: weights_per_unit(analysis, group) / weights + ARITHMETIC * work(group) / arithmetic
+        group.name: weights_per_unit(analysis, group) / weights + ARITHMETIC_WEIGHT * work(group) / arithmetic
         for group in analysis.groups
     }
 
