@@ -80,12 +80,12 @@ def test_images(images: Watch, name: str, long: bool) -> None:
         assert answer.status == 200 or answer.error
 
 
-ZEROS = 256 * MIB
+ZEROS = 128 * MIB
 
 
 @cache
 def bombs_of(coding: str) -> list[bytes]:
-    """Bodies of hardly a megabyte that are a quarter of a gigabyte of spaces, or the same within itself, or cut."""
+    """Bodies of hardly a megabyte that are 128 MiB of spaces, or the same within itself, or cut."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31 if coding == "gzip" else 15)
     spaces = b" " * MIB
     bomb = b"".join(packer.compress(spaces) for _ in range(ZEROS // MIB)) + packer.flush()

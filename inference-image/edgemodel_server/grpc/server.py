@@ -26,8 +26,6 @@ CLIENT_IDLE_SECONDS = 300
 AGE_SECONDS = 3600
 """So is one that is older, when its calls are answered: its client connects again, perhaps to a replica that is new."""
 HANDSHAKE_SECONDS = 20
-SETTINGS_SECONDS = 5
-"""A client has so long to acknowledge the settings. They hold from then on: until then metadata may be 16 MiB."""
 MAX_CONCURRENT_STREAMS = 32
 """Calls of one connection at a time."""
 MAX_PENDING_CALLS = 2560
@@ -122,7 +120,6 @@ def _options(service: Service) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", AGE_SECONDS * seconds),
         ("grpc.max_connection_age_grace_ms", int((settings.request_timeout + ANSWER_SECONDS) * seconds)),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_SECONDS * seconds),
-        ("grpc.http2.settings_timeout", SETTINGS_SECONDS * seconds),
     ]
 
 
