@@ -17,7 +17,7 @@ class Settings:
     fetch_timeout: float = setting(duration(), "30m", "time that one download may take, retries included")
     connect_timeout: float = setting(duration(), "10s", "time to connect to a server")
     hub_endpoint: str = setting(
-        matching(r"https?://[^\s?#]*[^\s?#/]", "https://mirror.example"),
+        matching(r"https?://[^\s?#@]*[^\s?#@/]", "https://mirror.example"),
         "https://huggingface.co",
         "URL of the hub that hf:// is about, or of a mirror",
     )

@@ -58,11 +58,15 @@ def main() -> int:
 
 
 def _before(limit: str) -> list[Result]:
-    """The results of earlier runs with the same time for Auto."""
+    """The results of earlier runs with the same time for Auto, of what there still is."""
     if not TARGET.exists():
         return []
     written = json.loads(TARGET.read_text())
-    return msgspec.convert(written["results"], list[Result]) if written.get("time") == limit else []
+    if written.get("time") != limit:
+        return []
+    names, methods = {stranger.name for stranger in STRANGERS}, {*METHODS, *PEERS}
+    results = msgspec.convert(written["results"], list[Result])
+    return [item for item in results if item.name in names and item.method in methods]
 
 
 def measured(results: Sequence[Result], limit: float) -> list[Goal]:

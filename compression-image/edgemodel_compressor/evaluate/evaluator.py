@@ -27,6 +27,8 @@ from edgemodel_contract.task import OutputRule
 REFERENCE_BYTES = 256 * 2**20
 """Memory for the original's outputs, which candidates are compared with."""
 CLASSES: frozenset[Metric] = frozenset({"Top1", "Top5"})
+_ENDLESS = 1e30
+"""Stands for a figure that is infinite or no number: worse than any that a model has."""
 
 
 @dataclass(frozen=True)
@@ -269,7 +271,8 @@ class Evaluator:
             error *= float(np.exp(np.clip(differences.mean(), -50.0, 50.0)))
         elif metric == "MSE":
             error = error / float(np.mean(before)) if np.mean(before) > 0 else 0.0
-        return round(error, 6)
+        # Where one of the samples is not finite, neither is what was lost, and that says enough.
+        return round(error, 6) if np.isfinite(error) else 0.0
 
     @staticmethod
     def _summed(metric: Metric, scores: NDArray[np.float64]) -> Score:
@@ -281,6 +284,8 @@ class Evaluator:
         figures = np.array([scores.mean(), low, high])
         if metric == "Perplexity":
             figures = np.exp(figures)
+        # JSON has no number for what is none, and status and reports are JSON.
+        figures = np.nan_to_num(figures, nan=_ENDLESS, posinf=_ENDLESS, neginf=-_ENDLESS)
         value, low, high = (round(float(figure), 6) for figure in figures)
         return Score(metric, value, len(scores), low, high)
 

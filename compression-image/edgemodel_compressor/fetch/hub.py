@@ -21,6 +21,7 @@ import msgspec
 from edgemodel_compressor.errors import TaskError
 from edgemodel_compressor.fetch.http import fetch_http
 from edgemodel_compressor.fetch.limits import Limits
+from edgemodel_compressor.fetch.source import public_uri
 from edgemodel_compressor.retry import RetryPolicy
 
 MAX_LISTING = 16 * 2**20
@@ -32,7 +33,7 @@ _URI = re.compile(
 )
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TRANSFORMERS = re.compile(
-    r"[^/]+\.safetensors|[^/]+\.safetensors\.index\.json|(?:config|generation_config|preprocessor_config"
+    r"[^/\x00-\x1f]+\.safetensors|[^/\x00-\x1f]+\.safetensors\.index\.json|(?:config|generation_config|preprocessor_config"
     r"|processor_config|tokenizer|tokenizer_config|special_tokens_map|added_tokens|vocab)\.json|vocab\.txt|merges\.txt"
 )
 """What a folder of ``save_pretrained`` has of a model."""
@@ -173,8 +174,8 @@ def parse(uri: str) -> HubUri:
     if match is None or any(part in ("", ".", "..") for part in path.split("/") if path):
         raise TaskError(
             "InvalidTask",
-            f"{uri!r} names no files of the hub; write it like hf://org/name@revision, hf://org/name/onnx/model.onnx "
-            "or hf://datasets/org/name/data.parquet.",
+            f"{public_uri(uri)!r} names no files of the hub; write it like hf://org/name@revision, "
+            "hf://org/name/onnx/model.onnx or hf://datasets/org/name/data.parquet.",
         )
     area: Literal["models", "datasets"] = "datasets" if match["datasets"] else "models"
     return HubUri(area, match["repository"], match["revision"] or "main", path)

@@ -174,7 +174,7 @@ def _accuracy_fault(
 ) -> list[tuple[str, float]]:
     if drop is None:
         return [("accuracy not measured", float("inf"))]
-    if drop + margin > allowed + _EPSILON:
+    if not drop + margin <= allowed + _EPSILON:  # what is not a number is no good, either
         # Against a limit of zero a ratio says nothing; one point then counts as twice the limit.
         excess = (drop + margin) / allowed if allowed > 0 else 1 + 100 * (drop + margin)
         what = f"{metric} increase" if metric in ERRORS else "accuracy drop"

@@ -1,5 +1,6 @@
 """Where candidates lie side by side: each is built, measured and judged here, the same way as the original."""
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -348,6 +349,8 @@ def excess(outputs: Sequence[OutputQuality]) -> float:
 
 
 def _ratio(lost: float, allowed: float | None) -> float:
+    if not math.isfinite(lost):
+        return float("inf")
     if allowed is None or lost <= allowed + 1e-9:
         return 0.0 if allowed is None or allowed <= 0 else max(lost, 0.0) / (allowed + 1e-9)
     return lost / allowed if allowed > 0 else float("inf")

@@ -49,19 +49,28 @@ class Sockets:
     def shut(self, peer: str) -> bool:
         """End the connection to ``peer``; whether there was one. gRPC notices, and gives up its calls."""
         end = _end_of(peer)
-        if end not in self._known:
-            self._known = self._connections()
+        if self._shut(end):
+            return True
+        self._known = self._connections()
+        return self._shut(end)
+
+    def _shut(self, end: tuple[str, int]) -> bool:
         try:
             copy = os.dup(self._known.get(end, -1))
         except OSError:
             return False
         # Of the copy it is certain whose it is until it is closed.
-        with socket.socket(fileno=copy) as found:
-            if self._end(found) != end:
-                return False
-            with contextlib.suppress(OSError):
-                found.shutdown(socket.SHUT_RDWR)
-            return True
+        try:
+            return _ask(copy, partial(self._shut_if, end)) is True
+        finally:
+            os.close(copy)
+
+    def _shut_if(self, end: tuple[str, int], connection: socket.socket) -> bool:
+        if self._end(connection) != end:
+            return False
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        return True
 
     def _received(self, peers: Iterable[str]) -> dict[str, int]:
         found: dict[str, int] = {}

@@ -27,12 +27,20 @@ RESERVED_VARIABLES = (
     "EDGEMODEL_TIMINGS",
 )
 """Which model is served, where, and to whom is said by fields of the spec."""
-_LOADERS = ("LD_", "PYTHON")
+_LOADERS = ("LD_", "PYTHON", "OPENSSL_", "GCONV_", "GLIBC_")
 """Beginnings of variables that have a program load other code than its image's."""
 _RESERVED_LABELS = ("edge5g.io/", "app.kubernetes.io/")
 """Services, NetworkPolicies and the operator find pods by these."""
-_RESERVED_ANNOTATIONS = ("edge5g.io/", "container.apparmor.security", "seccomp.security", "container.seccomp.security")
-"""Older ways to weaken what confines a container, and the operator's own."""
+_RESERVED_ANNOTATIONS = (
+    "edge5g.io/",
+    "container.apparmor.security",
+    "seccomp.security",
+    "container.seccomp.security",
+    "cdi.k8s.io/",
+    "io.kubernetes.cri-o",
+    "k8s.v1.cni.cncf.io/",
+)
+"""The operator's own, older ways to weaken what confines a container, and what gives one devices or other networks."""
 
 
 def _none_begins(map_name: str, field_name: str, beginnings: tuple[str, ...], message: str) -> Rule:
@@ -104,12 +112,23 @@ class EnvVar(Struct, frozen=True, kw_only=True):
         Rule(
             " && ".join(f"!self.name.startsWith('{text}')" for text in _LOADERS),
             lambda s: not s.name.startswith(_LOADERS),
-            "variables that begin with LD_ or PYTHON would have the program load other code than its image's",
+            f"variables that begin with {', '.join(_LOADERS)} can have the program load code of others",
         ),
         Rule(
             f"!(self.name in [{', '.join(repr(name) for name in RESERVED_VARIABLES)}])",
             lambda s: s.name not in RESERVED_VARIABLES,
             "this variable is the operator's: which model is served, where, and to whom is said by the spec's fields",
+        ),
+        Rule(
+            "!self.name.startsWith('EDGEMODEL_') || !has(self.valueFrom) || !has(self.valueFrom.secretKeyRef)",
+            lambda s: (
+                not (
+                    s.name.startswith("EDGEMODEL_")
+                    and s.value_from is not None
+                    and s.value_from.secret_key_ref is not None
+                )
+            ),
+            "a setting of the program is no secret: where it cannot be read, its value is shown in the status",
         ),
     )
 

@@ -109,6 +109,11 @@ _SERVER = Explanation(
 NOT_READY: Mapping[str, Explanation] = {
     COMPRESSING: Explanation(Stalls.NO, "Wait; `status.compression.progress` says how far it is.", expected=True),
     ROLLING_OUT: Explanation(Stalls.NO, "Wait; `status.sites` says where.", expected=True),
+    ROLLOUT_STOPPED: Explanation(
+        Stalls.YES,
+        "More sites failed with the version than `spec.rollout.maxFailedSites` allows: see why in `status.sites`, and "
+        "correct the spec or raise the number.",
+    ),
     ROLLOUT_PAUSED: Explanation(Stalls.NO, "Set `spec.rollout.paused` to false.", expected=True),
     SUSPENDED: Explanation(Stalls.NO, "Set `spec.suspend` to false.", expected=True),
     SITES_DISCONNECTED: Explanation(

@@ -113,18 +113,20 @@ class Cluster:
     async def apply(self, obj: Object, *, force: bool) -> Object:
         """Server-side apply. Without ``force`` a field that another manager holds is an ApiError with status 409."""
         meta = obj["metadata"]
-        return await self._apply(self._path(obj["kind"], meta["namespace"], meta["name"]), self._as_served(obj), force)
+        path = self._path(obj["kind"], meta["namespace"], meta["name"])
+        return _as_written(await self._apply(path, self._as_served(obj), force))
 
     async def overwrite(self, obj: Object) -> Object:
         """Merge patch (RFC 7386): lists become exactly those of ``obj``, where apply leaves entries of others alone."""
         meta = obj["metadata"]
-        return await self._json(
+        answer = await self._json(
             "patch",
             self._path(obj["kind"], meta["namespace"], meta["name"]),
             body=self._as_served(obj),
             content_type="application/merge-patch+json",
             field_manager=MANAGER,
         )
+        return _as_written(answer)
 
     async def apply_status(self, model: EdgeModel, status: Status) -> Object:
         """Server-side apply of the status subresource."""
@@ -323,3 +325,8 @@ def _message(body: Any) -> str:
     except (msgspec.DecodeError, TypeError):
         return ""
     return str(answer.get("message", "")) if isinstance(answer, Mapping) else ""
+
+
+def _as_written(answer: Object) -> Object:
+    """``answer`` in the version that the operator writes its kind in, whichever the API server has: to be compared."""
+    return answer | {"apiVersion": KINDS[answer["kind"]].api_version}

@@ -57,7 +57,7 @@ def environment(
     if serving.auth is not None:
         values[AUTH_DIR_VARIABLE] = AUTH_DIR
         if serving.auth.requests_per_minute is not None:
-            values[RATE_LIMIT_VARIABLE] = f"{serving.auth.requests_per_minute / 60:g}"
+            values[RATE_LIMIT_VARIABLE] = _plain(serving.auth.requests_per_minute / 60)
     if serving.cors_origins:
         values[CORS_ORIGINS_VARIABLE] = ",".join(serving.cors_origins)
     if peers is not None:
@@ -90,3 +90,8 @@ def volumes(serving: Serving) -> tuple[list[dict[str, Any]], list[dict[str, Any]
         [{"name": name, "secret": {"secretName": secret}} for name, secret, _ in secrets],
         [{"name": name, "mountPath": path, "readOnly": True} for name, _, path in secrets],
     )
+
+
+def _plain(rate: float) -> str:
+    """A number of requests per second without an exponent, which settings do not have."""
+    return f"{rate:.6f}".rstrip("0").rstrip(".")

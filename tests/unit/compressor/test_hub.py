@@ -175,6 +175,7 @@ def test_what_cannot_be_taken_is_said(
         "hf://org/bert/./model.onnx",
         "hf://org/bert@../../api",
         "hf://user:secret@org/bert",
+        "hf://org/bert?token=secret",
         "hf://org/bert/model.onnx?download=true",
         "hf://org/be rt",
     ],
@@ -185,6 +186,7 @@ def test_what_names_no_files_is_refused_before_anybody_is_asked(
     hub.repositories.clear()
     error = fail(fetcher, uri, tmp_path)
     assert error.reason == "InvalidTask"
+    assert "secret" not in error.message
     assert hub.seen == []
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -99,6 +100,32 @@ def test_the_margin_of_what_was_lost_is_that_of_the_differences_sample_by_sample
     # Two of the three that were right are wrong.
     other = evaluator.score(scaler(tmp_path / "c.onnx", 1, offset=5), 1, lambda _: None)
     assert other.outputs[0].margin == pytest.approx(np.std([-1, -1, 0, 0], ddof=1) / 2, abs=1e-6)
+
+
+def test_an_answer_that_is_no_number_is_lost_and_told_in_numbers(tmp_path: Path) -> None:
+    """One overflow in a hundred answers: neither the mean error nor its margin is a number then."""
+    values = np.linspace(1, 90, 100, dtype=np.float32)[:, None]
+    split = Samples(Dataset({"x": values}, values[:, 0]), np.arange(100))
+    models = []
+    for name, factor in (("original", 1.0), ("overflows", 1.01)):
+        # e to the 88.8 is more than a float32 holds; what is left over of it is added to the answer.
+        nodes = [helper.make_node("Mul", ["x", "f"], ["m"]), helper.make_node("Exp", ["m"], ["e"])]
+        nodes += [helper.make_node("Mul", ["e", "zero"], ["rest"]), helper.make_node("Add", ["m", "rest"], ["y"])]
+        model = builders.model(
+            nodes,
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 1])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 1])],
+            {"f": np.array([0.98 * factor], np.float32), "zero": np.array([1e-38], np.float32)},
+        )
+        models.append(builders.save(model, tmp_path / f"{name}.onnx"))
+    evaluator = Evaluator(split, "MSE")
+    original, other = (evaluator.score(path, 1, lambda _: None) for path in models)
+    assert np.isfinite(original.value)
+    item = msgspec.structs.replace(other.outputs[0], allowed=0.5)
+    assert item.lost == 1.0
+    assert excess([item]) > 1
+    assert excess([item, original.outputs[0]]) > 1
+    assert msgspec.json.decode(msgspec.json.encode(other), type=Score) == other
 
 
 @pytest.mark.parametrize(("mode", "lost", "held"), [("Auto", 3, True), ("Auto", 1, False), ("Manual", 3, False)])

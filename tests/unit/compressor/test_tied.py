@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
 
 from edgemodel_compressor.graph.quantization.apply import quantize
 from edgemodel_compressor.graph.quantization.calibration.calibration import calibrate
@@ -81,6 +82,34 @@ def test_weights_alone_are_stored_once_and_both_read_them(tmp_path: Path, bits: 
     sessions = [Session(path, 1) for path in (source, target)]
     before, after = ([session.run({"ids": np.arange(WORDS).reshape(8, 25)})[0]] for session in sessions)
     assert noise_ratio(before, after) < (5e-4 if bits == 8 else 5e-2)
+
+
+@pytest.mark.parametrize("is_looked_up", [True, False])
+def test_a_square_weight_that_is_read_both_as_it_is_and_turned_is_read_as_each_says(
+    tmp_path: Path, is_looked_up: bool
+) -> None:
+    generator = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["a"], name="a"),
+        helper.make_node("Gemm", ["x", "w"], ["b"], name="b", transB=1),
+    ]
+    outputs = ["a", "b"]
+    if is_looked_up:
+        nodes.append(helper.make_node("Gather", ["w", "ids"], ["c"], name="c"))
+        outputs.append("c")
+    model = builders.model(
+        nodes,
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 64])],
+        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["M", 64]) for name in outputs],
+        {"w": generator.standard_normal((64, 64)).astype(np.float32)}
+        | ({"ids": np.array([5, 1, 63], np.int64)} if is_looked_up else {}),
+    )
+    source = builders.save(model, tmp_path / "model.onnx")
+    target = tmp_path / "made.onnx"
+    quantize(prepare(source, tmp_path), target, QuantizationRecipe("WeightOnly"), None, target_cpu("Any"), tmp_path)
+    feed = {"x": generator.standard_normal((8, 64)).astype(np.float32)}
+    for before, after in zip(*(Session(path, 1).run(feed) for path in (source, target)), strict=True):
+        assert noise_ratio([before], [after]) < 5e-4
 
 
 def test_two_tables_that_differ_stay_two(tmp_path: Path) -> None:

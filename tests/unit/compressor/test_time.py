@@ -81,7 +81,8 @@ def test_a_step_inside_of_a_tool_that_takes_too_long_ends_the_search_and_keeps_w
     model = load_model(shared / "mlp.onnx", "0" * 64, (), 1)
     job = Job(model, Dataset({"x": values}, labels), recipe, 1, tmp_path, settings, lambda: 0.0)
     outcome = compress(job, Span(lambda _: None))
-    assert [item.method for item in outcome.tried] == ["weight-int8"]
+    # Whether weights alone are tried in a second form depends on how quick the first one was.
+    assert {item.method.removesuffix("-widened") for item in outcome.tried} == {"weight-int8"}
     assert any("compression.search.timeout was used up" in note for note in outcome.notes)
 
 

@@ -138,6 +138,7 @@ def test_another_way_to_reach_servers_restarts_none() -> None:
         (422, "provided port is not in the valid range. The range of valid ports is 30000-32767", "Rejected"),
         (403, "exceeded quota: ports", "Rejected"),
         (500, ".spec.loadBalancerClass: field not declared in schema", "Rejected"),
+        (500, "failed to allocate a nodePort: range is full", "Rejected"),
         (500, "etcdserver: request timed out", None),
         (503, "apiserver is shutting down", None),
     ],

@@ -114,6 +114,20 @@ def test_sites_that_fail_are_passed_over_until_too_many_have(
     assert (found.sites, found.state) == (frozenset(names), state)
 
 
+def test_a_wave_of_which_nothing_stands_does_not_soak() -> None:
+    found = admitted([FAILED, OLD, OLD, OLD], soak=300, may_fail=1)
+    assert (found.sites, found.state, found.soak_until) == (frozenset("ab"), "Progressing", None)
+    cut = [SiteProgress("a", updated=True, settled_at=None, connected=False), site("b", OLD), site("c", OLD)]
+    assert admit(cut, Rollout(waves=(1, 2), soak=300), NOW).soak_until is None
+
+
+def test_a_site_that_stands_has_not_failed_whatever_its_deployment_waits_for() -> None:
+    """A replica more than the least, for which there is no room."""
+    sites = [SiteProgress("a", updated=True, settled_at=after(-1), failed=True), site("b", OLD)]
+    found = admit(sites, Rollout(), NOW)
+    assert (found.sites, found.state, found.failed) == (frozenset("ab"), "Progressing", ())
+
+
 def test_a_site_that_is_cut_off_has_not_failed() -> None:
     """Its Deployment's deadline passes while nobody can report that the servers are there."""
     sites = [SiteProgress("a", updated=True, settled_at=None, connected=False, failed=True), site("b", OLD)]

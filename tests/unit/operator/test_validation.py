@@ -98,6 +98,9 @@ def test_what_can_be_carried_out(changes: list[tuple[str, Any]]) -> None:
         ([("rollout.waves", [2, "50%", 1])], "spec.rollout.waves: 1 follows 2; waves count all sites"),
         ([("rollout.waves", ["50%", 1, "25%"])], "spec.rollout.waves: 25% follows 50%"),
         ([("rollout.progressDeadline", "0s")], "spec.rollout: the progress deadline must be more than zero"),
+        ([("rollout.soak", "9999h")], "spec.rollout.soak is longer than 720h; write a shorter one; paused: true holds"),
+        ([("rollout.progressDeadline", "2147483647s")], "spec.rollout.progressDeadline is longer than 168h"),
+        ([("serving.batching", {"maxDelay": "2h"})], "spec.serving.batching.maxDelay is longer than 1h"),
         ([("scaling.target", {"latency": "0ms"})], "spec.scaling.target: the target latency must be more than zero"),
         (
             [("placement.overrides", [{"site": "a", "scaling": {"target": {"latency": "0s"}}}])],
@@ -248,8 +251,14 @@ def test_every_cel_rule_is_checked_by_the_operator_too() -> None:
         "valueFrom takes exactly one of secretKeyRef, configMapKeyRef and fieldRef": [
             ("compression.job.env", [{"name": "A", "valueFrom": {}}])
         ],
-        "variables that begin with LD_ or PYTHON would have the program load other code than its image's": [
+        "variables that begin with LD_, PYTHON, OPENSSL_, GCONV_, GLIBC_ can have the program load code of others": [
             ("serving.env", [{"name": "LD_PRELOAD", "value": "/mnt/extra/libs/own.so"}])
+        ],
+        "a setting of the program is no secret: where it cannot be read, its value is shown in the status": [
+            (
+                "serving.env",
+                [{"name": "EDGEMODEL_THREADS", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "one"}}}],
+            )
         ],
         "this variable is the operator's: which model is served, where, and to whom is said by the spec's fields": [
             ("serving.env", [{"name": "EDGEMODEL_AUTH_DIR", "value": "/tmp"}])

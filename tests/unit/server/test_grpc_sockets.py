@@ -38,3 +38,22 @@ def test_bytes_received_are_told_and_peers_that_have_gone_are_looked_for_once(mo
         assert not found.shut(peers[10])
         for connection in [*clients, *served]:
             connection.close()
+
+
+def test_a_descriptor_that_is_another_s_by_now_is_looked_for_again(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+        client.connect(listener.getsockname())
+        served, _ = listener.accept()
+        peer = f"ipv4:127.0.0.1:{client.getsockname()[1]}"
+        found = Sockets(listener.getsockname()[1])
+        assert found.received([peer]) == {peer: 0}
+        moved = os.dup(served.fileno())
+        with (tmp_path / "file").open("wb") as other:
+            os.dup2(other.fileno(), served.fileno())
+            before = len(os.listdir("/dev/fd"))  # noqa: PTH208
+            assert found.shut(peer)
+            assert len(os.listdir("/dev/fd")) == before, "nothing is left open"  # noqa: PTH208
+        assert client.recv(1) == b""
+        os.close(moved)
+        os.close(served.detach())

@@ -57,7 +57,7 @@ def admit(sites: Sequence[SiteProgress], rollout: Rollout, now: datetime) -> Adm
     limits = wave_sizes(rollout.waves, len(sites))
     updated = [site for site in sites if site.updated]
     reachable = [site for site in sites if site.connected and not site.updated]
-    failed = tuple(site.name for site in updated if site.connected and site.failed)
+    failed = tuple(site.name for site in updated if site.connected and site.failed and site.settled_at is None)
     allowed = failure_budget(rollout.max_failed_sites, len(sites))
     order = updated + reachable
 
@@ -81,11 +81,12 @@ def admit(sites: Sequence[SiteProgress], rollout: Rollout, now: datetime) -> Adm
         return admission(len(updated), "Stopped")
     for limit in limits:
         inside = order[: max(limit, len(updated))]
-        if any(site.connected and site.settled_at is None and not site.failed for site in inside):
+        if any(site.connected and site.settled_at is None and site.name not in failed for site in inside):
             return admission(len(inside), "Progressing")
-        ends = max((site.settled_at for site in inside if site.settled_at), default=now) + soak
-        if ends > now and len(inside) < len(order):
-            return admission(len(inside), "Soaking", ends)
+        # A wave of which nothing stands, for all have failed or are cut off, has nothing that could soak.
+        settled = max((site.settled_at for site in inside if site.settled_at), default=None)
+        if settled is not None and settled + soak > now and len(inside) < len(order):
+            return admission(len(inside), "Soaking", settled + soak)
     return admission(len(order), "Complete")
 
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from edgemodel_contract.base import broken_rules
 from edgemodel_contract.fields import Resources
-from edgemodel_contract.quantity import parse_quantity
+from edgemodel_contract.quantity import parse_duration, parse_quantity
 from edgemodel_contract.spec import threads
 from edgemodel_operator.api import EdgeModel, Spec, reasons
 from edgemodel_operator.plan.policy.exposure import site_expose
@@ -32,7 +32,13 @@ def find_problem(model: EdgeModel) -> Problem | None:
     spec = model.spec
     for path, rule in broken_rules(spec, "spec"):
         return Problem(reasons.INVALID_SPEC, f"{path}: {rule.message}.")
-    return _amount_problem(spec) or _address_problem(spec) or _port_problem(spec) or _wave_problem(spec)
+    return (
+        _amount_problem(spec)
+        or _address_problem(spec)
+        or _port_problem(spec)
+        or _wave_problem(spec)
+        or _time_problem(spec)
+    )
 
 
 def _amount_problem(spec: Spec) -> Problem | None:
@@ -120,4 +126,17 @@ def _wave_problem(spec: Spec) -> Problem | None:
                     f"spec.rollout.waves: {after}{unit} follows {before}{unit}; waves count all sites that have the "
                     "version, so none may be smaller than the one before.",
                 )
+    return None
+
+
+def _time_problem(spec: Spec) -> Problem | None:
+    """Durations that are longer than what they are for: dates end, and so do the settings of servers."""
+    batching = spec.serving.batching
+    for where, seconds, most, hint in (
+        ("spec.rollout.soak", spec.rollout.soak, "720h", "; paused: true holds a rollout for as long as you like"),
+        ("spec.rollout.progressDeadline", spec.rollout.progress_deadline, "168h", ""),
+        ("spec.serving.batching.maxDelay", batching.max_delay if batching else 0.0, "1h", ""),
+    ):
+        if seconds > parse_duration(most):
+            return Problem(reasons.INVALID_SPEC, f"{where} is longer than {most}; write a shorter one{hint}.")
     return None

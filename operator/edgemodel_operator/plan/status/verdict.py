@@ -149,6 +149,8 @@ def _site_obstacle(facts: Facts) -> _Obstacle | None:
             still = f" {site.ready} of its replicas serve meanwhile." if site.ready else ""
             stalled = site.deadline_exceeded or _needs_a_person(site.reason)
             return _Obstacle(site.reason, f"Site {site.name}: {site.message}{still}{_stop(facts)}", stalled)
+    if stopped := _stop(facts):
+        return _Obstacle(reasons.ROLLOUT_STOPPED, stopped.strip(), stalled=True)
     pending = [site for site in facts.sites if site.state in ("Pending", "Progressing")]
     if pending:
         names = ", ".join(site.name for site in pending[:5]) + (" …" if len(pending) > 5 else "")

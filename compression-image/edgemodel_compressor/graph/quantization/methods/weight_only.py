@@ -71,7 +71,8 @@ def _replace(
         return None
     # (K, N) for MatMul; blocks run along K, so it is stored the other way round.
     transposed = bool(attributes.get("transB", 0))
-    if not transposed and tensor.name in tied:
+    # A table that products read as it is, turned, is no twin of itself.
+    if not transposed and tied.get(tensor.name, tensor.name) != tensor.name:
         tensor, transposed = known[tied[tensor.name]], True
     columns, rows = tensor.dims if transposed else reversed(tensor.dims)
     block = _block(rows, bits)
@@ -118,7 +119,8 @@ def _factor(
         values = numpy_helper.to_array(tensor)
         rows = values if transposed else values.T
         integers, scales = quantize_blocks(rows, bits, _block(rows.shape[1], bits))
-        names = _add(model, tensor.name, {"": pack(integers, bits), "_scales": scales.ravel()}, bits)
+        name = tensor.name if transposed else f"{tensor.name}_columns"
+        names = _add(model, name, {"": pack(integers, bits), "_scales": scales.ravel()}, bits)
         made[tensor.name, transposed] = names
     return names
 
