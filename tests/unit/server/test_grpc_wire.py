@@ -323,8 +323,13 @@ async def test_a_call_that_has_ended_is_no_garbage(served: Callable[..., Any]) -
 def marked() -> list[object]:
     """What of calls with ``x-mark`` is in memory: they themselves, and what came with them."""
     objects = gc.get_objects()
-    calls = [found for found in objects if isinstance(found, Call) and b"x-mark" in found.headers]
-    return calls + [found for found in objects if isinstance(found, tuple) and ("x-mark", "of the test") in found]
+    calls = [found for found in objects if type(found) is Call and b"x-mark" in found.headers]
+    return calls + [found for found in objects if issubclass(type(found), tuple) and any(map(is_mark, found))]
+
+
+def is_mark(item: object) -> bool:
+    """Asks nothing of objects that are not of this test: others' tests leave some that answer with errors."""
+    return issubclass(type(item), tuple) and len(item) == 2 and type(item[0]) is str and item[0] == "x-mark"  # type: ignore[arg-type, index]
 
 
 FRAMES = st.builds(
