@@ -33,12 +33,16 @@ class Forwards:
             chosen.write_text(str(free_ports(1, "127.0.0.1")[0]))
         local = int(chosen.read_text())
         arguments = ("port-forward", f"--namespace={namespace}", f"service/{service}", f"{local}:{port}")
+        # The threads of a process that was killed may hold its port a moment longer than it is there.
+        wait_for(f"port {local} to be free", lambda: not listens("127.0.0.1", local), 10, 0.05)
+        daemon.log.unlink(missing_ok=True)
         daemon.ensure(self._kubectl.command(*arguments))
 
         def ready() -> bool:
             if not daemon.alive:
                 raise ClusterError(f"Service {namespace}/{service} cannot be reached: {daemon.log_tail(3)}")
-            return listens("127.0.0.1", local)
+            # To connect and leave would be a failed connection for some kubelets, with which kubectl ends.
+            return "Forwarding from" in daemon.log.read_text()
 
         wait_for(f"the port of Service {namespace}/{service}", ready, 30)
         return f"http://127.0.0.1:{local}"
