@@ -24,7 +24,8 @@ def test_the_shortest_spec_gets_every_default(world: World) -> None:
     assert spec["placement"] == {"nodeSelector": {EDGE_LABEL: ""}, "siteLabel": ZONE_LABEL}
     assert spec["scaling"]["minReplicas"] == 1
     assert spec["scaling"]["behavior"]["scaleDown"] == {"stabilizationWindowSeconds": 300}
-    assert spec["rollout"] == {"waves": [1, "25%", "100%"], "soak": "0s", "paused": False}
+    rollout = {"waves": [1, "25%", "100%"], "soak": "0s", "maxFailedSites": 0, "progressDeadline": "10m"}
+    assert spec["rollout"] == rollout | {"paused": False}
 
 
 def test_the_installation_is_applied_whole_again_and_without_a_warning(plane: ControlPlane) -> None:

@@ -229,7 +229,11 @@ RESERVED: list[tuple[str, dict[str, Any], str]] = [
         "AppArmor",
     ),
     ("keys", {"env": [{"name": "EDGEMODEL_AUTH_DIR", "value": "/tmp"}]}, "this variable is the operator's"),
-    ("code", {"env": [{"name": "LD_PRELOAD", "value": "/mnt/extra/a/b.so"}]}, "other code than its image's"),
+    (
+        "code",
+        {"env": [{"name": "LD_PRELOAD", "value": "/mnt/extra/a/b.so"}]},
+        "can have the program load code of others",
+    ),
     (
         "two sources",
         {"env": [{"name": "A", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]},
