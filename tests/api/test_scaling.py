@@ -101,8 +101,9 @@ def test_without_figures_replicas_are_held(fleet: Fleet) -> None:
 
 def test_a_replica_that_finds_no_room_is_said_to_be_the_limit_and_not_asked_for_again(fleet: Fleet) -> None:
     fleet.latency = 0.05
-    fleet.follow()
     model = fleet.model
+    eventually("a first pod", lambda: model.server_pods("east"))
+    fleet.follow()
     pod = eventually(
         "a second pod", lambda: [item for item in model.server_pods("east") if not item["status"].get("podIP")]
     )
