@@ -2,6 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
+from edgemodel_contract.serving import RATE_LIMIT_VARIABLE
+from edgemodel_contract.settings import number
 from edgemodel_operator.manifests.names import peer_service_name
 from edgemodel_operator.observed import Object
 from edgemodel_operator.plan.children import Ref
@@ -111,3 +115,13 @@ def test_a_job_without_its_secret_says_so() -> None:
     ready = world.condition("Ready")
     assert ready.reason == "JobCannotStart"
     assert "Secret credentials does not exist" in ready.message
+
+
+@pytest.mark.parametrize("per_minute", [1, 50, 3000, 59_999_999, 60_000_000])
+def test_a_rate_is_written_as_servers_read_it(per_minute: int) -> None:
+    auth = {"secretRef": {"name": "keys"}, "requestsPerMinute": per_minute}
+    world = World().serve().edit("serving.auth", auth)
+    world.settle()
+    (container,) = world.deployment("site-a")["spec"]["template"]["spec"]["containers"]
+    (written,) = [item["value"] for item in container["env"] if item["name"] == RATE_LIMIT_VARIABLE]
+    assert 60 * number(0, 1_000_000)(written) == pytest.approx(per_minute, rel=1e-4)
